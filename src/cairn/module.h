@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The module contract: everything that a cairn module may use, and the only
+ * header (with cairn/transport.h for listeners and transports) that it may
+ * include.  html/modules.html builds the `hello` module step by step.
+ *
+ * A module is one constant struct named cn_module_NAME.  It has no mutable
+ * file-scope data: settings live in conf structs, per-worker state in wctx,
+ * per-request state in ctx.
+ */
+#ifndef CN_MODULE_H
+#define CN_MODULE_H
+
+#include "conf/conf.h"
+#include "conf/section.h"
+#include "core/b64.h"
+#include "core/chain.h"
+#include "core/clock.h"
+#include "core/hash.h"
+#include "core/inet.h"
+#include "core/json.h"
+#include "core/list.h"
+#include "core/log.h"
+#include "core/map.h"
+#include "core/pool.h"
+#include "core/rand.h"
+#include "core/str.h"
+#include "event/loop.h"
+#include "http/msg.h"
+#include "http/uri.h"
+#include "stats/series.h"
+#include "tls/spiffe.h"
+#include "tunnel/tunnel.h"
+#include "upstream/cluster.h"
+#include "upstream/registry.h"
+#include "upstream/workload.h"
+
+#define CN_MODULE_ABI 1
+
+typedef struct cn_req cn_req_t;       /* one HTTP request, or one L4 connection (no message) */
+typedef struct cn_worker cn_worker_t; /* this process */
+
+/* Phases in the order they run.  Any module may sit in several.  For an L4
+ * connection only TUNNEL, REPORT and LOG run. */
+typedef enum {
+    CN_PH_TUNNEL,    /* L4: destination and peer known, no HTTP */
+    CN_PH_HEAD,      /* request head complete and normalised */
+    CN_PH_EXTERNAL,  /* CUSTOM external authorization: before JWT, as Istio runs it */
+    CN_PH_AUTHN,     /* JWT */
+    CN_PH_AUTHZ,     /* audit, deny, allow */
+    CN_PH_ROUTE,     /* choose route and cluster */
+    CN_PH_LIMIT,     /* rate limits: after authz, so that denied requests cost no token */
+    CN_PH_FAULT,
+    CN_PH_POLICY,    /* cors, redirect, mirror, header edits, rewrite */
+    CN_PH_CONTENT,   /* produce a response; the forwarder when nobody does */
+    CN_PH_RESP_HEAD, /* response head, local replies too; reverse module order */
+    CN_PH_REPORT,    /* every few seconds for a long L4 connection; cannot fail */
+    CN_PH_LOG,       /* exactly once per request or L4 connection; cannot fail or wait */
+    CN_PH_MAX
+} cn_phase_t;
+
+/* Response flags in Envoy's order; names by cn_flags_put. */
+typedef enum {
+    CN_FLAG_UH = 1 << 0,  CN_FLAG_UF = 1 << 1,  CN_FLAG_UO = 1 << 2,   CN_FLAG_NR = 1 << 3,
+    CN_FLAG_URX = 1 << 4, CN_FLAG_NC = 1 << 5,  CN_FLAG_DC = 1 << 6,   CN_FLAG_UT = 1 << 7,
+    CN_FLAG_LR = 1 << 8,  CN_FLAG_UR = 1 << 9,  CN_FLAG_UC = 1 << 10,  CN_FLAG_DI = 1 << 11,
+    CN_FLAG_FI = 1 << 12, CN_FLAG_RL = 1 << 13, CN_FLAG_UAEX = 1 << 14, CN_FLAG_DPE = 1 << 15,
+    CN_FLAG_UPE = 1 << 16, CN_FLAG_SI = 1 << 17, CN_FLAG_OM = 1 << 18, CN_FLAG_DR = 1 << 19
+} cn_flag_t;
+/* "UF,URX" or "-" into buf (64 bytes, NUL-terminated); in Envoy's printed order. */
+size_t cn_flags_put(char *buf, uint32_t flags, bool l4);
+
+/* What is known about a request or L4 connection; filled as it goes on.  Read
+ * only for modules.  Pointers may be NULL, strings empty, until known. */
+typedef struct {
+    const cn_msg_t *req;                /* NULL for L4 */
+    const cn_msg_t *resp;               /* what the client gets; NULL before there is one */
+    const cn_section_t *section;
+    const cn_service_conf_t *service;
+    const cn_route_t *route;
+    const cn_cluster_t *cluster;
+    const cn_host_t *host;              /* of the last attempt */
+    const cn_tunnel_t *tunnel;
+    const cn_workload_t *source, *destination; /* the client's and the chosen host's pod */
+    cn_addr_t remote;                   /* client after X-Forwarded-For (port 0 then), else the peer */
+    cn_addr_t upstream_local;
+    cn_str_t cluster_name;              /* as routed, also when no such cluster exists */
+    cn_str_t original_path;             /* target before a rewrite; empty: not rewritten */
+    cn_str_t details;                   /* "via_upstream", "route_not_found", ... */
+    cn_str_t termination_details;       /* L4 denial */
+    cn_str_t upstream_failure;          /* transport failure reason */
+    uint64_t start_us;                  /* wall clock */
+    uint64_t start_ns, end_ns;          /* monotonic; end 0 while running */
+    uint64_t upstream_ns;               /* until upstream's response head; 0: none */
+    uint64_t body_rx, body_tx;          /* L4: connection bytes from and to the client */
+    uint64_t wire_rx, wire_tx;          /* with heads, as on the inner connection */
+    uint32_t flags;                     /* cn_flag_t */
+    uint16_t status;                    /* 0: no response was started */
+    uint16_t attempts;
+    int16_t grpc_status;                /* -1: none */
+    bool grpc;                          /* by request content-type */
+    bool mutual_tls;                    /* both identities of the tunnel are known */
+} cn_facts_t;
+
+typedef cn_rc cn_phase_fn(cn_req_t *, const void *conf, void *ctx);
+
+typedef struct cn_admin_req {
+    cn_str_t method, path, query;
+    cn_pool_t *pool;
+    bool local;             /* the client is on this host's loopback */
+    /* the answer */
+    unsigned status;        /* 200 unless set */
+    cn_str_t content_type;  /* text/plain; charset=UTF-8 unless set */
+    cn_chain_t body;
+} cn_admin_req_t;
+/* Listeners on which an endpoint answers: `listen ADDR agent|health|metrics|admin`. */
+enum { CN_ADMIN_AGENT = 1, CN_ADMIN_HEALTH = 2, CN_ADMIN_METRICS = 4, CN_ADMIN_ADMIN = 8 };
+typedef struct {
+    const char *path;
+    unsigned where;
+    const char *methods; /* "GET" or "POST"; HEAD goes with GET */
+    void (*handle)(cn_worker_t *, void *wctx, cn_admin_req_t *);
+    const char *help;
+} cn_admin_t;
+
+struct cn_listener_ops; /* cairn/transport.h */
+
+typedef struct cn_module {
+    uint32_t abi;             /* CN_MODULE_ABI */
+    const char *name;
+    const char *after, *before; /* place inside phases: one module name each, or NULL */
+    const cn_directive_t *directives;
+    cn_conf_ops_t conf[CN_LV_MAX];
+    const cn_metric_def_t *const *metrics; /* ends with NULL */
+    const cn_admin_t *admin;               /* ends with a NULL path */
+    cn_rc (*worker_init)(cn_worker_t *, void **wctx);
+    /* A new generation is in force (also the first). main: conf of MAIN level. */
+    void (*reconfigured)(cn_worker_t *, void *wctx, const void *main);
+    void (*worker_fini)(cn_worker_t *, void *wctx);
+    size_t ctx_size;                       /* per request, zeroed before its first hook, in the request's pool */
+    void (*ctx_fini)(cn_req_t *, void *ctx); /* the request ends: stop timers, sub-requests */
+    /* Hooks.  conf: the module's settings of the most specific level that it
+     * has settings on and that is known: route, else service, else main.
+     * CN_OK: next module.  CN_AGAIN: parked until cn_req_wake(), the same hook
+     * runs again.  CN_DONE: a reply was set.  CN_DECLINE: not mine, same as OK.
+     * CN_ERR: cn_req_fail or reply recorded.  A module without `active`, or
+     * for whose conf it says false, is not called for that section. */
+    cn_phase_fn *phase[CN_PH_MAX];
+    /* Is there anything to do with this conf in this phase?  Asked once per
+     * section or route; NULL: always. */
+    bool (*active)(const void *conf, cn_phase_t);
+    const struct cn_listener_ops *listener;
+    const cn_transport_ops_t *transport;
+    const cn_admission_ops_t *admission;
+    const cn_lb_ops_t *const *lb;          /* ends with NULL */
+} cn_module_t;
+
+/* Generated by configure: in phase order, core units first. */
+extern const cn_module_t *const cn_modules[];
+extern const unsigned cn_nmodules;
+
+/* ---- requests ---- */
+const cn_facts_t *cn_req_facts(const cn_req_t *);
+cn_worker_t *cn_req_worker(const cn_req_t *);
+cn_pool_t *cn_req_pool(cn_req_t *);
+/* The message to edit: request before CONTENT, response in RESP_HEAD.  NULL for L4. */
+cn_msg_t *cn_req_edit(cn_req_t *);
+/* Wakes a parked request. */
+void cn_req_wake(cn_req_t *);
+/* Its task, for the module's own timers. */
+cn_task_t *cn_req_task(cn_req_t *);
+/* A local reply (gRPC requests get the mapped form); return CN_DONE after it.
+ * body may be empty; details is kept by pointer and must outlive the request. */
+void cn_req_reply(cn_req_t *, unsigned status, cn_str_t body, cn_str_t details, uint32_t flags);
+/* A header for the local reply just set. */
+void cn_req_reply_header(cn_req_t *, cn_str_t name, cn_str_t value);
+/* L4: end the connection; return CN_DONE after it. */
+void cn_req_refuse(cn_req_t *, cn_str_t termination_details);
+void cn_req_set_route(cn_req_t *, const cn_route_t *);
+void cn_req_set_cluster(cn_req_t *, cn_str_t name);
+/* Adds a line to the account of how this request was decided; free unless
+ * somebody asked (cairn explain, debug log). */
+bool cn_req_explaining(const cn_req_t *);
+void cn_req_explain(cn_req_t *, const char *fmt, ...) CN_PRINTF(2, 3);
+
+/* ---- worker ---- */
+cn_loop_t *cn_worker_loop(cn_worker_t *);
+cn_rand_t *cn_worker_rand(cn_worker_t *);
+const cn_gen_t *cn_worker_gen(cn_worker_t *);
+unsigned cn_worker_id(const cn_worker_t *);
+bool cn_worker_draining(const cn_worker_t *);
+cn_clusters_t *cn_worker_clusters(cn_worker_t *);
+const cn_workloads_t *cn_worker_workloads(cn_worker_t *);
+cn_stats_t *cn_worker_stats(cn_worker_t *);
+/* Family number of one of the module's metrics, for cn_stats_series(). */
+unsigned cn_worker_metric(cn_worker_t *, const cn_metric_def_t *);
+
+#endif

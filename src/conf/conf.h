@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The directive engine: an nginx-like language of `name argument...;` and
+ * `name argument... { ... }`, read through tables.  A unit (a module, or a part
+ * of the core) brings a table of directives and, for each level it has
+ * settings on, a plain struct that the engine makes, hands to the setters and
+ * frees.
+ *
+ * Levels nest MAIN > SERVICE > ROUTE and MAIN > CLUSTER.  When a block opens,
+ * each unit's struct for the new level starts as a copy of its finished parent
+ * (or by the unit's own init), so directives of a level must stand before its
+ * nested blocks; the engine says so when they do not.  No UNSET values.
+ */
+#ifndef CN_CONF_CONF_H
+#define CN_CONF_CONF_H
+
+#include "core/pool.h"
+
+typedef struct cn_conf cn_conf_t; /* a parse in progress */
+typedef struct cn_directive cn_directive_t;
+
+typedef enum { CN_LV_MAIN, CN_LV_SERVICE, CN_LV_ROUTE, CN_LV_CLUSTER, CN_LV_MAX } cn_level_t;
+
+/* where: levels on which a directive may stand ... */
+#define CN_AT_MAIN (1u << CN_LV_MAIN)
+#define CN_AT_SERVICE (1u << CN_LV_SERVICE)
+#define CN_AT_ROUTE (1u << CN_LV_ROUTE)
+#define CN_AT_CLUSTER (1u << CN_LV_CLUSTER)
+#define CN_AT_PRIVATE (1u << 8)     /* inside a unit's own block (cn_conf_block) */
+/* ... and properties */
+#define CN_D_BLOCK (1u << 16)       /* takes `{`; the setter reads the block with cn_conf_block() */
+#define CN_D_REPEAT (1u << 17)      /* may stand several times; else a second one is an error */
+#define CN_D_STRUCTURAL (1u << 18)  /* a change needs new workers */
+
+#define CN_ARGS(min, max) ((unsigned)(min) | (unsigned)(max) << 8)
+#define CN_ARGS_ANY 255u /* as max */
+
+/* argv[0] is the directive's name.  conf: the unit's struct of the level (or
+ * what was given to cn_conf_block).  Strings live in the level's pool.  On
+ * failure: return cn_conf_error(...). */
+typedef cn_rc cn_setter_fn(cn_conf_t *, const cn_directive_t *, void *conf, const cn_str_t *argv, unsigned argc);
+
+struct cn_directive {
+    const char *name;
+    unsigned where; /* CN_AT_* | CN_D_* */
+    unsigned args;  /* CN_ARGS(min, max), without the name */
+    cn_setter_fn *set;
+    size_t off;       /* for the standard setters: offsetof the field */
+    const void *arg;  /* for the setter: range, enum table, ... */
+    const char *syntax; /* "worker_processes NUMBER | auto" */
+    const char *help;   /* one or two sentences; required (lint) */
+    const char *deflt;  /* shown in the reference; NULL: none */
+};
+
+typedef struct {
+    size_t size;                                                    /* 0: nothing on this level */
+    cn_rc (*init)(cn_conf_t *, void *conf, const void *parent);     /* NULL: copy of parent, else zeros */
+    cn_rc (*done)(cn_conf_t *, void *conf);                         /* after the block closed: check, compile */
+    void (*fini)(void *conf);                                       /* the section's last reference is gone */
+} cn_conf_ops_t;
+
+typedef struct {
+    const char *name;
+    const cn_directive_t *directives; /* ends with a NULL name; may be NULL */
+    const cn_conf_ops_t *levels;      /* CN_LV_MAX entries */
+} cn_conf_unit_t;
+
+/* ---- for setters ---- */
+
+/* Records "file:line: message" (the first one counts) and returns CN_ERR. Say
+ * what was found and what was expected. */
+cn_rc cn_conf_error(cn_conf_t *, const char *fmt, ...) CN_PRINTF(2, 3);
+void cn_conf_warn(cn_conf_t *, const char *fmt, ...) CN_PRINTF(2, 3);
+cn_pool_t *cn_conf_pool(cn_conf_t *);
+/* "file:line" of the directive being set; in the pool. */
+cn_str_t cn_conf_where(cn_conf_t *);
+/* Reads the block of a CN_D_BLOCK directive with a table of CN_AT_PRIVATE
+ * directives, up to its closing brace. */
+CN_MUST cn_rc cn_conf_block(cn_conf_t *, const cn_directive_t *table, void *conf);
+/* Text of another file (endpoints, keys are not: they stay files), relative to
+ * the prefix; part of what all workers see identically. */
+CN_MUST cn_rc cn_conf_text(cn_conf_t *, cn_str_t path, cn_str_t *text);
+/* A path made absolute against the prefix (where conf paths begin). */
+cn_str_t cn_conf_path(cn_conf_t *, cn_str_t path);
+/* Splits "name=value"; false when there is no '='. */
+bool cn_conf_keyval(cn_str_t arg, cn_str_t *key, cn_str_t *value);
+
+/* ---- standard setters; the field is at conf + off ---- */
+cn_setter_fn cn_set_flag; /* bool: on | off */
+cn_setter_fn cn_set_str;  /* cn_str_t */
+cn_setter_fn cn_set_strs; /* cn_vec_t of cn_str_t: all arguments appended */
+cn_setter_fn cn_set_u32;  /* uint32_t; arg: const cn_range_t * or NULL */
+cn_setter_fn cn_set_ms;   /* uint64_t milliseconds: 500ms, 10s, 5m, 1h, 1d, 0 */
+cn_setter_fn cn_set_size; /* uint64_t bytes: 512, 16k, 4m, 1g */
+cn_setter_fn cn_set_enum; /* int; arg: const cn_enum_t[] ending with NULL */
+typedef struct {
+    uint32_t min, max;
+} cn_range_t;
+typedef struct {
+    const char *word;
+    int value;
+} cn_enum_t;
+CN_MUST cn_rc cn_conf_parse_ms(cn_str_t, uint64_t *ms);
+CN_MUST cn_rc cn_conf_parse_size(cn_str_t, uint64_t *bytes);
+
+#endif

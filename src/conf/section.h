@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Configuration at run time: a table of immutable, reference-counted sections,
+ * one per service port and one per cluster, swapped in place.  A request pins
+ * its section, not the table: a day-long stream keeps kilobytes of old
+ * configuration alive, not the whole.  Sections whose text did not change are
+ * shared between generations by hash.
+ */
+#ifndef CN_CONF_SECTION_H
+#define CN_CONF_SECTION_H
+
+#include <stdio.h>
+
+#include "conf/conf.h"
+#include "core/inet.h"
+#include "core/map.h"
+
+/* One route of a service: settings of all units on ROUTE level. */
+typedef struct {
+    cn_str_t name;
+    cn_str_t where; /* file:line */
+    void **confs;   /* by unit index; NULL where the unit has no ROUTE settings */
+} cn_route_t;
+
+typedef struct cn_section {
+    uint32_t refs;
+    cn_level_t level;   /* CN_LV_MAIN, SERVICE or CLUSTER */
+    cn_str_t name;      /* argument of the block: "reviews.bookinfo:9080" */
+    cn_str_t where;     /* file:line of the block */
+    uint64_t hash;      /* of its text and of the MAIN settings it inherits */
+    cn_pool_t *pool;
+    void **confs;       /* by unit index; NULL where the unit has nothing on this level */
+    cn_route_t *routes; /* services only; in file order */
+    uint32_t nroutes;
+    void *runtime;      /* what the proxy derives once per section (phase hooks); see runtime_fini */
+    void (*runtime_fini)(void *);
+    const struct cn_units *units;
+} cn_section_t;
+
+cn_section_t *cn_section_ref(cn_section_t *);
+void cn_section_unref(cn_section_t *); /* NULL is allowed */
+
+/* Core units come first, at these places; module i is unit CN_UNIT_MODULES + i. */
+enum { CN_UNIT_MAIN, CN_UNIT_PROXY, CN_UNIT_TUNNEL, CN_UNIT_UPSTREAM, CN_UNIT_MODULES };
+
+/* The units of this program, in the order of the indices. Constant. */
+typedef struct cn_units {
+    const cn_conf_unit_t *v;
+    unsigned n;
+} cn_units_t;
+
+/* A generation: everything one configuration says. */
+typedef struct cn_gen {
+    uint32_t refs;
+    uint64_t id;               /* counts up with each published configuration */
+    uint64_t structural_hash;  /* of the CN_D_STRUCTURAL directives */
+    cn_section_t *main;
+    cn_map_t services;         /* name -> cn_section_t */
+    cn_map_t clusters;         /* name -> cn_section_t */
+    cn_map_t addresses;        /* cn_gen_address_key -> cn_section_t; see cn_gen_find */
+    cn_map_t texts;            /* path -> cn_text_t: other files that were read (endpoints) */
+    cn_pool_t *pool;
+} cn_gen_t;
+
+/* The files of one configuration, path -> bytes: read once, then the same for
+ * the checker, the master and every worker (a sealed memfd). */
+typedef struct cn_bundle cn_bundle_t;
+
+/* Reads from disk as files are asked for, and remembers them. */
+cn_bundle_t *cn_bundle_create(cn_str_t prefix);
+/* Adds or replaces a text as if it were a file (tests, `-g`). */
+void cn_bundle_put(cn_bundle_t *, cn_str_t path, cn_str_t text);
+/* Writes everything remembered into a sealed memfd. CN_ERR with errno. */
+CN_MUST cn_rc cn_bundle_save(const cn_bundle_t *, int *fd);
+/* From such a memfd; reads no disk any more. CN_ERR: not a bundle. */
+CN_MUST cn_rc cn_bundle_open(int fd, cn_bundle_t **);
+void cn_bundle_destroy(cn_bundle_t *);
+
+typedef struct {
+    const cn_units_t *units;
+    cn_bundle_t *bundle;
+    cn_str_t file;          /* main conf file, as given */
+    cn_str_t extra;         /* text of -g; its directives win over the file's */
+    const cn_gen_t *prev;   /* sections to share, or NULL */
+    bool main_only;         /* the master: skips service and cluster blocks */
+    FILE *dump;             /* -T: each file's text as it is read, or NULL */
+} cn_conf_load_t;
+
+/* CN_ERR: *why is one line "file:line: message" (pool).  Warnings go to the log. */
+CN_MUST cn_rc cn_gen_load(const cn_conf_load_t *, cn_pool_t *pool, cn_gen_t **out, cn_str_t *why);
+cn_gen_t *cn_gen_ref(cn_gen_t *);
+void cn_gen_unref(cn_gen_t *);
+
+/* During parsing, for the core unit: this service answers at addr (port 0: any
+ * port of that IP).  CN_ERR and a conf error when another service has it. */
+CN_MUST cn_rc cn_conf_claim(cn_conf_t *, const cn_addr_t *);
+/* The service at an address: exact port first, then any-port.  NULL: unknown. */
+cn_section_t *cn_gen_find(const cn_gen_t *, const cn_addr_t *);
+/* The service with this host name and port ("svc.ns.svc.cluster.local", 9080);
+ * claimed with cn_conf_claim_host. */
+CN_MUST cn_rc cn_conf_claim_host(cn_conf_t *, cn_str_t host, uint16_t port);
+cn_section_t *cn_gen_find_host(const cn_gen_t *, cn_str_t host, uint16_t port);
+/* A text that was read for the configuration (endpoints), or a NULL string. */
+cn_str_t cn_gen_text(const cn_gen_t *, cn_str_t path);
+
+/* Writes the directive reference of all units as HTML (`cairn -D`). */
+void cn_conf_reference(const cn_units_t *, FILE *);
+
+#endif

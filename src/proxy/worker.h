@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The worker's context, passed to everything that runs in a worker.  Made by
+ * main/worker.c (and by `cairn explain` and unit tests, with less in it).
+ */
+#ifndef CN_PROXY_WORKER_H
+#define CN_PROXY_WORKER_H
+
+#include "cairn/transport.h"
+#include "upstream/pool.h"
+
+/* MAIN-level settings of the core (proxy/conf.c): mesh identity and request handling. */
+typedef struct {
+    cn_str_t trust_domain;
+    cn_vec_t trust_domain_aliases;   /* cn_str_t */
+    cn_str_t cert_file, key_file, bundle_file;
+    cn_str_t network, cluster_id;
+    cn_str_t workloads;              /* file of known pods */
+    int path_normalization;          /* cn_uri_normalize */
+    cn_str_t server_header;          /* "istio-envoy"; empty: the upstream's is kept */
+    bool request_id;                 /* make x-request-id when absent */
+    cn_h1_limits_t h1_limits;
+    uint64_t idle_ms, head_ms;       /* inner HTTP/1 connections */
+    uint64_t l4_idle_ms;
+    uint32_t max_tunnels;            /* per worker */
+    uint64_t max_memory;             /* bytes in buffers, per worker */
+} cn_proxy_conf_t;
+extern const cn_conf_unit_t cn_proxy_unit;
+
+struct cn_worker {
+    cn_loop_t *loop;
+    unsigned id;
+    bool draining;
+    cn_gen_t *gen;                   /* in force */
+    const cn_proxy_conf_t *conf;     /* of gen->main */
+    cn_tls_ctx_t *tls;               /* NULL before the first identity */
+    cn_clusters_t *clusters;
+    cn_workloads_t *workloads;       /* may be NULL */
+    uint64_t workloads_hash;
+    cn_upool_t *upool;
+    cn_stats_t *stats;
+    cn_rand_t rand;
+    void **wctx;                     /* by module index */
+    uint32_t tunnels;                /* now open */
+    cn_list_t inner;                 /* inner HTTP connections, for draining */
+    struct cn_reply_clock *reply_clock; /* cached date header */
+};
+
+/* Opens pools, registries and the modules' worker contexts.  stats may be NULL
+ * (explain). CN_ERR: logged. */
+CN_MUST cn_rc cn_worker_init(cn_worker_t *, cn_loop_t *, unsigned id, cn_stats_t *);
+/* Puts a generation in force: takes a reference, updates clusters, workloads
+ * and identity, tells the modules.  CN_ERR (logged, *why in pool): something
+ * it names cannot be loaded; the old one stays. */
+CN_MUST cn_rc cn_worker_apply(cn_worker_t *, cn_gen_t *, cn_pool_t *pool, cn_str_t *why);
+/* Listeners go first (main); here: inner connections. */
+void cn_worker_drain(cn_worker_t *);
+void cn_worker_fini(cn_worker_t *);
+
+/* All metric families of core and modules, for cn_stats_open. */
+const cn_metric_def_t *const *cn_worker_metric_defs(unsigned *n);
+/* Core units (main_unit is the program's own) followed by the modules; see
+ * CN_UNIT_* of conf/section.h.  Lives until the process ends. */
+const cn_units_t *cn_worker_units_create(const cn_conf_unit_t *main_unit);
+
+/* `cairn explain`: runs phases up to POLICY on a made-up request, without
+ * sending anything.  lines collects the account. */
+typedef struct {
+    cn_tunnel_t tunnel;     /* section pinned by the caller, freed by the call */
+    cn_msg_t *msg;
+    /* results */
+    unsigned status;        /* 0: would be forwarded; else the local reply */
+    cn_str_t details;
+    cn_str_t route, cluster, host;
+    cn_vec_t lines;         /* cn_str_t in tunnel.pool */
+} cn_explain_t;
+void cn_req_explain_run(cn_worker_t *, cn_explain_t *);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * TLS 1.3 over any stream, as a stream: ALPN h2, both sides authenticated,
+ * no SNI, no resumption.  OpenSSL works on memory through a BIO of ours, so the
+ * lower stream may itself be a tunnel.
+ *
+ * The peer's certificate must chain to the trust bundle and its SPIFFE trust
+ * domain must be one of the context's; on top, a client can pin identities.
+ */
+#ifndef CN_TLS_STREAM_H
+#define CN_TLS_STREAM_H
+
+#include "event/stream.h"
+#include "tls/ctx.h"
+
+/* Both take the lower stream (owned and closed by the TLS stream) and a
+ * reference of ctx.  ready() drives the handshake: CN_OK when it is complete
+ * and the peer is accepted.  A missing or other ALPN is an error. */
+cn_stream_t *cn_tls_server(cn_loop_t *, cn_stream_t *lower, cn_tls_ctx_t *, uint64_t handshake_ms, cn_task_t *owner);
+/* identity: exact SPIFFE URI that the peer must present; empty: any of the
+ * trust domains. */
+cn_stream_t *cn_tls_client(cn_loop_t *, cn_stream_t *lower, cn_tls_ctx_t *, cn_str_t identity,
+                           uint64_t handshake_ms, cn_task_t *owner);
+
+#endif

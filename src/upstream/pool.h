@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Connections to hosts: idle HTTP/1.1 connections are kept per host and
+ * reused; tunnels to captured pods share outer sessions inside their
+ * transport, below the streams seen here.
+ */
+#ifndef CN_UPSTREAM_POOL_H
+#define CN_UPSTREAM_POOL_H
+
+#include "http/exch.h"
+#include "upstream/cluster.h"
+#include "upstream/registry.h"
+
+typedef struct cn_upool cn_upool_t; /* a worker's */
+
+typedef struct {
+    const cn_transport_ops_t *ops;
+    void *wctx;
+} cn_transport_t;
+
+cn_upool_t *cn_upool_create(cn_loop_t *, const cn_transport_t *transports, unsigned n);
+void cn_upool_destroy(cn_upool_t *);
+/* An exchange on an idle connection or a new one; owner as in cn_exch.  port:
+ * of the client's CONNECT, used when the host has none.  proto HTTP1 only for
+ * now; fresh: do not use an idle connection. Never NULL. */
+cn_exch_t *cn_upool_open(cn_upool_t *, cn_cluster_t *, cn_host_t *, uint16_t port, bool fresh, cn_task_t *owner);
+/* A raw stream for L4 traffic. */
+cn_stream_t *cn_upool_stream(cn_upool_t *, cn_cluster_t *, cn_host_t *, uint16_t port, cn_task_t *owner);
+/* Idle connections now kept, for the stats. */
+uint32_t cn_upool_idle(const cn_upool_t *);
+/* Closes idle connections to hosts that have left. */
+void cn_upool_sweep(cn_upool_t *);
+
+#endif
