@@ -79,7 +79,8 @@ typedef struct {
 /* CN_ERR: *why says what is wrong (constant text). */
 CN_MUST cn_rc cn_endpoint_parse(cn_str_t line, cn_endpoint_t *, const char **why);
 
-cn_clusters_t *cn_clusters_create(void);
+/* The balancers that clusters may name; the array is kept by pointer. */
+cn_clusters_t *cn_clusters_create(const struct cn_lb_ops *const *balancers, unsigned n);
 void cn_clusters_destroy(cn_clusters_t *);
 /* Makes the set what the generation says; keeps clusters and hosts that stay. */
 void cn_clusters_update(cn_clusters_t *, const cn_gen_t *);

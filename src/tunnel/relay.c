@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * L4 relay: bytes both ways between two streams, each direction ending on its
+ * own (RFC 9293 3.6: half-close).  At most one buffer per direction is held; a
+ * side that does not read stops the other from being read.
+ */
+#include "tunnel/tunnel.h"
+
+#define HOLD 65536u
+
+void cn_relay_init(cn_relay_t *r, cn_stream_t *a, cn_stream_t *b)
+{
+    *r = (cn_relay_t){.a = a, .b = b};
+}
+
+void cn_relay_fini(cn_relay_t *r)
+{
+    cn_chain_clear(&r->ab);
+    cn_chain_clear(&r->ba);
+}
+
+typedef struct {
+    cn_stream_t *from, *to;
+    cn_chain_t *held;
+    bool *eof, *shut;
+} way_t;
+
+/* One step of one direction.  CN_OK: moved bytes; CN_AGAIN: waits for either
+ * side; CN_DONE: ended. */
+static cn_rc step(const way_t *w, size_t *moved)
+{
+    size_t before = w->held->bytes;
+    cn_rc rc;
+
+    if (!*w->eof && w->held->bytes < HOLD) {
+        rc = cn_stream_read(w->from, w->held, HOLD - w->held->bytes);
+        if (rc == CN_ERR)
+            return CN_ERR;
+        *w->eof = rc == CN_DONE;
+        *moved += w->held->bytes - before;
+    }
+    before = w->held->bytes;
+    if (before && cn_stream_write(w->to, w->held) == CN_ERR)
+        return CN_ERR;
+    if (w->held->bytes == 0 && *w->eof && !*w->shut) {
+        cn_stream_shutdown(w->to);
+        *w->shut = true;
+    }
+    if (*w->shut)
+        return CN_DONE;
+    return before > w->held->bytes ? CN_OK : CN_AGAIN;
+}
+
+static cn_rc run_way(const way_t *w, size_t budget, bool *more)
+{
+    size_t moved = 0;
+    cn_rc rc = CN_DONE;
+
+    if (*w->shut)
+        return CN_DONE;
+    while (moved < budget && (rc = step(w, &moved)) == CN_OK)
+        continue;
+    if (rc == CN_OK)
+        *more = true;
+    return rc;
+}
+
+cn_rc cn_relay_run(cn_relay_t *r, size_t budget, bool *more)
+{
+    way_t forth = {r->a, r->b, &r->ab, &r->a_eof, &r->b_shut};
+    way_t back = {r->b, r->a, &r->ba, &r->b_eof, &r->a_shut};
+    cn_rc one, two;
+
+    *more = false;
+    one = run_way(&forth, budget, more);
+    if (one == CN_ERR)
+        return CN_ERR;
+    two = run_way(&back, budget, more);
+    if (two == CN_ERR)
+        return CN_ERR;
+    return one == CN_DONE && two == CN_DONE ? CN_DONE : CN_AGAIN;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * CLUSTER-level settings of the core.
+ */
+#include "upstream/cluster.h"
+
+static const cn_enum_t protocols[] = {{"auto", CN_PROTO_AUTO}, {"http", CN_PROTO_HTTP1},
+                                      {"http2", CN_PROTO_HTTP2}, {"grpc", CN_PROTO_GRPC},
+                                      {"tcp", CN_PROTO_TCP},   {NULL, 0}};
+
+static cn_rc set_service(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
+                         const cn_str_t *argv, unsigned argc)
+{
+    cn_cluster_conf_t *cc = conf;
+    uint64_t port = 0;
+
+    cc->service_name = argv[1];
+    cc->service_namespace = argv[2];
+    if (argc > 3 && cn_str_u64(argv[3], 65535, &port) != CN_OK)
+        return cn_conf_error(cf, "\"%.*s\" is not a port number", CN_STR_ARG(argv[3]));
+    cc->service_port = (uint32_t)port;
+    return CN_OK;
+}
+
+/* The arguments as one line of the endpoints format. */
+static cn_str_t join(cn_pool_t *pool, const cn_str_t *argv, unsigned argc)
+{
+    cn_str_t line = argv[1];
+
+    for (unsigned i = 2; i < argc; i++)
+        line = cn_pool_printf(pool, "%.*s %.*s", CN_STR_ARG(line), CN_STR_ARG(argv[i]));
+    return line;
+}
+
+static cn_rc set_endpoint(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
+                          const cn_str_t *argv, unsigned argc)
+{
+    cn_cluster_conf_t *cc = conf;
+    cn_str_t line = join(cn_conf_pool(cf), argv, argc);
+    cn_endpoint_t ep;
+    const char *why;
+
+    if (cn_endpoint_parse(line, &ep, &why) != CN_OK)
+        return cn_conf_error(cf, "endpoint \"%.*s\": %s", CN_STR_ARG(line), why);
+    *(cn_str_t *)cn_vec_push(cn_conf_pool(cf), &cc->inline_endpoints, sizeof(cn_str_t)) = line;
+    return CN_OK;
+}
+
+/* Every line is checked here, so that a bad file is refused with its line
+ * before any worker sees it. */
+static cn_rc check_endpoints(cn_conf_t *cf, cn_str_t path, cn_str_t text)
+{
+    cn_str_t line;
+    cn_endpoint_t ep;
+    const char *why;
+
+    for (unsigned n = 1; cn_str_split(&text, '\n', &line); n++) {
+        line = cn_str_trim(line);
+        if (line.n == 0 || line.p[0] == '#')
+            continue;
+        if (cn_endpoint_parse(line, &ep, &why) != CN_OK)
+            return cn_conf_error(cf, "%.*s:%u: %s", CN_STR_ARG(path), n, why);
+    }
+    return CN_OK;
+}
+
+static cn_rc set_endpoints(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
+                           const cn_str_t *argv, unsigned argc CN_UNUSED)
+{
+    cn_cluster_conf_t *cc = conf;
+    cn_str_t text;
+
+    cc->endpoints = argv[1];
+    if (cn_conf_text(cf, argv[1], &text) != CN_OK)
+        return CN_ERR;
+    return check_endpoints(cf, argv[1], text);
+}
+
+static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf, const void *parent CN_UNUSED)
+{
+    cn_cluster_conf_t *cc = conf;
+
+    cc->protocol = CN_PROTO_HTTP1;
+    cc->lb = CN_STR("least_request");
+    cc->connect_timeout_ms = 10000;
+    cc->idle_ms = 3600 * 1000;
+    return CN_OK;
+}
+
+static const cn_directive_t directives[] = {
+    {"host", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_str, offsetof(cn_cluster_conf_t, host), NULL,
+     "host NAME", "Fully qualified name of the service whose endpoints these are, for labels.", NULL},
+    {"service", CN_AT_CLUSTER, CN_ARGS(2, 3), set_service, 0, NULL, "service NAME NAMESPACE [PORT]",
+     "The Kubernetes Service whose endpoints these are.", NULL},
+    {"alias", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_str, offsetof(cn_cluster_conf_t, alias), NULL,
+     "alias NAME", "Name of the cluster in access logs, in the form that Istio's tools parse.",
+     "the cluster block's name"},
+    {"protocol", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_enum, offsetof(cn_cluster_conf_t, protocol),
+     protocols, "protocol auto | http | http2 | grpc | tcp",
+     "What the endpoints speak; auto is what the client speaks.", "http"},
+    {"lb", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_str, offsetof(cn_cluster_conf_t, lb), NULL, "lb NAME",
+     "How an endpoint is chosen: the name of a balancer that a module brings.", "least_request"},
+    {"connect_timeout", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms,
+     offsetof(cn_cluster_conf_t, connect_timeout_ms), NULL, "connect_timeout TIME",
+     "For connecting to an endpoint, with TLS and the tunnel where there is one.", "10s"},
+    {"keepalive_timeout", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms, offsetof(cn_cluster_conf_t, idle_ms),
+     NULL, "keepalive_timeout TIME", "How long an idle connection to an endpoint is kept.", "1h"},
+    {"endpoints", CN_AT_CLUSTER, CN_ARGS(1, 1), set_endpoints, 0, NULL, "endpoints FILE",
+     "File with one endpoint a line: ADDRESS:PORT [weight=N] [health=ok|unhealthy|draining] "
+     "[tunnel=hbone|none] [tunnel_addr=ADDRESS:PORT] [identity=SPIFFE-ID]. It may change without "
+     "the cluster changing.", NULL},
+    {"endpoint", CN_AT_CLUSTER | CN_D_REPEAT, CN_ARGS(1, 8), set_endpoint, 0, NULL,
+     "endpoint ADDRESS:PORT [KEY=VALUE]...", "One endpoint in place, in the format of endpoints.", NULL},
+    {.name = NULL}};
+
+static const cn_conf_ops_t levels[CN_LV_MAX] = {
+    [CN_LV_CLUSTER] = {sizeof(cn_cluster_conf_t), init_cluster, NULL, NULL}};
+
+const cn_conf_unit_t cn_upstream_unit = {"upstream", directives, levels};

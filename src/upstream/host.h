@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Making and comparing hosts; for cluster.c.
+ */
+#ifndef CN_UPSTREAM_HOST_H
+#define CN_UPSTREAM_HOST_H
+
+#include "upstream/cluster.h"
+
+/* One reference, the caller's. */
+cn_host_t *cn_host_create(const cn_endpoint_t *);
+/* The same endpoint: address, tunnel and identity agree (weight and health may
+ * change).  Another identity under the same IP is another pod. */
+bool cn_host_is(const cn_host_t *, const cn_endpoint_t *);
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Connections to hosts, kept for reuse.
+ *
+ * state   list                woken by                     leaves to
+ * BUSY    pool->all           - (its user owns the exchange)  IDLE, gone
+ * IDLE    pool->all, host->idle  peer closing, idle timer     BUSY, gone
+ *
+ * A connection holds a reference of its host, so a host that left the set
+ * lives until its last request ended; it gets none from then on because
+ * nobody picks it, and cn_upool_sweep() closes what idles.
+ */
+#include "upstream/pool.h"
+
+#include <stdlib.h>
+
+#include "event/sock.h"
+#include "http/h1mux.h"
+
+struct cn_upool {
+    cn_loop_t *loop;
+    const cn_transport_t *transports;
+    unsigned ntransports;
+    cn_list_t all;
+    uint32_t idle;
+};
+
+typedef struct {
+    cn_uconn_t u;
+    cn_upool_t *pool;
+    cn_task_t task;   /* while idle */
+    cn_timer_t timer; /* idle time */
+    cn_list_t all;    /* pool->all */
+    cn_list_t link;   /* host->idle while idle */
+    cn_h1_client_t *h1;
+    uint64_t idle_ms;
+    uint16_t port;
+    bool is_idle;
+} conn_t;
+
+cn_upool_t *cn_upool_create(cn_loop_t *loop, const cn_transport_t *transports, unsigned n)
+{
+    cn_upool_t *pool = cn_xzalloc(sizeof(*pool));
+
+    pool->loop = loop;
+    pool->transports = transports;
+    pool->ntransports = n;
+    cn_list_init(&pool->all);
+    return pool;
+}
+
+static void set_idle(conn_t *c, bool idle)
+{
+    if (c->is_idle == idle)
+        return;
+    c->is_idle = idle;
+    if (idle) {
+        c->pool->idle++;
+        cn_list_push_front(&c->u.host->idle, &c->link);
+        if (c->idle_ms)
+            cn_timer_set(&c->timer, c->idle_ms);
+    } else {
+        c->pool->idle--;
+        cn_list_remove(&c->link);
+        cn_timer_stop(&c->timer);
+    }
+}
+
+static void conn_destroy(conn_t *c)
+{
+    set_idle(c, false);
+    cn_list_remove(&c->all);
+    cn_task_fini(&c->task);
+    cn_h1_client_destroy(c->h1);
+    cn_host_unref(c->u.host);
+    cn_loop_retire(c->pool->loop, free, c);
+}
+
+static void conn_run(cn_task_t *task, uint32_t why)
+{
+    conn_t *c = cn_container_of(task, conn_t, task);
+
+    if (c->is_idle && ((why & CN_WAKE_TIMER) || !cn_h1_client_usable(c->h1)))
+        conn_destroy(c);
+}
+
+static cn_stream_t *open_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
+                                uint16_t port, cn_task_t *owner)
+{
+    uint64_t timeout_ms = cluster->conf->connect_timeout_ms;
+    cn_addr_t to = host->addr;
+
+    for (unsigned i = 0; i < pool->ntransports; i++) {
+        const cn_transport_t *t = &pool->transports[i];
+
+        if (t->ops->kind == host->tunnel)
+            return t->ops->open(t->wctx, host, to.port ? to.port : port, timeout_ms, owner);
+    }
+    if (to.port == 0)
+        to.port = port;
+    return cn_sock_connect(pool->loop, &to, timeout_ms, owner);
+}
+
+static conn_t *conn_create(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host, uint16_t port)
+{
+    conn_t *c = cn_xzalloc(sizeof(*c));
+
+    c->pool = pool;
+    c->port = port;
+    c->idle_ms = cluster->conf->idle_ms;
+    c->u.host = cn_host_ref(host);
+    cn_task_init(&c->task, pool->loop, conn_run);
+    cn_timer_init(&c->timer, &c->task, CN_WAKE_TIMER);
+    cn_list_init(&c->link);
+    cn_list_push(&pool->all, &c->all);
+    c->h1 = cn_h1_client_create(pool->loop, open_stream(pool, cluster, host, port, NULL), &c->task);
+    return c;
+}
+
+static conn_t *find_idle(cn_host_t *host, uint16_t port)
+{
+    cn_list_each (node, &host->idle) {
+        conn_t *c = cn_list_entry(node, conn_t, link);
+
+        if ((host->addr.port || c->port == port) && cn_h1_client_usable(c->h1))
+            return c;
+    }
+    return NULL;
+}
+
+cn_uconn_t *cn_upool_open(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host, uint16_t port,
+                          bool fresh, cn_task_t *owner)
+{
+    conn_t *c = fresh ? NULL : find_idle(host, port);
+
+    if (c)
+        set_idle(c, false);
+    else
+        c = conn_create(pool, cluster, host, port);
+    host->active++;
+    c->u.exch = cn_h1_client_open(c->h1, owner);
+    return &c->u;
+}
+
+void cn_upool_close(cn_upool_t *pool CN_UNUSED, cn_uconn_t *u)
+{
+    conn_t *c = cn_container_of(u, conn_t, u);
+
+    c->u.host->active--;
+    c->u.exch->ops->close(c->u.exch);
+    c->u.exch = NULL;
+    if (cn_h1_client_usable(c->h1) && !c->u.host->gone)
+        set_idle(c, true);
+    else
+        conn_destroy(c);
+}
+
+cn_stream_t *cn_upool_conn_stream(cn_uconn_t *u)
+{
+    return cn_h1_client_stream(cn_container_of(u, conn_t, u)->h1);
+}
+
+cn_stream_t *cn_upool_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host, uint16_t port,
+                             cn_task_t *owner)
+{
+    return open_stream(pool, cluster, host, port, owner);
+}
+
+uint32_t cn_upool_idle(const cn_upool_t *pool)
+{
+    return pool->idle;
+}
+
+void cn_upool_sweep(cn_upool_t *pool)
+{
+    cn_list_each (node, &pool->all) {
+        conn_t *c = cn_list_entry(node, conn_t, all);
+
+        if (c->is_idle && c->u.host->gone)
+            conn_destroy(c);
+    }
+}
+
+void cn_upool_destroy(cn_upool_t *pool)
+{
+    if (!pool)
+        return;
+    cn_list_each (node, &pool->all) {
+        conn_t *c = cn_list_entry(node, conn_t, all);
+
+        CN_BUG_ON(!c->is_idle);
+        conn_destroy(c);
+    }
+    free(pool);
+}
