@@ -12,6 +12,8 @@
  * start; a forked worker keeps its parent's key. */
 void cn_hash_seed(void);
 uint64_t cn_hash_sip(cn_str_t);
+/* SipHash-1-3 under the caller's key. */
+uint64_t cn_hash_sip_keyed(const uint8_t key[16], cn_str_t);
 uint64_t cn_hash_xxh(cn_str_t, uint64_t seed);
 
 #endif

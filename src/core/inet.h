@@ -32,7 +32,7 @@ void cn_inet_from_sockaddr(cn_addr_t *, const struct sockaddr *, socklen_t);
 socklen_t cn_inet_to_sockaddr(const cn_addr_t *, struct sockaddr_storage *);
 
 /* "10.0.0.1:80" or "[fd00::1]:80" (with_port) or the bare address.  Returns the
- * length; buf has at least CN_INET_TEXT bytes and is NUL-terminated. */
+ * length; buf has at least CN_INET_TEXT bytes and is NUL-terminated.  No address: "-". */
 #define CN_INET_TEXT 56
 size_t cn_inet_put(char *buf, const cn_addr_t *, bool with_port);
 

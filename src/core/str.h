@@ -53,7 +53,8 @@ size_t cn_str_find_str(cn_str_t s, cn_str_t needle);
 cn_str_t cn_str_trim(cn_str_t s);
 
 /* Cuts the piece before the next sep off *rest (which moves behind it) and
- * stores it in *piece.  False when nothing is left.  "a,,b" gives "a", "", "b". */
+ * stores it in *piece.  False when nothing is left.  "a,,b" gives "a", "", "b";
+ * "a," gives "a" only, "" gives nothing. */
 bool cn_str_split(cn_str_t *rest, char sep, cn_str_t *piece);
 
 /* Whole string as an unsigned decimal, at most max.  CN_ERR on anything else
