@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Processes and what surrounds them.  Knows nothing of masters and workers.
+ * The only memory that outlives a call is the copy of argv and environment
+ * that cn_proc_title_init() makes, owned by the process.
+ */
+#include "os/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- titles ---- */
+
+char **cn_proc_title_init(cn_proc_title_t *t, int argc, char **argv)
+{
+    char *end = argv[0];
+    char **copy = cn_xmalloc(sizeof(char *) * ((size_t)argc + 1));
+    size_t nenv = 0;
+
+    /* The strings stand behind each other: argv first, then the environment. */
+    for (int i = 0; i < argc; i++) {
+        if (argv[i] == end)
+            end += strlen(argv[i]) + 1;
+        copy[i] = cn_xmalloc(strlen(argv[i]) + 1);
+        memcpy(copy[i], argv[i], strlen(argv[i]) + 1);
+    }
+    copy[argc] = NULL;
+    while (environ[nenv])
+        nenv++;
+    char **env = cn_xmalloc(sizeof(char *) * (nenv + 1));
+    for (size_t i = 0; i < nenv; i++) {
+        size_t n = strlen(environ[i]) + 1;
+        if (environ[i] == end)
+            end += n;
+        env[i] = cn_xmalloc(n);
+        memcpy(env[i], environ[i], n);
+    }
+    env[nenv] = NULL;
+    t->base = argv[0];
+    t->size = (size_t)(end - argv[0]);
+    environ = env;
+    return copy;
+}
+
+void cn_proc_title_set(const cn_proc_title_t *t, const char *text)
+{
+    if (t->size < 2)
+        return;
+    memset(t->base, 0, t->size);
+    snprintf(t->base, t->size, "cairn: %s", text);
+}
+
+/* ---- children ---- */
+
+bool cn_proc_reap(cn_proc_end_t *end)
+{
+    int st;
+    pid_t pid;
+
+    do {
+        pid = waitpid(-1, &st, WNOHANG);
+    } while (pid < 0 && errno == EINTR);
+    if (pid <= 0)
+        return false;
+    end->pid = pid;
+    end->status = WIFEXITED(st) ? WEXITSTATUS(st) : -1;
+    end->signo = WIFSIGNALED(st) ? WTERMSIG(st) : 0;
+    end->core = WIFSIGNALED(st) && WCOREDUMP(st);
+    return true;
+}
+
+cn_rc cn_proc_daemon(void)
+{
+    pid_t pid = fork();
+
+    if (pid < 0)
+        return CN_ERR;
+    if (pid > 0)
+        _exit(0);
+    if (setsid() < 0)
+        return CN_ERR;
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (fd < 0 || dup2(fd, 0) < 0 || dup2(fd, 1) < 0)
+        return CN_ERR;
+    if (fd > 2)
+        close(fd);
+    return CN_OK;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    int x = *(const int *)a, y = *(const int *)b;
+
+    return (x > y) - (x < y);
+}
+
+void cn_proc_close_others(const int *keep, unsigned n)
+{
+    int *sorted = cn_xmalloc(sizeof(int) * (n + 1));
+    unsigned from = 3;
+
+    if (n > 0)
+        memcpy(sorted, keep, sizeof(int) * n);
+    qsort(sorted, n, sizeof(int), by_value);
+    for (unsigned i = 0; i < n; i++) {
+        if (sorted[i] < 0 || (unsigned)sorted[i] < from)
+            continue;
+        if ((unsigned)sorted[i] > from)
+            syscall(SYS_close_range, from, (unsigned)sorted[i] - 1, 0u);
+        from = (unsigned)sorted[i] + 1;
+    }
+    syscall(SYS_close_range, from, ~0u, 0u);
+    free(sorted);
+}
+
+/* ---- processors ---- */
+
+unsigned cn_proc_quota(cn_str_t s)
+{
+    cn_str_t max, rest = cn_str_trim(s);
+    uint64_t quota, period = 100000;
+
+    while (rest.n > 0 && (rest.p[rest.n - 1] == '\n' || rest.p[rest.n - 1] == ' '))
+        rest.n--;
+    if (!cn_str_split(&rest, ' ', &max) || cn_str_u64(max, UINT32_MAX, &quota) != CN_OK)
+        return 0;
+    if (rest.n > 0 && cn_str_u64(rest, UINT32_MAX, &period) != CN_OK)
+        return 0;
+    return period == 0 ? 0 : (unsigned)((quota + period - 1) / period);
+}
+
+static size_t read_small(const char *path, char *buf, size_t cap)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, buf, cap - 1);
+
+    if (fd >= 0)
+        close(fd);
+    n = n < 0 ? 0 : n;
+    buf[n] = '\0';
+    return (size_t)n;
+}
+
+/* Our own group's quota; inside a container its root is mounted at /sys/fs/cgroup. */
+static unsigned cgroup_cpus(void)
+{
+    char self[512], path[640], text[128];
+    size_t n = read_small("/proc/self/cgroup", self, sizeof(self));
+    cn_str_t rest = cn_str_make(self, n), line;
+    unsigned cpus = 0;
+
+    while (cn_str_split(&rest, '\n', &line)) {
+        if (!cn_str_starts(line, CN_STR("0::")))
+            continue;
+        snprintf(path, sizeof(path), "/sys/fs/cgroup%.*s/cpu.max", (int)line.n - 3, line.p + 3);
+        n = read_small(path, text, sizeof(text));
+        cpus = cn_proc_quota(cn_str_make(text, n));
+    }
+    if (cpus == 0) {
+        n = read_small("/sys/fs/cgroup/cpu.max", text, sizeof(text));
+        cpus = cn_proc_quota(cn_str_make(text, n));
+    }
+    return cpus;
+}
+
+unsigned cn_proc_cpus(void)
+{
+    cpu_set_t set;
+    unsigned allowed = 1, quota = cgroup_cpus();
+
+    if (sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0)
+        allowed = (unsigned)CPU_COUNT(&set);
+    return quota > 0 && quota < allowed ? quota : allowed;
+}
+
+cn_rc cn_proc_bind(const cpu_set_t *set)
+{
+    return sched_setaffinity(0, sizeof(*set), set) == 0 ? CN_OK : CN_ERR;
+}
+
+cn_rc cn_proc_bind_nth(unsigned n)
+{
+    cpu_set_t all, one;
+
+    if (sched_getaffinity(0, sizeof(all), &all) != 0)
+        return CN_ERR;
+    unsigned left = n % (unsigned)CPU_COUNT(&all);
+    CPU_ZERO(&one);
+    for (unsigned i = 0; i < CPU_SETSIZE; i++) {
+        if (!CPU_ISSET(i, &all))
+            continue;
+        if (left-- == 0) {
+            CPU_SET(i, &one);
+            break;
+        }
+    }
+    return cn_proc_bind(&one);
+}
+
+cn_rc cn_proc_parse_mask(cn_str_t s, cpu_set_t *set)
+{
+    CPU_ZERO(set);
+    if (s.n == 0 || s.n > CPU_SETSIZE)
+        return CN_ERR;
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[s.n - 1 - i];
+        if (c == '1')
+            CPU_SET(i, set);
+        else if (c != '0')
+            return CN_ERR;
+    }
+    return CPU_COUNT(set) > 0 ? CN_OK : CN_ERR;
+}
+
+/* ---- pid files ---- */
+
+cn_rc cn_proc_pid_write(const char *path, pid_t pid)
+{
+    char text[24];
+    int n = snprintf(text, sizeof(text), "%ld\n", (long)pid);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+    if (fd < 0)
+        return CN_ERR;
+    ssize_t done = write(fd, text, (size_t)n);
+    if (close(fd) != 0)
+        return CN_ERR;
+    if (done != n) {
+        errno = ENOSPC;
+        return CN_ERR;
+    }
+    return CN_OK;
+}
+
+cn_rc cn_proc_pid_read(const char *path, pid_t *pid)
+{
+    char text[32];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    uint64_t v;
+
+    if (fd < 0)
+        return CN_ERR;
+    ssize_t n = read(fd, text, sizeof(text));
+    close(fd);
+    if (n < 0)
+        return CN_ERR;
+    cn_str_t s = cn_str_make(text, (size_t)n);
+    while (s.n > 0 && (s.p[s.n - 1] == '\n' || s.p[s.n - 1] == ' '))
+        s.n--;
+    if (cn_str_u64(s, INT32_MAX, &v) != CN_OK || v == 0) {
+        errno = EINVAL;
+        return CN_ERR;
+    }
+    *pid = (pid_t)v;
+    return CN_OK;
+}
