@@ -19,6 +19,7 @@ typedef struct {
     int path_normalization;          /* cn_uri_normalize */
     cn_str_t server_header;          /* "istio-envoy"; empty: the upstream's is kept */
     bool request_id;                 /* make x-request-id when absent */
+    bool trust_forwarded_for;        /* the last X-Forwarded-For address is the client's */
     cn_h1_limits_t h1_limits;
     uint64_t idle_ms, head_ms;       /* inner HTTP/1 connections */
     uint64_t l4_idle_ms;
@@ -42,8 +43,16 @@ struct cn_worker {
     cn_rand_t rand;
     void **wctx;                     /* by module index */
     uint32_t tunnels;                /* now open */
-    cn_list_t inner;                 /* inner HTTP connections, for draining */
-    struct cn_reply_clock *reply_clock; /* cached date header */
+    cn_list_t inner;                 /* tunnels being served */
+    cn_list_t reqs;                  /* requests and L4 connections now running */
+    cn_transport_t *transports;      /* of the modules */
+    unsigned ntransports;
+    const cn_lb_ops_t **balancers;   /* of the modules */
+    const cn_units_t *units;
+    const cn_metric_def_t **metric_defs;
+    unsigned nmetric_defs;
+    uint64_t date_s;                 /* second that `date` was made for */
+    char date[CN_CLOCK_HTTP_LEN];
 };
 
 /* Opens pools, registries and the modules' worker contexts.  stats may be NULL
@@ -57,8 +66,9 @@ CN_MUST cn_rc cn_worker_apply(cn_worker_t *, cn_gen_t *, cn_pool_t *pool, cn_str
 void cn_worker_drain(cn_worker_t *);
 void cn_worker_fini(cn_worker_t *);
 
-/* All metric families of core and modules, for cn_stats_open. */
-const cn_metric_def_t *const *cn_worker_metric_defs(unsigned *n);
+/* All metric families of core and modules, for cn_stats_open; the caller frees
+ * the array. */
+const cn_metric_def_t **cn_worker_metric_defs(unsigned *n);
 /* Core units (main_unit is the program's own) followed by the modules; see
  * CN_UNIT_* of conf/section.h.  Lives until the process ends. */
 const cn_units_t *cn_worker_units_create(const cn_conf_unit_t *main_unit);

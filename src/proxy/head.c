@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the proxy itself does to heads: one form of the path, the client's
+ * address, the headers that applications and clients expect from a waypoint
+ * (facts/observability 5, facts/verified 3).
+ */
+#include "http/uri.h"
+#include "proxy/req_int.h"
+
+/* Instructions to a proxy that only the mesh's operator may give, and identity
+ * claims that only a proxy may make. */
+static const char *const stripped[] = {"x-envoy-internal",
+                                       "x-envoy-retry-on",
+                                       "x-envoy-retry-grpc-on",
+                                       "x-envoy-max-retries",
+                                       "x-envoy-upstream-rq-timeout-ms",
+                                       "x-envoy-upstream-rq-per-try-timeout-ms",
+                                       "x-envoy-expected-rq-timeout-ms",
+                                       "x-envoy-upstream-alt-stat-name",
+                                       "x-envoy-hedge-on-per-try-timeout",
+                                       "x-envoy-retriable-status-codes",
+                                       "x-envoy-force-trace",
+                                       "x-envoy-ip-tags",
+                                       "x-forwarded-client-cert"};
+
+/* One pass instead of one per name: only names in x- can be on the list. */
+static void strip(cn_headers_t *headers)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < headers->n; i++) {
+        cn_str_t name = headers->v[i].name;
+        bool drop = false;
+
+        if (name.n > 10 && name.p[0] == 'x' && name.p[1] == '-')
+            for (size_t k = 0; k < CN_COUNT(stripped) && !drop; k++)
+                drop = cn_str_eq(name, cn_str_c(stripped[k]));
+        if (!drop)
+            headers->v[n++] = headers->v[i];
+    }
+    headers->n = n;
+}
+
+/* UUID version 4 (RFC 9562 5.4).  Tracing reads its decision from index 14, so
+ * the version digit must be right; secrecy is not needed. */
+static cn_str_t new_request_id(cn_req_t *req)
+{
+    static const char hex[] = "0123456789abcdef";
+    char *out = cn_pool_bytes(req->pool, 36);
+    uint64_t r[2] = {cn_rand_u64(&req->w->rand), cn_rand_u64(&req->w->rand)};
+
+    for (unsigned i = 0, d = 0; i < 36; i++) {
+        if (i == 8 || i == 13 || i == 18 || i == 23) {
+            out[i] = '-';
+            continue;
+        }
+        out[i] = hex[(r[d / 16] >> (d % 16 * 4)) & 15];
+        d++;
+    }
+    out[14] = '4';
+    out[19] = "89ab"[(r[1] >> 60) & 3];
+    return cn_str_make(out, 36);
+}
+
+static void add_request_id(cn_req_t *req)
+{
+    const cn_header_t *h = cn_msg_get(&req->msg.headers, CN_TOK_X_REQUEST_ID);
+
+    if (!h)
+        cn_msg_add(&req->msg, &req->msg.headers, CN_STR("x-request-id"), new_request_id(req));
+    else if (h->value.n == 0)
+        cn_msg_set(&req->msg, &req->msg.headers, CN_STR("x-request-id"), new_request_id(req));
+}
+
+/* The last address of X-Forwarded-For, when the operator trusts it. */
+static void set_remote(cn_req_t *req)
+{
+    const cn_header_t *h;
+    cn_addr_t addr;
+    size_t from;
+
+    req->f.remote = req->inner->tunnel.source;
+    if (!req->w->conf->trust_forwarded_for)
+        return;
+    h = cn_msg_get(&req->msg.headers, CN_TOK_X_FORWARDED_FOR);
+    if (!h)
+        return;
+    for (from = h->value.n; from && h->value.p[from - 1] != ','; from--)
+        continue;
+    if (cn_inet_parse_ip(cn_str_trim(cn_str_make(h->value.p + from, h->value.n - from)), &addr) == CN_OK)
+        req->f.remote = addr;
+}
+
+/* The normalised path is also what is forwarded, so that nobody decides on one
+ * path and serves another. */
+static cn_rc normalize(cn_req_t *req)
+{
+    cn_msg_t *msg = &req->msg;
+    cn_str_t path;
+
+    if (cn_str_eq(msg->target, CN_STR("*")))
+        return CN_OK;
+    if (cn_uri_path_normalize(req->pool, msg->path, (cn_uri_normalize)req->w->conf->path_normalization,
+                              &path) != CN_OK)
+        return CN_ERR;
+    msg->path = path;
+    if (msg->has_query)
+        msg->target =
+            cn_pool_printf(req->pool, "%.*s?%.*s", CN_STR_ARG(path), CN_STR_ARG(msg->query));
+    else
+        msg->target = path;
+    return CN_OK;
+}
+
+void cn_req_head_prepare(cn_req_t *req)
+{
+    cn_msg_t *msg = &req->msg;
+
+    req->f.req = msg;
+    req->f.grpc = cn_msg_is_grpc(msg);
+    set_remote(req);
+    if (cn_str_eq(msg->method, CN_STR("CONNECT"))) {
+        cn_req_reply(req, 404, CN_STR_NULL, CN_STR("route_not_found"), CN_FLAG_NR);
+        return;
+    }
+    if (cn_str_eq(msg->target, CN_STR("*"))) {
+        cn_req_reply(req, 404, CN_STR_NULL, CN_STR("absolute_path_rejected"), 0);
+        return;
+    }
+    if (msg->upgrade_websocket) {
+        cn_req_reply(req, 403, CN_STR_NULL, CN_STR("upgrade_failed"), 0);
+        return;
+    }
+    if (normalize(req) != CN_OK) {
+        cn_req_reply(req, 400, CN_STR_NULL, CN_STR("path_normalization_failed"), 0);
+        return;
+    }
+    strip(&msg->headers);
+    if (!cn_msg_get(&msg->headers, CN_TOK_X_FORWARDED_PROTO))
+        cn_msg_add(msg, &msg->headers, CN_STR("x-forwarded-proto"), CN_STR("http"));
+    if (req->w->conf->request_id)
+        add_request_id(req);
+}
+
+static cn_str_t date_now(cn_worker_t *w)
+{
+    uint64_t wall_us = cn_clock_wall_us();
+
+    if (wall_us / 1000000 != w->date_s) {
+        w->date_s = wall_us / 1000000;
+        cn_clock_put_http(w->date, wall_us);
+    }
+    return cn_str_make(w->date, CN_CLOCK_HTTP_LEN);
+}
+
+void cn_req_head_respond(cn_req_t *req)
+{
+    cn_msg_t *resp = &req->resp;
+    cn_str_t server = req->w->conf->server_header;
+
+    /* an early answer has no meaningful service time (facts/verified 3) */
+    if (!req->local && req->up_eos) {
+        uint64_t ms = (req->f.upstream_ns - req->up_start_ns) / 1000000;
+        char *digits = cn_pool_bytes(req->pool, 20);
+
+        cn_msg_set(resp, &resp->headers, CN_STR("x-envoy-upstream-service-time"),
+                   cn_str_make(digits, cn_str_put_u64(digits, ms)));
+    }
+    if (!cn_msg_get(&resp->headers, CN_TOK_DATE))
+        cn_msg_add(resp, &resp->headers, CN_STR("date"), cn_pool_dup(req->pool, date_now(req->w)));
+    if (server.n)
+        cn_msg_set(resp, &resp->headers, CN_STR("server"), server);
+}

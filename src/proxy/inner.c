@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One accepted tunnel: decides what is spoken on it and hands its stream to an
+ * HTTP server mux or to an L4 connection.
+ *
+ * state     stream held by   leaves when
+ * SNIFFING  the inner        bytes decide, the sniff time is over, or the client is gone
+ * HTTP      the h1 server    the mux says closed
+ * L4        the L4 request   that request finished
+ *
+ * The inner lives as long as its stream's holder and its requests; then the
+ * tunnel's pool and section go.
+ */
+#include <stdlib.h>
+
+#include "core/log.h"
+#include "proxy/req_int.h"
+
+static void free_inner(void *p)
+{
+    cn_inner_t *inner = p;
+
+    cn_pool_destroy(inner->tunnel.pool);
+    free(inner);
+}
+
+void cn_inner_unref(cn_inner_t *inner)
+{
+    if (--inner->refs)
+        return;
+    inner->w->tunnels--;
+    cn_timer_stop(&inner->timer);
+    cn_task_fini(&inner->task);
+    cn_list_remove(&inner->link);
+    cn_chain_clear(&inner->head);
+    cn_section_unref(inner->tunnel.section);
+    cn_loop_retire(inner->w->loop, free_inner, inner);
+}
+
+static void on_request(void *ctx, cn_exch_t *x)
+{
+    cn_req_begin(ctx, x);
+}
+
+static void on_closed(void *ctx)
+{
+    cn_inner_t *inner = ctx;
+
+    inner->h1 = NULL;
+    cn_inner_unref(inner);
+}
+
+static cn_stream_t *take_stream(cn_inner_t *inner)
+{
+    cn_stream_t *s = inner->stream;
+
+    inner->stream = NULL;
+    cn_timer_stop(&inner->timer);
+    s->owner = NULL;
+    return inner->head.bytes ? cn_tunnel_prefix(s, &inner->head) : s;
+}
+
+static void serve_http1(cn_inner_t *inner)
+{
+    static const cn_h1_server_cbs_t cbs = {on_request, on_closed};
+    cn_h1_server_conf_t conf = cn_h1_server_conf_default;
+
+    conf.limits = inner->w->conf->h1_limits;
+    conf.idle_ms = inner->w->conf->idle_ms;
+    conf.head_ms = inner->w->conf->head_ms;
+    inner->h1 = cn_h1_server_create(inner->w->loop, take_stream(inner), &conf, &cbs, inner);
+    if (inner->w->draining)
+        cn_h1_server_drain(inner->h1);
+}
+
+static void serve_l4(cn_inner_t *inner)
+{
+    cn_req_l4_begin(inner, take_stream(inner));
+    cn_inner_unref(inner); /* the request holds it from now on */
+}
+
+/* Nothing was served and nobody is there any more. */
+static void give_up(cn_inner_t *inner)
+{
+    cn_stream_close(inner->stream, true);
+    inner->stream = NULL;
+    cn_inner_unref(inner);
+}
+
+/* What the bytes so far say; CN_SNIFF_MORE: wait.  A client that is silent for
+ * too long, or has ended, is taken for one whose server speaks first. */
+static cn_sniff look(cn_inner_t *inner, bool timed_out, cn_rc *rc)
+{
+    cn_sniff what;
+
+    do {
+        *rc = cn_stream_read(inner->stream, &inner->head, 4096);
+        what = cn_tunnel_sniff(&inner->head);
+    } while (*rc == CN_OK && what == CN_SNIFF_MORE);
+    if (what == CN_SNIFF_MORE && (*rc == CN_DONE || timed_out))
+        what = CN_SNIFF_TCP;
+    return what;
+}
+
+static void sniff(cn_inner_t *inner, bool timed_out)
+{
+    cn_rc rc;
+    cn_sniff what = look(inner, timed_out, &rc);
+
+    if (rc == CN_ERR)
+        give_up(inner);
+    else if (what == CN_SNIFF_HTTP1)
+        serve_http1(inner);
+    else if (what != CN_SNIFF_MORE)
+        serve_l4(inner);
+}
+
+static void inner_run(cn_task_t *task, uint32_t why)
+{
+    cn_inner_t *inner = cn_container_of(task, cn_inner_t, task);
+    const cn_service_conf_t *sc = cn_tunnel_service(inner->tunnel.section);
+
+    if (!inner->stream)
+        return;
+    if (sc->protocol == CN_PROTO_TCP)
+        serve_l4(inner);
+    else if (sc->protocol == CN_PROTO_AUTO)
+        sniff(inner, (why & CN_WAKE_TIMER) != 0);
+    else
+        serve_http1(inner);
+}
+
+void cn_tunnel_serve(cn_worker_t *w, cn_tunnel_t *t, cn_stream_t *s)
+{
+    cn_inner_t *inner = cn_xzalloc(sizeof(*inner));
+
+    inner->w = w;
+    inner->tunnel = *t;
+    inner->stream = s;
+    inner->refs = 1;
+    w->tunnels++;
+    cn_list_push(&w->inner, &inner->link);
+    cn_task_init(&inner->task, w->loop, inner_run);
+    cn_timer_init(&inner->timer, &inner->task, CN_WAKE_TIMER);
+    if (cn_tunnel_service(t->section)->protocol == CN_PROTO_AUTO)
+        cn_timer_set(&inner->timer, cn_tunnel_service(t->section)->sniff_ms);
+    cn_stream_own(s, &inner->task);
+}
+
+void cn_tunnel_refused(cn_worker_t *w, const cn_peer_t *peer, cn_str_t authority, unsigned status,
+                       cn_str_t details)
+{
+    char from[CN_INET_TEXT] = "-";
+
+    (void)w;
+    if (peer)
+        cn_inet_put(from, &peer->remote, true);
+    cn_log(CN_LOG_WARN, "tunnel", "CONNECT %.*s from %s (%.*s) refused with %u: %.*s",
+           CN_STR_ARG(authority), from, CN_STR_ARG(peer ? peer->identity : CN_STR_NULL), status,
+           CN_STR_ARG(details));
+}

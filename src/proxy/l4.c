@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A connection that is not HTTP: the same request object without a message.
+ * TUNNEL, connect, relay, LOG; REPORT every few seconds in between so that the
+ * bytes of a day-long connection show before it ends.
+ */
+#include "proxy/req_int.h"
+
+#define BUDGET (256u * 1024)
+#define REPORT_MS 5000
+
+void cn_req_l4_begin(cn_inner_t *inner, cn_stream_t *client)
+{
+    cn_req_t *req = cn_req_create(inner->w, inner, inner->tunnel.section);
+
+    req->client = client;
+    cn_stream_own(client, &req->task);
+    cn_req_set_state(req, CN_RQ_L4);
+    cn_task_wake(&req->task, CN_WAKE_STATE);
+}
+
+static void count_bytes(cn_req_t *req)
+{
+    req->f.body_rx = req->f.wire_rx = req->client->rx;
+    req->f.body_tx = req->f.wire_tx = req->client->tx;
+}
+
+/* Gives the streams back; LOG follows in cn_req_finish. */
+static cn_rc end(cn_req_t *req, bool abort)
+{
+    count_bytes(req);
+    if (req->server) {
+        req->f.upstream_local = cn_stream_peer(req->server)->local;
+        cn_stream_close(req->server, abort);
+        req->f.host = req->tried[0];
+        req->tried[0]->active--;
+        req->server = NULL;
+    }
+    cn_stream_close(req->client, abort);
+    req->client = NULL;
+    cn_relay_fini(&req->relay);
+    return CN_DONE;
+}
+
+static cn_rc connect_host(cn_req_t *req)
+{
+    cn_cluster_t *c = cn_clusters_find(req->w->clusters, req->f.cluster_name);
+    cn_host_t *host;
+
+    if (!c) {
+        req->f.flags |= CN_FLAG_NC;
+        return end(req, true);
+    }
+    req->cluster = cn_cluster_ref(c);
+    req->f.cluster = c;
+    host = cn_req_pick_host(req);
+    if (!host) {
+        req->f.flags |= CN_FLAG_UH;
+        return end(req, true);
+    }
+    req->f.host = host;
+    req->f.destination = cn_workloads_find(req->w->workloads, &host->addr);
+    req->f.attempts = 1;
+    req->tried[req->ntried++] = cn_host_ref(host);
+    host->active++;
+    req->server = cn_upool_stream(req->w->upool, c, host, req->inner->tunnel.dest.port, &req->task);
+    cn_req_set_state(req, CN_RQ_CONNECT);
+    return CN_OK;
+}
+
+static cn_rc on_tunnel(cn_req_t *req)
+{
+    cn_rc rc = cn_phase_run(req, CN_PH_TUNNEL);
+
+    if (rc == CN_AGAIN)
+        return CN_AGAIN;
+    if (rc != CN_OK)
+        return end(req, true);
+    return connect_host(req);
+}
+
+static cn_rc on_connect(cn_req_t *req)
+{
+    cn_rc rc = cn_stream_ready(req->server);
+
+    if (rc == CN_AGAIN)
+        return CN_AGAIN;
+    if (rc == CN_ERR) {
+        cn_str_t why = cn_str_c(req->server->err_text);
+
+        req->f.flags |= CN_FLAG_UF;
+        req->f.upstream_failure = cn_pool_printf(req->pool, "delayed_connect_error:_%.*s",
+                                                 CN_STR_ARG(cn_req_underscore(req->pool, why)));
+        return end(req, true);
+    }
+    cn_relay_init(&req->relay, req->client, req->server);
+    cn_timer_set(&req->report, REPORT_MS);
+    if (req->w->conf->l4_idle_ms)
+        cn_timer_set(&req->idle, req->w->conf->l4_idle_ms);
+    cn_req_set_state(req, CN_RQ_RELAY);
+    return CN_OK;
+}
+
+static void run_report(cn_req_t *req)
+{
+    cn_rc rc;
+
+    count_bytes(req);
+    rc = cn_phase_run(req, CN_PH_REPORT);
+    (void)rc; /* REPORT cannot fail */
+    req->phase = CN_PH_TUNNEL;
+    cn_timer_set(&req->report, REPORT_MS);
+}
+
+/* True when no byte moved since the timer was last set. */
+static bool is_idle(cn_req_t *req)
+{
+    uint64_t mark = req->client->rx + req->client->tx;
+    bool idle = mark == req->idle_mark;
+
+    req->idle_mark = mark;
+    cn_timer_set(&req->idle, req->w->conf->l4_idle_ms);
+    return idle;
+}
+
+static cn_rc on_relay(cn_req_t *req, uint32_t why)
+{
+    bool more = false;
+    cn_rc rc = cn_relay_run(&req->relay, BUDGET, &more);
+
+    if (rc == CN_DONE)
+        return end(req, false);
+    if (rc == CN_ERR) {
+        req->f.flags |= req->client->err ? CN_FLAG_DC : CN_FLAG_UC;
+        return end(req, true);
+    }
+    if (why & CN_RQ_WAKE_REPORT)
+        run_report(req);
+    if ((why & CN_RQ_WAKE_IDLE) && is_idle(req)) {
+        req->f.termination_details = CN_STR("idle_timeout");
+        return end(req, true);
+    }
+    if (more)
+        cn_task_wake(&req->task, CN_WAKE_SELF);
+    return CN_AGAIN;
+}
+
+cn_rc cn_req_l4_step(cn_req_t *req, uint32_t why)
+{
+    switch (req->state) {
+    case CN_RQ_L4: return on_tunnel(req);
+    case CN_RQ_CONNECT: return on_connect(req);
+    default: return on_relay(req, why);
+    }
+}
+
+void cn_req_l4_abort(cn_req_t *req)
+{
+    cn_rc rc;
+
+    req->f.flags |= CN_FLAG_LR;
+    rc = end(req, true);
+    (void)rc;
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The life of a request: its object, its states and its one end.  States are
+ * listed in req_int.h; run() is a loop over them that stops where something
+ * has to be waited for.  Only cn_req_finish() frees a request, and only it
+ * runs LOG, so each is logged and counted exactly once however it ends.
+ */
+#include "proxy/req_int.h"
+
+void cn_req_set_state(cn_req_t *req, cn_req_state state)
+{
+    req->state = state;
+}
+
+static void req_run(cn_task_t *task, uint32_t why);
+
+cn_req_t *cn_req_create(cn_worker_t *w, cn_inner_t *inner, cn_section_t *section)
+{
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_req_t *req = cn_pool_zalloc(pool, sizeof(*req));
+    const cn_tunnel_t *t = &inner->tunnel;
+
+    inner->refs++;
+    req->pool = pool;
+    req->w = w;
+    req->inner = inner;
+    req->section = cn_section_ref(section);
+    req->main = cn_section_ref(w->gen->main);
+    req->hooks = cn_phase_hooks(req->section, req->main, NULL);
+    req->phase = CN_PH_MAX; /* none yet: the first run of any phase starts at its first hook */
+    req->ctx = cn_pool_zalloc(pool, (cn_nmodules + 1) * sizeof(void *));
+    cn_task_init(&req->task, w->loop, req_run);
+    cn_list_push(&w->reqs, &req->link);
+    cn_timer_init(&req->report, &req->task, CN_RQ_WAKE_REPORT);
+    cn_timer_init(&req->idle, &req->task, CN_RQ_WAKE_IDLE);
+    cn_msg_init(&req->msg, pool);
+    req->f.section = section;
+    req->f.service = cn_tunnel_service(section);
+    req->f.cluster_name = req->f.service->cluster.n ? req->f.service->cluster : section->name;
+    req->f.tunnel = t;
+    req->f.remote = t->source;
+    req->f.source = t->foreign_network ? NULL : cn_workloads_find(w->workloads, &t->source);
+    req->f.mutual_tls = t->identity.n && t->local_identity.n;
+    req->f.grpc_status = -1;
+    req->f.start_us = cn_clock_wall_us();
+    req->f.start_ns = cn_clock_mono_ns();
+    if (!req->f.source && t->baggage.n) {
+        cn_workload_t *wl = cn_pool_zalloc(pool, sizeof(*wl));
+
+        if (cn_workload_from_baggage(pool, t->baggage, wl))
+            req->f.source = wl;
+    }
+    return req;
+}
+
+void cn_req_begin(cn_inner_t *inner, cn_exch_t *x)
+{
+    cn_req_t *req = cn_req_create(inner->w, inner, inner->tunnel.section);
+
+    req->down = x;
+    x->owner = &req->task;
+    cn_req_set_state(req, CN_RQ_HEAD);
+    cn_task_wake(&req->task, CN_WAKE_READ);
+}
+
+/* ---- the end ---- */
+
+static void run_log(cn_req_t *req)
+{
+    cn_rc rc;
+
+    req->f.end_ns = cn_clock_mono_ns();
+    if (req->down) {
+        req->f.wire_rx = req->down->wire_rx;
+        req->f.wire_tx = req->down->wire_tx;
+    }
+    do
+        rc = cn_phase_run(req, CN_PH_LOG);
+    while (rc != CN_OK && ++req->hook < req->hooks->phase[CN_PH_LOG].n);
+}
+
+static void fini_modules(cn_req_t *req)
+{
+    for (unsigned m = cn_nmodules; m-- > 0;)
+        if (req->ctx[m] && cn_modules[m]->ctx_fini)
+            cn_modules[m]->ctx_fini(req, req->ctx[m]);
+}
+
+static void free_pool(void *pool)
+{
+    cn_pool_destroy(pool);
+}
+
+static void release(cn_req_t *req)
+{
+    cn_inner_t *inner = req->inner;
+
+    for (unsigned i = 0; i < req->ntried; i++)
+        cn_host_unref(req->tried[i]);
+    cn_chain_clear(&req->to_client);
+    cn_chain_clear(&req->to_host);
+    cn_timer_stop(&req->report);
+    cn_timer_stop(&req->idle);
+    cn_task_fini(&req->task);
+    cn_list_remove(&req->link);
+    cn_cluster_unref(req->cluster);
+    cn_section_unref(req->section);
+    cn_section_unref(req->main);
+    cn_loop_retire(req->w->loop, free_pool, req->pool);
+    cn_inner_unref(inner);
+}
+
+void cn_req_finish(cn_req_t *req)
+{
+    cn_req_set_state(req, CN_RQ_END);
+    cn_req_forward_end(req);
+    if (req->f.req || !req->down) /* a head that never came is no request */
+        run_log(req);
+    fini_modules(req);
+    if (req->down) {
+        req->down->owner = NULL;
+        req->down->ops->close(req->down);
+    }
+    release(req);
+}
+
+void cn_req_abandon(cn_req_t *req)
+{
+    fini_modules(req);
+    release(req);
+}
+
+/* The client is gone before the response was. */
+static cn_rc client_gone(cn_req_t *req)
+{
+    req->f.flags |= CN_FLAG_DC;
+    if (!req->f.status || req->f.details.n == 0 || !req->local)
+        req->f.details = CN_STR("downstream_remote_disconnect");
+    return CN_DONE;
+}
+
+/* ---- states ---- */
+
+static cn_rc on_head(cn_req_t *req)
+{
+    cn_rc rc = req->down->ops->recv_head(req->down, &req->msg);
+
+    if (rc == CN_AGAIN)
+        return CN_AGAIN;
+    if (rc == CN_ERR) {
+        if (req->down->xerr == CN_XERR_GONE || req->down->xerr == CN_XERR_STREAM)
+            return CN_DONE;
+        req->f.req = &req->msg;
+        req->down->ops->last(req->down);
+        cn_req_reply_wire(req, req->down->xerr);
+    } else {
+        req->req_eos = !req->msg.has_body;
+        cn_req_head_prepare(req);
+    }
+    cn_req_set_state(req, req->local ? CN_RQ_RESPOND : CN_RQ_PHASES);
+    if (!req->local)
+        req->phase = CN_PH_HEAD, req->hook = 0;
+    return CN_OK;
+}
+
+/* ROUTE also runs for a request that was answered before it: metrics and logs
+ * name the service and route that it was meant for.  The first reply stands. */
+static void route_for_the_record(cn_req_t *req)
+{
+    if (req->routed)
+        return;
+    req->routed = true;
+    if (cn_phase_run(req, CN_PH_ROUTE) != CN_OK)
+        return;
+}
+
+static cn_rc run_phases(cn_req_t *req)
+{
+    for (cn_phase_t ph = req->phase; ph <= CN_PH_CONTENT; ph++) {
+        cn_rc rc = cn_phase_run(req, ph);
+
+        if (ph == CN_PH_ROUTE)
+            req->routed = true;
+        if (rc == CN_AGAIN)
+            return CN_AGAIN;
+        if (rc == CN_ERR && !req->local)
+            cn_req_reply(req, 500, CN_STR_NULL, CN_STR("module_failed"), 0);
+        if (rc != CN_OK)
+            return CN_DONE;
+    }
+    return CN_OK;
+}
+
+static cn_rc on_phases(cn_req_t *req)
+{
+    cn_rc rc = run_phases(req);
+
+    if (rc == CN_AGAIN)
+        return CN_AGAIN;
+    if (rc == CN_DONE) {
+        route_for_the_record(req);
+        cn_req_set_state(req, CN_RQ_RESPOND);
+        return CN_OK;
+    }
+    cn_req_set_state(req, cn_req_forward_start(req) == CN_OK ? CN_RQ_FORWARD : CN_RQ_RESPOND);
+    return CN_OK;
+}
+
+static cn_rc on_forward(cn_req_t *req)
+{
+    cn_rc rc = cn_req_forward_run(req);
+
+    if (rc == CN_ERR)
+        return client_gone(req);
+    if (rc != CN_AGAIN)
+        cn_req_set_state(req, CN_RQ_RESPOND);
+    return rc == CN_AGAIN ? CN_AGAIN : CN_OK;
+}
+
+static cn_rc on_respond(cn_req_t *req)
+{
+    bool eos;
+
+    if (req->local && req->f.resp != &req->resp)
+        cn_req_reply_finish(req);
+    if (cn_phase_run(req, CN_PH_RESP_HEAD) == CN_AGAIN)
+        return CN_AGAIN;
+    cn_req_head_respond(req);
+    if (req->local) {
+        cn_chain_copy(&req->to_client, req->body.p, req->body.n);
+        req->resp_eos = true;
+        req->f.body_tx = req->body.n;
+    }
+    if (!req->req_eos)
+        req->down->ops->last(req->down);
+    eos = req->local && req->body.n == 0;
+    if (cn_msg_bodyless(req->msg.method, req->resp.status)) {
+        cn_chain_clear(&req->to_client);
+        eos = req->local;
+    }
+    if (req->down->ops->send_head(req->down, &req->resp, eos) == CN_ERR)
+        return client_gone(req);
+    if (eos)
+        return CN_DONE;
+    cn_req_set_state(req, CN_RQ_BODY);
+    return CN_OK;
+}
+
+static cn_rc on_body(cn_req_t *req)
+{
+    cn_rc rc;
+
+    /* an early answer may still want the rest of the request */
+    if (req->up && cn_req_pump_request(req) == CN_ERR)
+        return client_gone(req);
+    rc = cn_req_pump_response(req);
+    if (rc == CN_ERR && !(req->f.flags & CN_FLAG_UPE))
+        return client_gone(req);
+    return rc == CN_AGAIN ? CN_AGAIN : CN_DONE;
+}
+
+static cn_rc step(cn_req_t *req, uint32_t why)
+{
+    switch (req->state) {
+    case CN_RQ_HEAD: return on_head(req);
+    case CN_RQ_PHASES: return on_phases(req);
+    case CN_RQ_FORWARD: return on_forward(req);
+    case CN_RQ_RESPOND: return on_respond(req);
+    case CN_RQ_BODY: return on_body(req);
+    case CN_RQ_L4:
+    case CN_RQ_CONNECT:
+    case CN_RQ_RELAY: return cn_req_l4_step(req, why);
+    case CN_RQ_EXPLAIN:
+    case CN_RQ_END: break;
+    }
+    return CN_AGAIN;
+}
+
+static bool client_failed(const cn_req_t *req)
+{
+    return req->down && req->state > CN_RQ_HEAD &&
+           (req->down->xerr == CN_XERR_GONE || req->down->xerr == CN_XERR_STREAM);
+}
+
+static void req_run(cn_task_t *task, uint32_t why)
+{
+    cn_req_t *req = cn_container_of(task, cn_req_t, task);
+    cn_rc rc = CN_OK;
+
+    if (client_failed(req))
+        rc = client_gone(req);
+    while (rc == CN_OK)
+        rc = step(req, why);
+    if (rc != CN_AGAIN)
+        cn_req_finish(req);
+}
+
+/* ---- for modules ---- */
+
+const cn_facts_t *cn_req_facts(const cn_req_t *req)
+{
+    return &req->f;
+}
+
+cn_worker_t *cn_req_worker(const cn_req_t *req)
+{
+    return req->w;
+}
+
+cn_pool_t *cn_req_pool(cn_req_t *req)
+{
+    return req->pool;
+}
+
+cn_msg_t *cn_req_edit(cn_req_t *req)
+{
+    if (!req->f.req)
+        return NULL;
+    return req->phase == CN_PH_RESP_HEAD ? &req->resp : &req->msg;
+}
+
+void cn_req_wake(cn_req_t *req)
+{
+    cn_task_wake(&req->task, CN_RQ_WAKE_HOOK);
+}
+
+cn_task_t *cn_req_task(cn_req_t *req)
+{
+    return &req->task;
+}
+
+void cn_req_set_route(cn_req_t *req, const cn_route_t *route)
+{
+    req->f.route = route;
+    req->hooks = cn_phase_hooks(req->section, req->main, route);
+}
+
+void cn_req_set_cluster(cn_req_t *req, cn_str_t name)
+{
+    req->f.cluster_name = name;
+}

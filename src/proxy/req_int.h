@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The request object, private to src/proxy.  One struct for both kinds of
+ * traffic: an HTTP request (down is set) and an L4 connection (client is set).
+ *
+ * Owner: the request owns itself; it ends in cn_req_finish(), which logs it
+ * exactly once.  Its memory is its pool.
+ */
+#ifndef CN_PROXY_REQ_INT_H
+#define CN_PROXY_REQ_INT_H
+
+#include "proxy/phase.h"
+#include "proxy/worker.h"
+
+typedef enum {
+    CN_RQ_HEAD,    /* request head is arriving                -> PHASES, RESPOND (bad head), END */
+    CN_RQ_PHASES,  /* hooks HEAD .. CONTENT                   -> FORWARD, RESPOND (local reply) */
+    CN_RQ_FORWARD, /* sent to a host; its response head is due -> RESPOND */
+    CN_RQ_RESPOND, /* hooks RESP_HEAD, head to the client     -> BODY */
+    CN_RQ_BODY,    /* body to the client                      -> END */
+    CN_RQ_L4,      /* hooks TUNNEL                            -> CONNECT, END (refused) */
+    CN_RQ_CONNECT, /* L4: connecting to a host                -> RELAY, END */
+    CN_RQ_RELAY,   /* L4: bytes both ways                     -> END */
+    CN_RQ_EXPLAIN, /* no traffic: cairn explain */
+    CN_RQ_END
+} cn_req_state;
+
+/* Own wake reasons. */
+enum { CN_RQ_WAKE_HOOK = CN_WAKE_USER, CN_RQ_WAKE_REPORT = CN_WAKE_USER << 1, CN_RQ_WAKE_IDLE = CN_WAKE_USER << 2 };
+
+#define CN_RQ_TRIED 3
+
+/* One accepted tunnel being served (inner.c). */
+typedef struct cn_inner {
+    cn_list_t link; /* worker->inner */
+    cn_worker_t *w;
+    cn_task_t task; /* while sniffing */
+    cn_timer_t timer;
+    cn_tunnel_t tunnel;
+    cn_stream_t *stream; /* until a mux or an L4 request has it */
+    cn_chain_t head;     /* bytes looked at */
+    cn_h1_server_t *h1;
+    uint32_t refs; /* the stream's holder and each request */
+} cn_inner_t;
+
+void cn_inner_unref(cn_inner_t *);
+
+struct cn_req {
+    cn_task_t task;
+    cn_list_t link; /* worker->reqs */
+    cn_worker_t *w;
+    cn_pool_t *pool;
+    cn_inner_t *inner; /* a reference */
+    cn_section_t *section;
+    cn_section_t *main; /* pinned: hooks' settings point into it */
+    cn_req_state state;
+    /* phases */
+    const cn_hooks_t *hooks;
+    void **ctx; /* by module */
+    unsigned hook;
+    cn_phase_t phase;
+    bool routed;  /* ROUTE has run */
+    bool parked;
+    /* messages */
+    cn_facts_t f;
+    cn_msg_t msg, resp;
+    bool local;   /* the response is ours */
+    cn_str_t body; /* of a local reply */
+    /* downstream */
+    cn_exch_t *down;
+    bool req_eos;  /* request body completely taken from the client */
+    bool resp_eos; /* response body completely taken from its source */
+    cn_chain_t to_client;
+    /* upstream (forward.c) */
+    cn_cluster_t *cluster; /* a reference */
+    cn_uconn_t *up;
+    cn_chain_t to_host;
+    bool up_eos;      /* request completely given to the host's exchange */
+    bool up_sent;     /* any body byte was given: cannot be repeated */
+    bool up_fresh;    /* next attempt: no idle connection */
+    uint64_t up_start_ns;
+    cn_host_t *tried[CN_RQ_TRIED];
+    unsigned ntried;
+    /* L4 (l4.c) */
+    cn_stream_t *client, *server;
+    cn_relay_t relay;
+    cn_timer_t report, idle;
+    uint64_t idle_mark;
+    cn_explain_t *explain;
+};
+
+/* req.c */
+cn_req_t *cn_req_create(cn_worker_t *, cn_inner_t *, cn_section_t *);
+/* LOG, then gives everything back.  The request is gone. */
+void cn_req_finish(cn_req_t *);
+/* Without LOG: a request that never was one (explain). */
+void cn_req_abandon(cn_req_t *);
+void cn_req_set_state(cn_req_t *, cn_req_state);
+/* The exchange callback of the inner HTTP server. */
+void cn_req_begin(cn_inner_t *, cn_exch_t *);
+
+/* head.c: after the head is complete: paths, remote address, headers. */
+void cn_req_head_prepare(cn_req_t *);
+/* Response headers every client sees: server, date, service time. */
+void cn_req_head_respond(cn_req_t *);
+
+/* forward.c */
+CN_MUST cn_rc cn_req_forward_start(cn_req_t *); /* CN_OK: under way; CN_DONE: local reply set */
+CN_MUST cn_rc cn_req_forward_run(cn_req_t *);   /* CN_OK: response head is in resp; CN_AGAIN; CN_DONE: local reply set */
+CN_MUST cn_rc cn_req_pump_request(cn_req_t *);  /* CN_AGAIN or CN_DONE; CN_ERR: the client failed */
+CN_MUST cn_rc cn_req_pump_response(cn_req_t *); /* CN_AGAIN; CN_DONE: all given to the client; CN_ERR: abort */
+void cn_req_forward_end(cn_req_t *);
+cn_host_t *cn_req_pick_host(cn_req_t *);
+
+/* l4.c */
+void cn_req_l4_begin(cn_inner_t *, cn_stream_t *);
+CN_MUST cn_rc cn_req_l4_step(cn_req_t *, uint32_t why); /* CN_OK: next state; CN_AGAIN; CN_DONE: finish */
+/* The worker stops: gives the streams back; cn_req_finish() follows. */
+void cn_req_l4_abort(cn_req_t *);
+
+/* reply.c: the table of what clients see for what went wrong. */
+void cn_req_reply_wire(cn_req_t *, cn_xerr);                 /* a bad request head */
+void cn_req_reply_upstream(cn_req_t *, const cn_exch_t *up); /* the host's exchange failed before a response */
+void cn_req_reply_finish(cn_req_t *);                        /* turns the local reply into resp (gRPC mapping) */
+/* "Connection refused" -> "Connection_refused", for details strings. */
+cn_str_t cn_req_underscore(cn_pool_t *, cn_str_t);
+
+#endif

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The worker's context: built once, then given one generation after another.
+ * A generation that cannot be put in force leaves the one before untouched.
+ */
+#include "proxy/worker.h"
+
+#include <stdlib.h>
+
+#include "core/log.h"
+#include "proxy/req_int.h"
+
+static const cn_metric_def_t tunnels_open = {
+    "cairn_tunnels_open", CN_METRIC_GAUGE, "Tunnels now being served."};
+static const cn_metric_def_t *const core_metrics[] = {&tunnels_open};
+
+const cn_units_t *cn_worker_units_create(const cn_conf_unit_t *main_unit)
+{
+    cn_units_t *units = cn_xzalloc(sizeof(*units));
+    cn_conf_unit_t *v = cn_xzalloc((CN_UNIT_MODULES + cn_nmodules) * sizeof(*v));
+
+    v[CN_UNIT_MAIN] = *main_unit;
+    v[CN_UNIT_PROXY] = cn_proxy_unit;
+    v[CN_UNIT_TUNNEL] = cn_tunnel_unit;
+    v[CN_UNIT_UPSTREAM] = cn_upstream_unit;
+    for (unsigned i = 0; i < cn_nmodules; i++) {
+        const cn_module_t *m = cn_modules[i];
+
+        CN_BUG_ON(m->abi != CN_MODULE_ABI);
+        v[CN_UNIT_MODULES + i] = (cn_conf_unit_t){m->name, m->directives, m->conf};
+    }
+    units->v = v;
+    units->n = CN_UNIT_MODULES + cn_nmodules;
+    return units;
+}
+
+/* ---- registries, from the modules ---- */
+
+const cn_metric_def_t **cn_worker_metric_defs(unsigned *n)
+{
+    unsigned total = CN_COUNT(core_metrics), k = 0;
+    const cn_metric_def_t **v;
+
+    for (unsigned i = 0; i < cn_nmodules; i++)
+        for (unsigned j = 0; cn_modules[i]->metrics && cn_modules[i]->metrics[j]; j++)
+            total++;
+    v = cn_xmalloc(total * sizeof(*v));
+    for (unsigned i = 0; i < CN_COUNT(core_metrics); i++)
+        v[k++] = core_metrics[i];
+    for (unsigned i = 0; i < cn_nmodules; i++)
+        for (unsigned j = 0; cn_modules[i]->metrics && cn_modules[i]->metrics[j]; j++)
+            v[k++] = cn_modules[i]->metrics[j];
+    *n = total;
+    return v;
+}
+
+static unsigned collect_balancers(cn_worker_t *w)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < cn_nmodules; i++)
+        for (unsigned j = 0; cn_modules[i]->lb && cn_modules[i]->lb[j]; j++) {
+            w->balancers = cn_xrealloc(w->balancers, (n + 1) * sizeof(*w->balancers));
+            w->balancers[n++] = cn_modules[i]->lb[j];
+        }
+    return n;
+}
+
+static void collect_transports(cn_worker_t *w)
+{
+    w->transports = cn_xzalloc((cn_nmodules + 1) * sizeof(*w->transports));
+    for (unsigned i = 0; i < cn_nmodules; i++)
+        if (cn_modules[i]->transport)
+            w->transports[w->ntransports++] =
+                (cn_transport_t){cn_modules[i]->transport, w->wctx[i]};
+}
+
+/* ---- life ---- */
+
+cn_rc cn_worker_init(cn_worker_t *w, cn_loop_t *loop, unsigned id, cn_stats_t *stats)
+{
+    unsigned nlb;
+
+    *w = (cn_worker_t){.loop = loop, .id = id, .stats = stats};
+    cn_list_init(&w->inner);
+    cn_list_init(&w->reqs);
+    cn_rand_init(&w->rand, 0);
+    w->metric_defs = cn_worker_metric_defs(&w->nmetric_defs);
+    w->wctx = cn_xzalloc((cn_nmodules + 1) * sizeof(void *));
+    nlb = collect_balancers(w);
+    w->clusters = cn_clusters_create(w->balancers, nlb);
+    for (unsigned i = 0; i < cn_nmodules; i++) {
+        const cn_module_t *m = cn_modules[i];
+
+        if (m->worker_init && m->worker_init(w, &w->wctx[i]) != CN_OK) {
+            cn_log(CN_LOG_ERROR, "worker", "module %s did not start", m->name);
+            return CN_ERR;
+        }
+    }
+    collect_transports(w);
+    w->upool = cn_upool_create(loop, w->transports, w->ntransports);
+    return CN_OK;
+}
+
+static cn_rc load_identity(const cn_proxy_conf_t *pc, cn_pool_t *pool, cn_tls_ctx_t **tls, cn_str_t *why)
+{
+    cn_tls_conf_t tc = {pc->cert_file, pc->key_file, pc->bundle_file, NULL, 0};
+    cn_str_t *domains = cn_pool_alloc(pool, (pc->trust_domain_aliases.n + 1) * sizeof(*domains));
+
+    *tls = NULL;
+    if (pc->cert_file.n == 0 && pc->bundle_file.n == 0)
+        return CN_OK; /* a proxy without tunnels: tests, explain */
+    domains[0] = pc->trust_domain;
+    for (uint32_t i = 0; i < pc->trust_domain_aliases.n; i++)
+        domains[i + 1] = ((const cn_str_t *)pc->trust_domain_aliases.v)[i];
+    tc.trust_domains = domains;
+    tc.trust_domain_n = pc->trust_domain_aliases.n + 1;
+    return cn_tls_ctx_create(&tc, pool, tls, why);
+}
+
+static cn_rc load_workloads(const cn_gen_t *gen, const cn_proxy_conf_t *pc, cn_pool_t *pool,
+                            cn_workloads_t **ws, cn_str_t *why)
+{
+    *ws = NULL;
+    if (pc->workloads.n == 0)
+        return CN_OK;
+    return cn_workloads_parse(cn_gen_text(gen, pc->workloads), pool, ws, why);
+}
+
+static void tell_modules(cn_worker_t *w)
+{
+    for (unsigned i = 0; i < cn_nmodules; i++)
+        if (cn_modules[i]->reconfigured)
+            cn_modules[i]->reconfigured(w, w->wctx[i], w->gen->main->confs[CN_UNIT_MODULES + i]);
+}
+
+cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *why)
+{
+    const cn_proxy_conf_t *pc = gen->main->confs[CN_UNIT_PROXY];
+    cn_workloads_t *ws;
+    cn_tls_ctx_t *tls;
+
+    if (load_workloads(gen, pc, pool, &ws, why) != CN_OK)
+        return CN_ERR;
+    if (load_identity(pc, pool, &tls, why) != CN_OK) {
+        cn_workloads_unref(ws);
+        return CN_ERR;
+    }
+    cn_gen_ref(gen);
+    cn_gen_unref(w->gen);
+    w->gen = gen;
+    w->conf = pc;
+    cn_tls_ctx_unref(w->tls);
+    w->tls = tls;
+    cn_workloads_unref(w->workloads);
+    w->workloads = ws;
+    cn_clusters_update(w->clusters, gen);
+    cn_upool_sweep(w->upool);
+    tell_modules(w);
+    return CN_OK;
+}
+
+void cn_worker_drain(cn_worker_t *w)
+{
+    w->draining = true;
+    cn_list_each (node, &w->inner) {
+        cn_inner_t *inner = cn_list_entry(node, cn_inner_t, link);
+
+        if (inner->h1)
+            cn_h1_server_drain(inner->h1);
+    }
+}
+
+/* Every request still running is logged and counted before it is dropped. */
+static void end_requests(cn_worker_t *w)
+{
+    cn_list_each (node, &w->reqs) {
+        cn_req_t *req = cn_list_entry(node, cn_req_t, link);
+
+        if (req->client)
+            cn_req_l4_abort(req);
+        else
+            req->f.flags |= CN_FLAG_LR;
+        cn_req_finish(req);
+    }
+    cn_list_each (node, &w->inner) {
+        cn_inner_t *inner = cn_list_entry(node, cn_inner_t, link);
+
+        if (inner->h1)
+            cn_h1_server_destroy(inner->h1);
+        else
+            cn_stream_close(inner->stream, true);
+        inner->h1 = NULL;
+        cn_inner_unref(inner);
+    }
+}
+
+void cn_worker_fini(cn_worker_t *w)
+{
+    end_requests(w);
+    cn_loop_round(w->loop, 0);
+    cn_upool_destroy(w->upool);
+    for (unsigned i = cn_nmodules; i-- > 0;)
+        if (cn_modules[i]->worker_fini)
+            cn_modules[i]->worker_fini(w, w->wctx[i]);
+    cn_clusters_destroy(w->clusters);
+    cn_workloads_unref(w->workloads);
+    cn_tls_ctx_unref(w->tls);
+    cn_gen_unref(w->gen);
+    free(w->transports);
+    free((void *)(uintptr_t)w->balancers);
+    free((void *)(uintptr_t)w->metric_defs);
+    free(w->wctx);
+}
+
+/* ---- for modules ---- */
+
+cn_loop_t *cn_worker_loop(cn_worker_t *w)
+{
+    return w->loop;
+}
+
+cn_rand_t *cn_worker_rand(cn_worker_t *w)
+{
+    return &w->rand;
+}
+
+const cn_gen_t *cn_worker_gen(cn_worker_t *w)
+{
+    return w->gen;
+}
+
+unsigned cn_worker_id(const cn_worker_t *w)
+{
+    return w->id;
+}
+
+bool cn_worker_draining(const cn_worker_t *w)
+{
+    return w->draining;
+}
+
+cn_clusters_t *cn_worker_clusters(cn_worker_t *w)
+{
+    return w->clusters;
+}
+
+const cn_workloads_t *cn_worker_workloads(cn_worker_t *w)
+{
+    return w->workloads;
+}
+
+cn_stats_t *cn_worker_stats(cn_worker_t *w)
+{
+    return w->stats;
+}
+
+unsigned cn_worker_metric(cn_worker_t *w, const cn_metric_def_t *def)
+{
+    for (unsigned i = 0; i < w->nmetric_defs; i++)
+        if (w->metric_defs[i] == def)
+            return i;
+    CN_BUG_ON(true); /* a metric must be in its module's list */
+    return 0;
+}
+
+cn_tls_ctx_t *cn_worker_tls(cn_worker_t *w)
+{
+    return w->tls;
+}
+
+cn_str_t cn_worker_network(cn_worker_t *w)
+{
+    return w->conf->network;
+}
+
+bool cn_worker_admit(cn_worker_t *w)
+{
+    return w->tunnels < w->conf->max_tunnels && cn_chunk_total() < w->conf->max_memory;
+}
