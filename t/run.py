@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the test suites and ends with the line `N passed, N failed`.
+
+    run.py [--builddir=DIR] [--jobs=N] [--long] [SUITE...]
+
+A suite is a function that yields checks; a check is a name and a function that
+returns its results.  Checks of one suite run side by side where they cannot
+disturb each other, suites one after the other, and every failure is printed
+with what the program said.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+SANITIZER = {
+    'ASAN_OPTIONS': 'abort_on_error=0:exitcode=99:detect_stack_use_after_return=1',
+    'UBSAN_OPTIONS': 'print_stacktrace=1',
+}
+
+
+class Result:
+    def __init__(self, name, ok, text=''):
+        self.name, self.ok, self.text = name, ok, text
+
+
+def command(*words, timeout=120, cwd=TOP, stdin=None):
+    """(exit code, what it printed); a program that hangs is a failure as any other."""
+    env = {**SANITIZER, **os.environ}
+    try:
+        done = subprocess.run([str(w) for w in words], cwd=cwd, env=env, timeout=timeout, input=stdin,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace')
+    except subprocess.TimeoutExpired as e:
+        said = e.stdout or b''
+        said = said.decode(errors='replace') if isinstance(said, bytes) else said
+        return 124, said + '\nstill running after %d s' % timeout
+    except OSError as e:
+        return 127, str(e)
+    return done.returncode, done.stdout
+
+
+def simple(name, *words, timeout=120, show=False):
+    """A check that is one program: exit code 0 is a pass."""
+    def go():
+        rc, text = command(*words, timeout=timeout)
+        if show and rc == 0 and text.strip():
+            print('    ' + text.strip().splitlines()[-1])
+        return [Result(name, rc == 0, text)]
+    return name, go
+
+
+# ---- lint ----
+
+def lint(options):
+    for script in sorted((TOP / 't/lint').glob('*.py')):
+        if script.name == 'tree.py' or (script.name == 'phases.py' and not script.with_suffix('.expected').exists()):
+            continue
+        yield simple('lint ' + script.stem, sys.executable, script, '--builddir=%s' % options.builddir, show=True)
+    scripts = [TOP / 'configure', *sorted((TOP / '.ci').glob('run*')), *sorted((TOP / 't').rglob('*.sh'))]
+    if shutil.which('shellcheck'):
+        for script in scripts:
+            yield simple('shellcheck %s' % script.relative_to(TOP), 'shellcheck', script)
+    pages = sorted((TOP / 'html/man').glob('*.[158]'))
+    if shutil.which('mandoc') and pages:
+        yield simple('mandoc', 'mandoc', '-Tlint', '-Wwarning', *pages)
+    yield 'format', lambda: check_format(options)
+
+
+def check_format(options):
+    tool = shutil.which(os.environ.get('CLANG_FORMAT', 'clang-format-14'))
+    if not tool:
+        print('    no clang-format-14: the format is not checked')
+        return []
+    sources = [p for pattern in ('src/*/*.[ch]', 'modules/**/*.[ch]', 't/**/*.[ch]') for p in sorted(TOP.glob(pattern))]
+    _, text = command(tool, '--dry-run', *sources)
+    off = sorted(set(re.findall(r'^(\S+?):\d+:\d+: warning', text, re.M)))
+    names = [os.path.relpath(p, TOP) for p in off]
+    if options.strict_format:
+        return [Result('format', not names, 'make format would change: ' + ' '.join(names))]
+    if names:
+        print('    make format would change %d of %d files' % (len(names), len(sources)))
+    return []
+
+
+# ---- unit tests ----
+
+OK = re.compile(r'^\[\s+OK \] (\S+)', re.M)
+FAILED = re.compile(r'^\[  FAILED  \] (?:\S+: )?(\w+)$', re.M)
+
+
+def cmocka(name, program):
+    rc, text = command(program)
+    results = [Result('%s %s' % (name, test), True) for test in OK.findall(text)]
+    failed = sorted(set(FAILED.findall(text)) - {'tests'})
+    results += [Result('%s %s' % (name, test), False, text) for test in failed]
+    if rc != 0 and not failed:
+        results.append(Result(name, False, '%s\nexit code %d' % (text, rc)))
+    if not results:
+        results.append(Result(name, False, 'no test ran\n' + text))
+    return results
+
+
+def unit(options):
+    sources = [p for pattern in ('t/unit/*/*_test.c', 'modules/*/t/*_test.c') for p in sorted(TOP.glob(pattern))]
+    for source in sources:
+        path = source.relative_to(TOP)
+        area = 'modules' if path.parts[0] == 'modules' else path.parts[2]
+        program = options.builddir / path.with_suffix('')
+        if options.areas and area not in options.areas:
+            continue
+        if area == 'modules' and not program.exists():
+            continue  # configured without it
+        name = 'unit %s/%s' % (path.parts[1] if area == 'modules' else area, path.stem.removesuffix('_test'))
+        yield name, (lambda name=name, program=program: cmocka(name, program))
+
+
+# ---- conf corpus ----
+
+def conf(options):
+    """ok/*.conf pass `cairn -t`; bad/*.conf fail with the text of their first comment."""
+    for kind in ('ok', 'bad'):
+        for path in sorted((TOP / 't/conf' / kind).glob('*.conf')):
+            name = 'conf %s/%s' % (kind, path.stem)
+            yield name, (lambda name=name, path=path, kind=kind: check_conf(options, name, path, kind == 'bad'))
+
+
+def check_conf(options, name, path, bad):
+    rc, text = command(options.builddir / 'cairn', '-t', '-p', path.parent, '-c', path.name)
+    if not bad:
+        return [Result(name, rc == 0, text)]
+    expected = path.read_text(errors='replace').splitlines()[0].lstrip('# ').strip()
+    ok = rc == 1 and expected in text
+    return [Result(name, ok, 'exit code %d, expected 1 and: %s\n%s' % (rc, expected, text))]
+
+
+# ---- manifests to conf ----
+
+def kube(options):
+    script = TOP / 't/kube/run.py'
+    if script.exists():
+        yield 'kube', lambda: listed('kube', sys.executable, script, '--builddir=%s' % options.builddir)
+
+
+def listed(name, *words):
+    """A script of its own that prints `ok NAME` and `not ok NAME` lines."""
+    rc, text = command(*words, timeout=300)
+    good = re.findall(r'^ok (.+)$', text, re.M)
+    bad = re.findall(r'^not ok (.+)$', text, re.M)
+    results = [Result('%s %s' % (name, t), True) for t in good] + [Result('%s %s' % (name, t), False, text) for t in bad]
+    if not results or (rc != 0 and not bad):
+        results.append(Result(name, False, '%s\nexit code %d' % (text, rc)))
+    return results
+
+
+# ---- fuzz regressions ----
+
+def fuzz(options):
+    """Replays corpus and past findings of each fuzz target, in this build."""
+    for source in sorted((TOP / 't/fuzz').glob('*_fuzz.c')):
+        target = source.stem.removesuffix('_fuzz')
+        folders = [p for p in (TOP / 't/fuzz/corpus' / target, TOP / 't/fuzz/regress' / target) if p.is_dir()]
+        yield simple('fuzz ' + target, options.builddir / 't/fuzz' / source.stem, *folders)
+
+
+# ---- integration ----
+
+def it(options):
+    if any((TOP / 't/it').rglob('test_*.py')):
+        yield 'it', lambda: pytest(options)
+
+
+def pytest(options):
+    with tempfile.TemporaryDirectory() as scratch:
+        report = pathlib.Path(scratch) / 'report.xml'
+        words = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '--tb=short',
+                 '--junitxml=%s' % report, '--builddir=%s' % options.builddir, 't/it']
+        if not options.long:
+            words += ['-m', 'not slow']
+        rc, text = command(*words, timeout=7200 if options.long else 900)
+        results = []
+        if report.exists():
+            for case in xml.etree.ElementTree.parse(report).iter('testcase'):
+                if case.find('skipped') is not None:
+                    print('    skipped: %s (%s)' % (case.get('name'), case.find('skipped').get('message')))
+                    continue
+                broken = [e for tag in ('failure', 'error') for e in case.findall(tag)]
+                said = '\n'.join((e.get('message') or '') + '\n' + (e.text or '') for e in broken)
+                results.append(Result('it %s %s' % (case.get('classname'), case.get('name')), not broken, said))
+        if not results or (rc != 0 and all(r.ok for r in results)):
+            results.append(Result('it', False, '%s\nexit code %d' % (text, rc)))
+        return results
+
+
+# ---- all of them ----
+
+SUITES = {'lint': lint, 'unit': unit, 'conf': conf, 'kube': kube, 'fuzz': fuzz, 'it': it}
+
+
+def run_suite(name, options):
+    print('== %s' % name, flush=True)
+    begin = time.monotonic()
+    results = []
+    with concurrent.futures.ThreadPoolExecutor(max_workers=options.jobs) as pool:
+        for future in [pool.submit(go) for _, go in SUITES[name](options)]:
+            results += future.result()
+    for result in results:
+        if not result.ok:
+            print('FAILED %s\n%s' % (result.name, re.sub('^', '    ', result.text.strip(), flags=re.M)))
+    good = sum(r.ok for r in results)
+    print('   %s: %d passed, %d failed, %.1f s' % (name, good, len(results) - good, time.monotonic() - begin), flush=True)
+    return results
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--builddir', default='objs')
+    parser.add_argument('--jobs', type=int, default=2)
+    parser.add_argument('--long', action='store_true', help='also what takes minutes')
+    parser.add_argument('--areas', type=str.split, help='unit tests of these areas only')
+    parser.add_argument('suites', nargs='*', default=[], metavar='SUITE', help=', '.join(SUITES))
+    options = parser.parse_args()
+    options.builddir = (TOP / options.builddir).resolve()
+    options.strict_format = os.environ.get('LINT_FORMAT') == '1'
+    results = [r for name in options.suites or SUITES for r in run_suite(name, options)]
+    failed = [r for r in results if not r.ok]
+    if failed:
+        print('failed:')
+        for result in failed:
+            print('    %s' % result.name)
+    print('%d passed, %d failed' % (len(results) - len(failed), len(failed)))
+    sys.exit(1 if failed or not results else 0)
+
+
+main()
