@@ -4,7 +4,9 @@
  * process, single-threaded.
  *
  * A round is: wait for descriptors -> set flags and wake owners -> expired
- * timers -> run queue until it is empty -> free what was retired.  Lower
+ * timers -> run queue until it is empty -> free what was retired.  (Tasks that
+ * keep the queue busy for long make the round end early; the next one goes on
+ * without waiting.)  Lower
  * layers never call up: they set flags and cn_task_wake(); an object's state
  * changes only inside its own task's run().
  */
@@ -61,6 +63,7 @@ struct cn_timer {
 void cn_timer_init(cn_timer_t *, cn_task_t *, uint32_t why);
 /* (Re)starts it: expires ms from now.  Cheap when it is merely pushed back. */
 void cn_timer_set(cn_timer_t *, uint64_t ms);
+/* A wake that was given before stays given: check the state when it comes. */
 void cn_timer_stop(cn_timer_t *);
 static inline bool cn_timer_is_set(const cn_timer_t *t)
 {
@@ -77,7 +80,8 @@ struct cn_io {
     int fd;
     uint32_t gen;    /* guards against stale events for a reused descriptor */
     uint32_t slot;
-    bool readable, writable, hup;
+    bool readable, writable;
+    bool hup;        /* the end was announced: a short read does not mean drained */
 };
 
 /* Starts watching fd, which must be non-blocking.  CN_ERR with errno. */

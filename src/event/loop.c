@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The round: wait, set flags, expire timers, run tasks, free what was retired.
+ *
+ * A round runs passes over the queue until it is empty.  Tasks that keep
+ * waking each other or themselves must not shut out timers and descriptors, so
+ * a round also ends after PASSES_MAX passes, or after the first pass with which
+ * RUNS_MAX task runs are reached; the next one then does not wait.
+ *
+ * What was retired is freed when the queue is empty.  If it never is, then
+ * after two more passes: whatever was queued when the object ended, and
+ * whatever that woke in turn, has run by then.
+ *
+ * A loop belongs to the process that created it; do not fork with one.
+ */
+#include "event/loop_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/pool.h"
+
+#define PASSES_MAX 32
+#define RUNS_MAX 256
+#define RETIRED_MIN 64u
+
+cn_loop_t *cn_loop_create(void)
+{
+    cn_loop_t *loop = cn_xzalloc(sizeof(*loop));
+    loop->epfd = epoll_create1(EPOLL_CLOEXEC);
+    CN_BUG_ON(loop->epfd < 0);
+    cn_list_init(&loop->queue);
+    cn_list_init(&loop->leavers);
+    loop->now_ns = cn_clock_mono_ns();
+    return loop;
+}
+
+/* Frees the leading n entries.  A freeing function may retire more. */
+static void free_retired(cn_loop_t *loop, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        cn_retired_t r = loop->retired[i];
+        r.fn(r.p);
+    }
+    loop->retired_n -= n;
+    for (size_t i = 0; i < loop->retired_n; i++)
+        loop->retired[i] = loop->retired[n + i];
+}
+
+static void free_settled(cn_loop_t *loop)
+{
+    size_t n = loop->retired_n;
+    if (n > 0 && !cn_list_empty(&loop->queue)) {
+        for (n = 0; n < loop->retired_n; n++) {
+            if (loop->retired[n].pass + 3 > loop->pass)
+                break;
+        }
+    }
+    if (n > 0)
+        free_retired(loop, n);
+}
+
+void cn_loop_destroy(cn_loop_t *loop)
+{
+    if (!loop)
+        return;
+    while (!cn_list_empty(&loop->leavers)) {
+        cn_leaver_t *l = cn_list_entry(loop->leavers.next, cn_leaver_t, link);
+        cn_list_remove(&l->link);
+        l->fn(l);
+    }
+    while (loop->retired_n > 0)
+        free_retired(loop, loop->retired_n);
+    close(loop->epfd);
+    free(loop->heap);
+    free(loop->slots);
+    free(loop->retired);
+    free(loop);
+}
+
+static void collect_events(cn_loop_t *loop, int max_ms)
+{
+    int wait = 0;
+    if (cn_list_empty(&loop->queue)) {
+        loop->now_ns = cn_clock_mono_ns();
+        wait = cn_timer_wait_ms(loop, max_ms);
+    }
+    int n = epoll_wait(loop->epfd, loop->events, CN_LOOP_EVENTS, wait);
+    CN_BUG_ON(n < 0 && errno != EINTR);
+    loop->now_ns = cn_clock_mono_ns();
+    for (int i = 0; i < n; i++)
+        cn_io_event(loop, &loop->events[i]);
+}
+
+void cn_loop_round(cn_loop_t *loop, int max_ms)
+{
+    size_t runs = 0;
+
+    collect_events(loop, max_ms);
+    cn_timer_expire(loop);
+    for (int i = 0; i < PASSES_MAX && runs < RUNS_MAX; i++) {
+        if (cn_list_empty(&loop->queue))
+            break;
+        runs += cn_task_pass(loop);
+        free_settled(loop);
+    }
+    free_settled(loop);
+}
+
+void cn_loop_run(cn_loop_t *loop)
+{
+    while (!loop->stop)
+        cn_loop_round(loop, -1);
+    loop->stop = false;
+}
+
+void cn_loop_stop(cn_loop_t *loop)
+{
+    loop->stop = true;
+}
+
+uint64_t cn_loop_ms(const cn_loop_t *loop)
+{
+    return loop->now_ns / 1000000;
+}
+
+uint64_t cn_loop_ns(const cn_loop_t *loop)
+{
+    return loop->now_ns;
+}
+
+void cn_loop_retire(cn_loop_t *loop, void (*fn)(void *), void *p)
+{
+    if (loop->retired_n == loop->retired_cap) {
+        loop->retired_cap = loop->retired_cap ? loop->retired_cap * 2 : RETIRED_MIN;
+        loop->retired =
+            cn_xrealloc(loop->retired, loop->retired_cap * sizeof(*loop->retired));
+    }
+    loop->retired[loop->retired_n++] = (cn_retired_t){.fn = fn, .p = p, .pass = loop->pass};
+}
