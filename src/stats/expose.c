@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The reading side: all slots merged by family and label bytes, as Prometheus
+ * text 0.0.4 in the shape that Envoy prints (facts/observability 1.4).
+ */
+#include <stdlib.h>
+
+#include "core/hash.h"
+#include "core/map.h"
+#include "core/pool.h"
+#include "stats/series_int.h"
+
+typedef struct {
+    unsigned family;
+    cn_str_t labels;
+    uint64_t values[CN_STATS_HISTOGRAM_VALUES];
+} sample_t;
+
+typedef struct {
+    const cn_stats_t *st;
+    cn_pool_t *pool;
+    cn_map_t map; /* key: family number and label bytes */
+    sample_t **v;
+    size_t n, cap;
+    uint64_t overflow;
+} merge_t;
+
+static sample_t *find(merge_t *m, const cn_series_t *s)
+{
+    cn_str_t labels = cn_stats_labels(s);
+    char *key = cn_pool_bytes(m->pool, labels.n + 2);
+    sample_t *sample;
+
+    memcpy(key, &s->family, 2);
+    if (labels.n)
+        memcpy(key + 2, labels.p, labels.n);
+    sample = cn_map_get(&m->map, cn_str_make(key, labels.n + 2));
+    if (sample)
+        return sample;
+    sample = cn_pool_zalloc(m->pool, sizeof(*sample));
+    sample->family = s->family;
+    sample->labels = cn_str_make(key + 2, labels.n);
+    cn_map_put(&m->map, cn_str_make(key, labels.n + 2), sample);
+    if (m->n == m->cap) {
+        m->cap = m->cap ? m->cap * 2 : 256;
+        m->v = cn_xrealloc(m->v, m->cap * sizeof(*m->v));
+    }
+    m->v[m->n++] = sample;
+    return sample;
+}
+
+static void merge_slot(merge_t *m, cn_stats_slot_t *slot)
+{
+    uint64_t used = __atomic_load_n(&slot->used, __ATOMIC_ACQUIRE);
+    cn_series_t *s = NULL;
+
+    while ((s = cn_stats_next(m->st, slot, s, used)) != NULL) {
+        sample_t *sample = find(m, s);
+
+        for (unsigned i = 0; i < s->nvalues; i++)
+            sample->values[i] += __atomic_load_n(&s->values[i], __ATOMIC_RELAXED);
+    }
+    m->overflow += __atomic_load_n(&slot->overflow, __ATOMIC_RELAXED);
+}
+
+/* Counters, gauges, histograms; then by name; then by labels. */
+static int order(const void *a, const void *b, void *ctx)
+{
+    const sample_t *x = *(sample_t *const *)a, *y = *(sample_t *const *)b;
+    const cn_metric_def_t *const *defs = ctx;
+    const cn_metric_def_t *dx = defs[x->family], *dy = defs[y->family];
+    int by_name;
+
+    if (dx->kind != dy->kind)
+        return dx->kind < dy->kind ? -1 : 1;
+    by_name = strcmp(dx->name, dy->name);
+    return by_name ? by_name : cn_str_cmp(x->labels, y->labels);
+}
+
+static void put_u64(cn_chain_t *out, uint64_t v)
+{
+    char digits[20];
+
+    cn_chain_copy(out, digits, cn_str_put_u64(digits, v));
+}
+
+static void put_value(cn_chain_t *out, const char *name, const char *suffix, cn_str_t labels, uint64_t v)
+{
+    cn_chain_puts(out, cn_str_c(name));
+    cn_chain_puts(out, cn_str_c(suffix));
+    cn_chain_puts(out, CN_STR("{"));
+    cn_chain_puts(out, labels);
+    cn_chain_puts(out, CN_STR("} "));
+    put_u64(out, v);
+    cn_chain_puts(out, CN_STR("\n"));
+}
+
+static void put_histogram(cn_chain_t *out, const char *name, const sample_t *s)
+{
+    uint64_t total = 0;
+
+    for (unsigned i = 0; i < CN_STATS_BUCKETS; i++) {
+        total += s->values[i];
+        cn_chain_puts(out, cn_str_c(name));
+        cn_chain_puts(out, CN_STR("_bucket{"));
+        cn_chain_puts(out, s->labels);
+        cn_chain_puts(out, s->labels.n ? CN_STR(",le=\"") : CN_STR("le=\""));
+        cn_chain_puts(out, cn_str_c(cn_stats_bucket_le[i]));
+        cn_chain_puts(out, CN_STR("\"} "));
+        put_u64(out, total);
+        cn_chain_puts(out, CN_STR("\n"));
+    }
+    put_value(out, name, "_sum", s->labels, s->values[CN_STATS_SUM]);
+    put_value(out, name, "_count", s->labels, total);
+}
+
+static void put_type(cn_chain_t *out, const cn_metric_def_t *def)
+{
+    static const char *const kinds[] = {" counter\n", " gauge\n", " histogram\n"};
+
+    cn_chain_puts(out, CN_STR("# TYPE "));
+    cn_chain_puts(out, cn_str_c(def->name));
+    cn_chain_puts(out, cn_str_c(kinds[def->kind]));
+}
+
+static void put_overflow(cn_chain_t *out, uint64_t n)
+{
+    cn_chain_puts(out, CN_STR("# TYPE cairn_stats_overflow_total counter\n"));
+    put_value(out, "cairn_stats_overflow_total", "", CN_STR_NULL, n);
+}
+
+void cn_stats_expose(const cn_stats_t *st, cn_chain_t *out)
+{
+    merge_t m = {.st = st, .pool = cn_pool_create(65536)};
+
+    cn_map_init(&m.map);
+    for (unsigned i = 0; i < st->header->slots; i++)
+        merge_slot(&m, cn_stats_slot(st, i));
+    if (m.n)
+        qsort_r(m.v, m.n, sizeof(*m.v), order, (void *)(uintptr_t)st->defs);
+    put_overflow(out, m.overflow);
+    for (size_t i = 0; i < m.n; i++) {
+        const cn_metric_def_t *def = st->defs[m.v[i]->family];
+
+        if (i == 0 || m.v[i - 1]->family != m.v[i]->family)
+            put_type(out, def);
+        if (def->kind == CN_METRIC_HISTOGRAM)
+            put_histogram(out, def->name, m.v[i]);
+        else
+            put_value(out, def->name, "", m.v[i]->labels, m.v[i]->values[0]);
+    }
+    cn_map_fini(&m.map);
+    free(m.v);
+    cn_pool_destroy(m.pool);
+}
