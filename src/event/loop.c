@@ -140,3 +140,9 @@ void cn_loop_retire(cn_loop_t *loop, void (*fn)(void *), void *p)
     }
     loop->retired[loop->retired_n++] = (cn_retired_t){.fn = fn, .p = p, .pass = loop->pass};
 }
+
+void cn_loop_leave(cn_loop_t *loop, cn_leaver_t *l, void (*fn)(cn_leaver_t *))
+{
+    l->fn = fn;
+    cn_list_push(&loop->leavers, &l->link);
+}

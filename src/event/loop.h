@@ -108,4 +108,13 @@ uint64_t cn_loop_ns(const cn_loop_t *);
  * mention an object that ended in this round. */
 void cn_loop_retire(cn_loop_t *, void (*fn)(void *), void *p);
 
+/* Embedded in what outlives its owner for a while, such as a stream that still
+ * delivers what it took: fn ends it at once when the loop goes first. */
+typedef struct cn_leaver {
+    cn_list_t link;
+    void (*fn)(struct cn_leaver *);
+} cn_leaver_t;
+/* Until cn_list_remove(&l->link). */
+void cn_loop_leave(cn_loop_t *, cn_leaver_t *, void (*fn)(cn_leaver_t *));
+
 #endif

@@ -33,13 +33,6 @@ typedef struct {
     uint64_t pass; /* number of the pass in which it was retired */
 } cn_retired_t;
 
-/* Embedded in what outlives its owner for a while: fn ends it at once when the
- * loop goes first. */
-typedef struct cn_leaver {
-    cn_list_t link;
-    void (*fn)(struct cn_leaver *);
-} cn_leaver_t;
-
 struct cn_loop {
     int epfd;
     bool stop;

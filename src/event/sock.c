@@ -200,7 +200,7 @@ static void linger(sock_t *s)
         destroy(s);
         return;
     }
-    cn_list_push(&s->loop->leavers, &s->leaver.link);
+    cn_loop_leave(s->loop, &s->leaver, leave_now);
     cn_timer_set(&s->timer, LINGER_MS);
 }
 
@@ -404,7 +404,6 @@ static sock_t *sock_new(cn_loop_t *loop, const cn_addr_t *remote, cn_task_t *own
     s->state = CONNECTING;
     if (remote)
         s->peer.remote = *remote;
-    s->leaver.fn = leave_now;
     cn_list_init(&s->leaver.link);
     cn_task_init(&s->task, loop, on_wake);
     cn_timer_init(&s->timer, &s->task, CN_WAKE_TIMER);
