@@ -30,14 +30,16 @@ typedef enum { CN_LV_MAIN, CN_LV_SERVICE, CN_LV_ROUTE, CN_LV_CLUSTER, CN_LV_MAX 
 /* ... and properties */
 #define CN_D_BLOCK (1u << 16)       /* takes `{`; the setter reads the block with cn_conf_block() */
 #define CN_D_REPEAT (1u << 17)      /* may stand several times; else a second one is an error */
-#define CN_D_STRUCTURAL (1u << 18)  /* a change needs new workers */
+#define CN_D_STRUCTURAL (1u << 18)  /* a change needs new workers; MAIN level only */
+#define CN_D_TABLE (1u << 19)       /* arg is the table of its block: the reference shows it too */
 
 #define CN_ARGS(min, max) ((unsigned)(min) | (unsigned)(max) << 8)
 #define CN_ARGS_ANY 255u /* as max */
 
 /* argv[0] is the directive's name.  conf: the unit's struct of the level (or
- * what was given to cn_conf_block).  Strings live in the level's pool.  On
- * failure: return cn_conf_error(...). */
+ * what was given to cn_conf_block; NULL when the unit has none there).  Strings
+ * live in the level's pool and are NUL-terminated; the array argv itself is
+ * gone after the call.  On failure: return cn_conf_error(...). */
 typedef cn_rc cn_setter_fn(cn_conf_t *, const cn_directive_t *, void *conf, const cn_str_t *argv, unsigned argc);
 
 struct cn_directive {
@@ -52,6 +54,12 @@ struct cn_directive {
     const char *deflt;  /* shown in the reference; NULL: none */
 };
 
+/* A copy of the parent shares what the parent points to, which lives at least
+ * as long: never append to an inherited vec (see cn_conf_first), and a unit
+ * with a fini on a level that is copied from has an init, so that nothing is
+ * freed twice.  Without init, the sizes of both levels must be the same.
+ * init that fails cleans up after itself; in every other case fini runs once,
+ * also when the load fails later. */
 typedef struct {
     size_t size;                                                    /* 0: nothing on this level */
     cn_rc (*init)(cn_conf_t *, void *conf, const void *parent);     /* NULL: copy of parent, else zeros */
@@ -74,11 +82,19 @@ void cn_conf_warn(cn_conf_t *, const char *fmt, ...) CN_PRINTF(2, 3);
 cn_pool_t *cn_conf_pool(cn_conf_t *);
 /* "file:line" of the directive being set; in the pool. */
 cn_str_t cn_conf_where(cn_conf_t *);
+/* The directive being set is the first of its kind in its block: a list that
+ * was inherited from an outer level starts anew now. */
+bool cn_conf_first(const cn_conf_t *);
+/* The name of the innermost section or route: "reviews.bookinfo:9080"; empty on MAIN level. */
+cn_str_t cn_conf_name(const cn_conf_t *);
 /* Reads the block of a CN_D_BLOCK directive with a table of CN_AT_PRIVATE
- * directives, up to its closing brace. */
+ * directives (at most 64), up to its closing brace. */
 CN_MUST cn_rc cn_conf_block(cn_conf_t *, const cn_directive_t *table, void *conf);
-/* Text of another file (endpoints, keys are not: they stay files), relative to
- * the prefix; part of what all workers see identically. */
+/* Text of another file (endpoints; keys are not: they stay files), relative to
+ * the prefix; part of what all workers see identically.  It is there to be
+ * checked: it ends with the generation, while the section may be shared with
+ * later ones in which the file says something else, so keep the path and ask
+ * cn_gen_text() at run time.  The setter runs again when the file changes. */
 CN_MUST cn_rc cn_conf_text(cn_conf_t *, cn_str_t path, cn_str_t *text);
 /* A path made absolute against the prefix (where conf paths begin). */
 cn_str_t cn_conf_path(cn_conf_t *, cn_str_t path);
@@ -88,11 +104,13 @@ bool cn_conf_keyval(cn_str_t arg, cn_str_t *key, cn_str_t *value);
 /* ---- standard setters; the field is at conf + off ---- */
 cn_setter_fn cn_set_flag; /* bool: on | off */
 cn_setter_fn cn_set_str;  /* cn_str_t */
-cn_setter_fn cn_set_strs; /* cn_vec_t of cn_str_t: all arguments appended */
+cn_setter_fn cn_set_strs; /* cn_vec_t of cn_str_t: all arguments appended; the first use in a
+                           * block drops what was inherited */
 cn_setter_fn cn_set_u32;  /* uint32_t; arg: const cn_range_t * or NULL */
 cn_setter_fn cn_set_ms;   /* uint64_t milliseconds: 500ms, 10s, 5m, 1h, 1d, 0 */
 cn_setter_fn cn_set_size; /* uint64_t bytes: 512, 16k, 4m, 1g */
 cn_setter_fn cn_set_enum; /* int; arg: const cn_enum_t[] ending with NULL */
+cn_setter_fn cn_set_block; /* CN_D_BLOCK | CN_D_TABLE: reads the block with arg into conf + off */
 typedef struct {
     uint32_t min, max;
 } cn_range_t;

@@ -26,12 +26,16 @@ typedef struct cn_section {
     uint32_t refs;
     cn_level_t level;   /* CN_LV_MAIN, SERVICE or CLUSTER */
     cn_str_t name;      /* argument of the block: "reviews.bookinfo:9080" */
-    cn_str_t where;     /* file:line of the block */
+    cn_str_t where;     /* file:line of the block when it was read */
     uint64_t hash;      /* of its text and of the MAIN settings it inherits */
     cn_pool_t *pool;
     void **confs;       /* by unit index; NULL where the unit has nothing on this level */
     cn_route_t *routes; /* services only; in file order */
     uint32_t nroutes;
+    struct cn_section *parent; /* MAIN, which the settings point into; one reference */
+    cn_vec_t claims;    /* cn_claim_t: addresses and hosts, for sharing */
+    cn_vec_t texts;     /* cn_str_t: paths of other files it names, for sharing */
+    uint64_t text_mac;  /* keyed hash of its text: a hash that somebody made to collide shares nothing */
     void *runtime;      /* what the proxy derives once per section (phase hooks); see runtime_fini */
     void (*runtime_fini)(void *);
     const struct cn_units *units;
@@ -49,6 +53,14 @@ typedef struct cn_units {
     unsigned n;
 } cn_units_t;
 
+/* Another file of the configuration, as one or more generations have it. */
+typedef struct {
+    uint32_t refs;
+    cn_str_t path; /* absolute */
+    cn_str_t text;
+    uint64_t hash; /* of text */
+} cn_text_t;
+
 /* A generation: everything one configuration says. */
 typedef struct cn_gen {
     uint32_t refs;
@@ -57,8 +69,9 @@ typedef struct cn_gen {
     cn_section_t *main;
     cn_map_t services;         /* name -> cn_section_t */
     cn_map_t clusters;         /* name -> cn_section_t */
-    cn_map_t addresses;        /* cn_gen_address_key -> cn_section_t; see cn_gen_find */
+    cn_map_t addresses;        /* claimed address or host -> cn_section_t; see cn_gen_find */
     cn_map_t texts;            /* path -> cn_text_t: other files that were read (endpoints) */
+    cn_str_t prefix;
     cn_pool_t *pool;
 } cn_gen_t;
 
@@ -66,13 +79,17 @@ typedef struct cn_gen {
  * the checker, the master and every worker (a sealed memfd). */
 typedef struct cn_bundle cn_bundle_t;
 
-/* Reads from disk as files are asked for, and remembers them. */
+/* Reads from disk as files are asked for, and remembers them.  Relative paths
+ * begin at prefix, which is absolute.  CN_STR_NULL: reads no disk, knows only what is put. */
 cn_bundle_t *cn_bundle_create(cn_str_t prefix);
 /* Adds or replaces a text as if it were a file (tests, `-g`). */
 void cn_bundle_put(cn_bundle_t *, cn_str_t path, cn_str_t text);
-/* Writes everything remembered into a sealed memfd. CN_ERR with errno. */
+/* Writes everything remembered into a sealed memfd (close-on-exec). CN_ERR with
+ * errno.  Other files, such as endpoints, are in it only after a load that was
+ * not main_only. */
 CN_MUST cn_rc cn_bundle_save(const cn_bundle_t *, int *fd);
-/* From such a memfd; reads no disk any more. CN_ERR: not a bundle. */
+/* From such a memfd, which may be closed then; its file offset plays no role,
+ * so processes may share it.  Reads no disk any more. CN_ERR: not a bundle. */
 CN_MUST cn_rc cn_bundle_open(int fd, cn_bundle_t **);
 void cn_bundle_destroy(cn_bundle_t *);
 
@@ -86,7 +103,8 @@ typedef struct {
     FILE *dump;             /* -T: each file's text as it is read, or NULL */
 } cn_conf_load_t;
 
-/* CN_ERR: *why is one line "file:line: message" (pool).  Warnings go to the log. */
+/* CN_ERR: *why is one line "file:line: message" (pool).  Warnings go to the log.
+ * Neither the bundle nor prev is needed any more afterwards. */
 CN_MUST cn_rc cn_gen_load(const cn_conf_load_t *, cn_pool_t *pool, cn_gen_t **out, cn_str_t *why);
 cn_gen_t *cn_gen_ref(cn_gen_t *);
 void cn_gen_unref(cn_gen_t *);
@@ -100,8 +118,11 @@ cn_section_t *cn_gen_find(const cn_gen_t *, const cn_addr_t *);
  * claimed with cn_conf_claim_host. */
 CN_MUST cn_rc cn_conf_claim_host(cn_conf_t *, cn_str_t host, uint16_t port);
 cn_section_t *cn_gen_find_host(const cn_gen_t *, cn_str_t host, uint16_t port);
-/* A text that was read for the configuration (endpoints), or a NULL string. */
+/* A text that was read for the configuration (endpoints), or a NULL string.
+ * path: as in the configuration, or absolute. */
 cn_str_t cn_gen_text(const cn_gen_t *, cn_str_t path);
+/* The same with its hash, or NULL. */
+const cn_text_t *cn_gen_text_find(const cn_gen_t *, cn_str_t path);
 
 /* Writes the directive reference of all units as HTML (`cairn -D`). */
 void cn_conf_reference(const cn_units_t *, FILE *);

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The files of one configuration: each is read once, however often it is asked
+ * for, and what a pattern matched is remembered too, so that the checker, the
+ * master and every worker see the same bytes in the same order.  The whole
+ * travels as a sealed memfd.
+ *
+ * The bundle owns texts and paths.  An opened one views its mapping, which the
+ * seals keep from changing or shrinking under it.
+ *
+ * Format, in the machine's byte order, since it never leaves the machine:
+ * head_t, the prefix, then for each entry record_t, path, text.
+ */
+#include "conf/section.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <glob.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "conf/conf_int.h"
+
+#define MAGIC 0x31646e6275626e63u /* "cnbubnd1" */
+#define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
+#define PIPE_WAIT_MS 10000 /* for the writer of a pipe given as a file */
+
+typedef enum { KIND_FILE, KIND_PATTERN } kind_t;
+
+typedef struct {
+    uint64_t magic;
+    uint32_t prefix_len;
+    uint32_t n;
+} head_t;
+
+typedef struct {
+    uint32_t kind;
+    uint32_t path_len;
+    uint64_t text_len;
+} record_t;
+
+typedef struct {
+    kind_t kind;
+    cn_str_t path; /* absolute */
+    cn_str_t text; /* of a pattern: matching paths, each with a NUL behind it */
+    char *heap;    /* text when it was read; else NULL */
+} entry_t;
+
+struct cn_bundle {
+    cn_pool_t *pool;
+    cn_str_t prefix;
+    bool disk;
+    cn_map_t files, patterns; /* path -> entry_t */
+    cn_vec_t entries;         /* entry_t *, in the order they came */
+    size_t total;             /* bytes of texts */
+    void *map;                /* opened from a memfd */
+    size_t map_len;
+};
+
+static cn_bundle_t *create(cn_str_t prefix, bool disk)
+{
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_bundle_t *b = cn_pool_zalloc(pool, sizeof(*b));
+
+    while (prefix.n > 1 && prefix.p[prefix.n - 1] == '/')
+        prefix.n--;
+    b->pool = pool;
+    b->prefix = cn_pool_dup(pool, prefix);
+    b->disk = disk;
+    return b;
+}
+
+cn_bundle_t *cn_bundle_create(cn_str_t prefix)
+{
+    return create(prefix, prefix.p != NULL);
+}
+
+static entry_t *entry_at(const cn_bundle_t *b, uint32_t i)
+{
+    return ((entry_t **)b->entries.v)[i];
+}
+
+void cn_bundle_destroy(cn_bundle_t *b)
+{
+    if (!b)
+        return;
+    for (uint32_t i = 0; i < b->entries.n; i++)
+        free(entry_at(b, i)->heap);
+    cn_map_fini(&b->files);
+    cn_map_fini(&b->patterns);
+    if (b->map)
+        munmap(b->map, b->map_len);
+    cn_pool_destroy(b->pool);
+}
+
+cn_str_t cn_bundle_prefix(const cn_bundle_t *b)
+{
+    return b->prefix;
+}
+
+cn_str_t cn_bundle_path(const cn_bundle_t *b, cn_pool_t *pool, cn_str_t path)
+{
+    const char *between = b->prefix.n && b->prefix.p[b->prefix.n - 1] != '/' ? "/" : "";
+
+    if (b->prefix.n == 0 || (path.n && path.p[0] == '/'))
+        return cn_pool_dup(pool, path);
+    return cn_pool_printf(pool, "%.*s%s%.*s", CN_STR_ARG(b->prefix), between, CN_STR_ARG(path));
+}
+
+static entry_t *add(cn_bundle_t *b, kind_t kind, cn_str_t path, cn_str_t text, char *heap)
+{
+    cn_map_t *map = kind == KIND_FILE ? &b->files : &b->patterns;
+    entry_t *e = cn_map_get(map, path);
+
+    if (!e) {
+        e = cn_pool_zalloc(b->pool, sizeof(*e));
+        e->kind = kind;
+        e->path = cn_pool_dup(b->pool, path);
+        *(entry_t **)cn_vec_push(b->pool, &b->entries, sizeof(e)) = e;
+        (void)cn_map_put(map, e->path, e);
+    }
+    free(e->heap);
+    b->total = b->total - e->text.n + text.n;
+    e->text = text;
+    e->heap = heap;
+    return e;
+}
+
+void cn_bundle_put(cn_bundle_t *b, cn_str_t path, cn_str_t text)
+{
+    (void)add(b, KIND_FILE, cn_bundle_path(b, b->pool, path), cn_pool_dup(b->pool, text), NULL);
+}
+
+/* ---- reading ---- */
+
+/* Waits for a pipe's writer, but not for ever. */
+static bool wait_pipe(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int n;
+
+    do
+        n = poll(&p, 1, PIPE_WAIT_MS);
+    while (n < 0 && errno == EINTR);
+    return n > 0;
+}
+
+/* Up to the end of the file.  0, or an errno.  *buf is the caller's in either case. */
+static int read_all(int fd, size_t first, char **buf, size_t *len)
+{
+    size_t cap = first + 1;
+
+    *buf = cn_xmalloc(cap);
+    *len = 0;
+    for (;;) {
+        ssize_t n;
+
+        if (*len == cap) {
+            if (cap > CN_CONF_FILE_MAX)
+                return EFBIG;
+            cap *= 2;
+            *buf = cn_xrealloc(*buf, cap);
+        }
+        n = read(fd, *buf + *len, cap - *len);
+        if (n == 0)
+            return *len > CN_CONF_FILE_MAX ? EFBIG : 0;
+        if (n > 0)
+            *len += (size_t)n;
+        else if (errno == EAGAIN && !wait_pipe(fd))
+            return ETIMEDOUT;
+        else if (errno != EINTR && errno != EAGAIN)
+            return errno;
+    }
+}
+
+/* Opens without waiting, so that a pipe without a writer cannot hold us. */
+static int read_path(const char *path, char **buf, size_t *len)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    struct stat st;
+    int err = 0;
+
+    if (fd < 0)
+        return errno;
+    if (fstat(fd, &st) != 0)
+        err = errno;
+    else if (S_ISDIR(st.st_mode))
+        err = EISDIR;
+    else if (st.st_size > (off_t)CN_CONF_FILE_MAX)
+        err = EFBIG;
+    else
+        err = read_all(fd, S_ISREG(st.st_mode) ? (size_t)st.st_size : 4095, buf, len);
+    close(fd);
+    return err;
+}
+
+static cn_rc check_room(const cn_bundle_t *b, size_t n, const char **why)
+{
+    if (b->entries.n < CN_CONF_FILES_MAX && b->total + n <= CN_CONF_TOTAL_MAX)
+        return CN_OK;
+    *why = "the configuration is larger than 512 MiB or has more than 262144 files";
+    return CN_ERR;
+}
+
+cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char **why)
+{
+    entry_t *e = cn_map_get(&b->files, path);
+    char *buf = NULL;
+    size_t len = 0;
+    int err = ENOENT;
+
+    if (e) {
+        *text = e->text;
+        return CN_OK;
+    }
+    if (cn_str_find(path, '\0') < path.n)
+        err = EINVAL;
+    else if (b->disk)
+        err = read_path(path.p, &buf, &len);
+    *why = err == EFBIG ? "the file is larger than 64 MiB" : err ? strerror(err) : NULL;
+    if (err || check_room(b, len, why) != CN_OK) {
+        free(buf);
+        return CN_ERR;
+    }
+    *text = add(b, KIND_FILE, path, cn_str_make(buf, len), buf)->text;
+    return CN_OK;
+}
+
+/* ---- patterns ---- */
+
+static int compare(const void *a, const void *b)
+{
+    return cn_str_cmp(*(const cn_str_t *)a, *(const cn_str_t *)b);
+}
+
+static void push(cn_pool_t *pool, cn_vec_t *paths, cn_str_t path)
+{
+    *(cn_str_t *)cn_vec_push(pool, paths, sizeof(path)) = cn_pool_dup(pool, path);
+}
+
+/* A folder that is not there matches nothing; one that cannot be read must not
+ * silently take its files out of the configuration. */
+static int glob_failed(const char *path CN_UNUSED, int err)
+{
+    return err != ENOENT;
+}
+
+static cn_rc glob_disk(const char *pattern, cn_pool_t *pool, cn_vec_t *paths, const char **why)
+{
+    glob_t g;
+    int rc = glob(pattern, GLOB_NOSORT, glob_failed, &g);
+
+    for (size_t i = 0; rc == 0 && i < g.gl_pathc; i++)
+        push(pool, paths, cn_str_c(g.gl_pathv[i]));
+    globfree(&g);
+    *why = "a folder cannot be read";
+    return rc == 0 || rc == GLOB_NOMATCH ? CN_OK : CN_ERR;
+}
+
+static void glob_known(const cn_bundle_t *b, const char *pattern, cn_pool_t *pool, cn_vec_t *paths)
+{
+    for (uint32_t i = 0; i < b->entries.n; i++) {
+        const entry_t *e = entry_at(b, i);
+
+        if (e->kind == KIND_FILE && fnmatch(pattern, e->path.p, FNM_PATHNAME | FNM_PERIOD) == 0)
+            push(pool, paths, e->path);
+    }
+}
+
+/* In byte order, whatever the locale, and each once. */
+static void sort_unique(cn_vec_t *paths)
+{
+    cn_str_t *v = paths->v;
+    uint32_t n = 0;
+
+    if (paths->n == 0)
+        return;
+    qsort(v, paths->n, sizeof(*v), compare);
+    for (uint32_t i = 1; i < paths->n; i++) {
+        if (!cn_str_eq(v[i], v[n]))
+            v[++n] = v[i];
+    }
+    paths->n = n + 1;
+}
+
+static void remember(cn_bundle_t *b, cn_str_t pattern, const cn_vec_t *paths)
+{
+    const cn_str_t *v = paths->v;
+    size_t len = 0;
+    char *text;
+    char *p;
+
+    for (uint32_t i = 0; i < paths->n; i++)
+        len += v[i].n + 1;
+    text = p = cn_xmalloc(len + 1);
+    for (uint32_t i = 0; i < paths->n; i++) {
+        memcpy(p, v[i].p, v[i].n + 1);
+        p += v[i].n + 1;
+    }
+    (void)add(b, KIND_PATTERN, pattern, cn_str_make(text, len), text);
+}
+
+/* Against the prefix, in which no byte is special. */
+static cn_str_t absolute_pattern(const cn_bundle_t *b, cn_pool_t *pool, cn_str_t pattern)
+{
+    cn_bundle_t quoted = {.prefix = {NULL, 0}};
+    char *p = cn_pool_bytes(pool, b->prefix.n * 2 + 1);
+
+    quoted.prefix.p = p;
+    for (size_t i = 0; i < b->prefix.n; i++) {
+        if (strchr("*?[]\\", b->prefix.p[i]))
+            p[quoted.prefix.n++] = '\\';
+        p[quoted.prefix.n++] = b->prefix.p[i];
+    }
+    return cn_bundle_path(&quoted, pool, pattern);
+}
+
+cn_rc cn_bundle_glob(cn_bundle_t *b, cn_str_t pattern, cn_pool_t *pool, cn_vec_t *paths,
+                     const char **why)
+{
+    const entry_t *e;
+
+    *paths = (cn_vec_t){0};
+    if (cn_str_find(pattern, '\0') < pattern.n) {
+        *why = strerror(EINVAL);
+        return CN_ERR;
+    }
+    if (!strpbrk(cn_pool_cstr(pool, pattern), "*?[")) {
+        push(pool, paths, cn_bundle_path(b, pool, pattern));
+        return CN_OK;
+    }
+    pattern = absolute_pattern(b, pool, pattern);
+    e = cn_map_get(&b->patterns, pattern);
+    if (e) {
+        cn_str_t rest = e->text;
+        cn_str_t path;
+
+        while (cn_str_split(&rest, '\0', &path))
+            push(pool, paths, path);
+        return CN_OK;
+    }
+    if (b->disk && glob_disk(pattern.p, pool, paths, why) != CN_OK)
+        return CN_ERR;
+    glob_known(b, pattern.p, pool, paths);
+    sort_unique(paths);
+    if (check_room(b, 0, why) != CN_OK)
+        return CN_ERR;
+    if (b->disk)
+        remember(b, pattern, paths);
+    return CN_OK;
+}
+
+/* ---- as a memfd ---- */
+
+static cn_rc write_all(int fd, const void *p, size_t n)
+{
+    for (const char *at = p; n > 0;) {
+        ssize_t done = write(fd, at, n);
+
+        if (done < 0 && errno != EINTR)
+            return CN_ERR;
+        if (done > 0) {
+            at += done;
+            n -= (size_t)done;
+        }
+    }
+    return CN_OK;
+}
+
+static cn_rc write_bundle(const cn_bundle_t *b, int fd)
+{
+    head_t head = {MAGIC, (uint32_t)b->prefix.n, b->entries.n};
+
+    if (write_all(fd, &head, sizeof(head)) != CN_OK ||
+        write_all(fd, b->prefix.p, b->prefix.n) != CN_OK)
+        return CN_ERR;
+    for (uint32_t i = 0; i < b->entries.n; i++) {
+        const entry_t *e = entry_at(b, i);
+        record_t r = {(uint32_t)e->kind, (uint32_t)e->path.n, e->text.n};
+
+        if (write_all(fd, &r, sizeof(r)) != CN_OK || write_all(fd, e->path.p, e->path.n) != CN_OK ||
+            write_all(fd, e->text.p, e->text.n) != CN_OK)
+            return CN_ERR;
+    }
+    return fcntl(fd, F_ADD_SEALS, SEALS | F_SEAL_SEAL) == 0 ? CN_OK : CN_ERR;
+}
+
+cn_rc cn_bundle_save(const cn_bundle_t *b, int *fd)
+{
+    int f = memfd_create("cairn-conf", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (f < 0)
+        return CN_ERR;
+    if (write_bundle(b, f) != CN_OK) {
+        int err = errno;
+
+        close(f);
+        errno = err;
+        return CN_ERR;
+    }
+    *fd = f;
+    return CN_OK;
+}
+
+static bool take(cn_str_t *rest, uint64_t n, cn_str_t *piece)
+{
+    if (n > rest->n)
+        return false;
+    *piece = cn_str_make(rest->p, (size_t)n);
+    rest->p += n;
+    rest->n -= (size_t)n;
+    return true;
+}
+
+static cn_rc read_entries(cn_bundle_t *b, cn_str_t rest, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        cn_str_t piece;
+        cn_str_t path;
+        cn_str_t text;
+        record_t r;
+
+        if (!take(&rest, sizeof(r), &piece))
+            return CN_ERR;
+        memcpy(&r, piece.p, sizeof(r));
+        if (!take(&rest, r.path_len, &path) || !take(&rest, r.text_len, &text) ||
+            r.kind > KIND_PATTERN)
+            return CN_ERR;
+        (void)add(b, (kind_t)r.kind, path, text, NULL);
+    }
+    return rest.n == 0 ? CN_OK : CN_ERR;
+}
+
+cn_rc cn_bundle_open(int fd, cn_bundle_t **out)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+    struct stat st;
+    cn_str_t rest;
+    cn_str_t piece;
+    head_t head;
+    void *map;
+
+    if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) != 0 ||
+        (size_t)st.st_size < sizeof(head))
+        return CN_ERR;
+    map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (map == MAP_FAILED)
+        return CN_ERR;
+    rest = cn_str_make(map, (size_t)st.st_size);
+    (void)take(&rest, sizeof(head), &piece);
+    memcpy(&head, piece.p, sizeof(head));
+    if (head.magic != MAGIC || !take(&rest, head.prefix_len, &piece)) {
+        munmap(map, (size_t)st.st_size);
+        return CN_ERR;
+    }
+    *out = create(piece, false);
+    (*out)->map = map;
+    (*out)->map_len = (size_t)st.st_size;
+    if (read_entries(*out, rest, head.n) == CN_OK)
+        return CN_OK;
+    cn_bundle_destroy(*out);
+    *out = NULL;
+    return CN_ERR;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The directive tables as a document (`cairn -D`): what the reference says and
+ * what the parser accepts come from the same table.
+ */
+#include "conf/section.h"
+
+#include "conf/conf_int.h"
+
+/* Tables of blocks inside blocks; a table may name itself. */
+#define DEPTH_MAX 6u
+
+static void put_text(FILE *out, const char *text)
+{
+    for (const char *p = text; *p; p++) {
+        switch (*p) {
+        case '<':
+            fputs("&lt;", out);
+            break;
+        case '>':
+            fputs("&gt;", out);
+            break;
+        case '&':
+            fputs("&amp;", out);
+            break;
+        case '"':
+            fputs("&quot;", out);
+            break;
+        default:
+            fputc(*p, out);
+        }
+    }
+}
+
+static void put_row(FILE *out, const char *head, const char *text, bool code)
+{
+    fprintf(out, "<tr><th>%s</th><td>%s", head, code ? "<code>" : "");
+    put_text(out, text);
+    fprintf(out, "%s</td></tr>\n", code ? "</code>" : "");
+}
+
+static void put_places(FILE *out, unsigned where, const char *block)
+{
+    static const char *const names[CN_LV_MAX] = {"main", "service", "route", "cluster"};
+    const char *between = "";
+
+    fputs("<tr><th>Stands in</th><td>", out);
+    for (int lv = 0; lv < CN_LV_MAX; lv++) {
+        if (where & 1u << lv) {
+            fprintf(out, "%s%s", between, names[lv]);
+            between = ", ";
+        }
+    }
+    if (block)
+        fprintf(out, "%s<code>%s</code>", between, block);
+    fputs(where & CN_D_REPEAT ? "; may be given several times" : "", out);
+    fputs(where & CN_D_STRUCTURAL ? "; a change starts new workers" : "", out);
+    fputs("</td></tr>\n", out);
+}
+
+/* One entry; path makes the anchor: proxy.mesh.identity. */
+static void put_directive(FILE *out, const cn_directive_t *d, const char *path, const char *block)
+{
+    fprintf(out, "<section id=\"%s.%s\">\n<h3>%s</h3>\n<table>\n", path, d->name, d->name);
+    put_row(out, "Syntax", d->syntax ? d->syntax : d->name, true);
+    if (d->deflt)
+        put_row(out, "Default", d->deflt, true);
+    put_places(out, d->where, block);
+    fputs("</table>\n<p>", out);
+    put_text(out, d->help ? d->help : "");
+    fputs("</p>\n</section>\n", out);
+}
+
+static void put_table(FILE *out, const cn_directive_t *table, const char *path, const char *block,
+                      unsigned depth)
+{
+    for (const cn_directive_t *d = table; d && d->name; d++) {
+        char inner[256];
+
+        put_directive(out, d, path, block);
+        if (!cn_conf_table(d) || depth == DEPTH_MAX)
+            continue;
+        snprintf(inner, sizeof(inner), "%s.%s", path, d->name);
+        put_table(out, cn_conf_table(d), inner, d->name, depth + 1);
+    }
+}
+
+static void put_unit(FILE *out, const char *name, const cn_directive_t *table)
+{
+    if (!table || !table->name)
+        return;
+    fprintf(out, "<h2 id=\"%s\">", name);
+    put_text(out, name);
+    fputs("</h2>\n", out);
+    put_table(out, table, name, NULL, 0);
+}
+
+void cn_conf_reference(const cn_units_t *units, FILE *out)
+{
+    fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+          "<title>cairn: directives</title>\n"
+          "<style>body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+          "th{text-align:left;padding-right:1em;vertical-align:top;font-weight:normal;color:#555}"
+          "h3{margin-bottom:.2em}code{font-size:.95em}</style>\n"
+          "</head>\n<body>\n<h1>Directives</h1>\n",
+          out);
+    put_unit(out, "blocks", cn_gen_directives);
+    for (unsigned i = 0; i < units->n; i++)
+        put_unit(out, units->v[i].name, units->v[i].directives);
+    fputs("</body>\n</html>\n", out);
+}
