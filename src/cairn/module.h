@@ -138,6 +138,7 @@ typedef struct cn_module {
     cn_rc (*worker_init)(cn_worker_t *, void **wctx);
     /* A new generation is in force (also the first). main: conf of MAIN level. */
     void (*reconfigured)(cn_worker_t *, void *wctx, const void *main);
+    void (*reopen)(cn_worker_t *, void *wctx); /* log files were moved away (USR1) */
     void (*worker_fini)(cn_worker_t *, void *wctx);
     size_t ctx_size;                       /* per request, zeroed before its first hook, in the request's pool */
     void (*ctx_fini)(cn_req_t *, void *ctx); /* the request ends: stop timers, sub-requests */
@@ -194,6 +195,8 @@ bool cn_worker_draining(const cn_worker_t *);
 cn_clusters_t *cn_worker_clusters(cn_worker_t *);
 const cn_workloads_t *cn_worker_workloads(cn_worker_t *);
 cn_stats_t *cn_worker_stats(cn_worker_t *);
+/* The module's own worker context (what worker_init stored). */
+void *cn_worker_module(cn_worker_t *, const cn_module_t *);
 /* Family number of one of the module's metrics, for cn_stats_series(). */
 unsigned cn_worker_metric(cn_worker_t *, const cn_metric_def_t *);
 

@@ -167,11 +167,15 @@ static cn_rc on_head(cn_req_t *req)
  * name the service and route that it was meant for.  The first reply stands. */
 static void route_for_the_record(cn_req_t *req)
 {
-    if (req->routed)
+    cn_cluster_t *c;
+
+    if (!req->routed && cn_phase_run(req, CN_PH_ROUTE) != CN_OK)
         return;
-    req->routed = true;
-    if (cn_phase_run(req, CN_PH_ROUTE) != CN_OK)
-        return;
+    c = cn_clusters_find(req->w->clusters, req->f.cluster_name);
+    if (c && !(req->f.flags & CN_FLAG_NR)) {
+        req->cluster = cn_cluster_ref(c);
+        req->f.cluster = c;
+    }
 }
 
 static cn_rc run_phases(cn_req_t *req)

@@ -160,6 +160,13 @@ cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *
     return CN_OK;
 }
 
+void cn_worker_reopen(cn_worker_t *w)
+{
+    for (unsigned i = 0; i < cn_nmodules; i++)
+        if (cn_modules[i]->reopen)
+            cn_modules[i]->reopen(w, w->wctx[i]);
+}
+
 void cn_worker_drain(cn_worker_t *w)
 {
     w->draining = true;
@@ -253,6 +260,14 @@ const cn_workloads_t *cn_worker_workloads(cn_worker_t *w)
 cn_stats_t *cn_worker_stats(cn_worker_t *w)
 {
     return w->stats;
+}
+
+void *cn_worker_module(cn_worker_t *w, const cn_module_t *module)
+{
+    for (unsigned i = 0; i < cn_nmodules; i++)
+        if (cn_modules[i] == module)
+            return w->wctx[i];
+    return NULL;
 }
 
 unsigned cn_worker_metric(cn_worker_t *w, const cn_metric_def_t *def)

@@ -62,6 +62,8 @@ CN_MUST cn_rc cn_worker_init(cn_worker_t *, cn_loop_t *, unsigned id, cn_stats_t
  * and identity, tells the modules.  CN_ERR (logged, *why in pool): something
  * it names cannot be loaded; the old one stays. */
 CN_MUST cn_rc cn_worker_apply(cn_worker_t *, cn_gen_t *, cn_pool_t *pool, cn_str_t *why);
+/* Log files were moved away: tells the modules. */
+void cn_worker_reopen(cn_worker_t *);
 /* Listeners go first (main); here: inner connections. */
 void cn_worker_drain(cn_worker_t *);
 void cn_worker_fini(cn_worker_t *);
