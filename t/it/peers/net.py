@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses and waiting.
+
+Every party of a test gets its own address in 127.0.0.0/8, as pods have theirs:
+ports can then be the real ones (15008, 9080) and never collide.
+"""
+
+import errno
+import itertools
+import os
+import socket
+import struct
+import time
+
+_counter = itertools.count()
+
+
+def new_ip():
+    """A loopback address that nobody else in this run uses."""
+    while True:
+        n = next(_counter)
+        ip = '127.%d.%d.%d' % (64 + os.getpid() % 180, 1 + n // 250, 1 + n % 250)
+        with socket.socket() as probe:
+            try:
+                probe.bind((ip, 15008))
+                return ip
+            except OSError as e:
+                if e.errno != errno.EADDRINUSE:
+                    raise
+
+
+def listen(ip, port, backlog=512):
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((ip, port))
+    sock.listen(backlog)
+    return sock
+
+
+def reset(sock):
+    """Closes so that the other side sees a RST."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    finally:
+        sock.close()
+
+
+def wait_for(condition, timeout=10.0, what='condition'):
+    """The first true value of condition(); polls, since it watches other processes."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise TimeoutError('%s: not within %g s' % (what, timeout))
+        time.sleep(0.02)
+
+
+def wait_port(ip, port, timeout=10.0, alive=lambda: True):
+    def connects():
+        if not alive():
+            raise RuntimeError('%s:%d: its process has ended' % (ip, port))
+        try:
+            socket.create_connection((ip, port), 1).close()
+            return True
+        except OSError:
+            return False
+    wait_for(connects, timeout, '%s:%d' % (ip, port))
