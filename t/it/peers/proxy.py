@@ -113,7 +113,7 @@ class Cairn:
         except (OSError, AssertionError, ValueError):
             return False
 
-    def signal(self, number):
+    def send_signal(self, number):
         self.process.send_signal(number)
 
     def stop(self, how=signal.SIGQUIT, timeout=15.0):
@@ -122,7 +122,7 @@ class Cairn:
             return ''
         wrong = []
         if self.process.poll() is None:
-            self.signal(how)
+            self.send_signal(how)
             try:
                 self.process.wait(timeout)
             except subprocess.TimeoutExpired:
@@ -149,7 +149,7 @@ class Cairn:
         if body is not None:
             self.write(body, files, main)
         before = self.generation()
-        self.signal(signal.SIGHUP)
+        self.send_signal(signal.SIGHUP)
         net.wait_for(lambda: self.generation() > before, timeout, 'reload; the log says:\n' + self.log)
 
     def generation(self):
