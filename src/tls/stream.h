@@ -13,9 +13,11 @@
 #include "event/stream.h"
 #include "tls/ctx.h"
 
-/* Both take the lower stream (owned and closed by the TLS stream) and a
- * reference of ctx.  ready() drives the handshake: CN_OK when it is complete
- * and the peer is accepted.  A missing or other ALPN is an error. */
+/* Both take the lower stream (owned and closed by the TLS stream) and make
+ * their own reference of ctx.  ready() is CN_OK when the handshake is complete
+ * and the peer is accepted.  A missing or other ALPN is an error.  After a
+ * refusal close without abort, so that the peer gets the alert.  A client
+ * learns of the server's refusal with its first read: that is TLS 1.3. */
 cn_stream_t *cn_tls_server(cn_loop_t *, cn_stream_t *lower, cn_tls_ctx_t *, uint64_t handshake_ms, cn_task_t *owner);
 /* identity: exact SPIFFE URI that the peer must present; empty: any of the
  * trust domains. */

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What contexts and TLS streams know of each other; private to src/tls.
+ */
+#ifndef CN_TLS_INT_H
+#define CN_TLS_INT_H
+
+#include <openssl/ssl.h>
+
+#include "tls/ctx.h"
+
+struct cn_tls_ctx {
+    uint32_t refs;
+    cn_pool_t *pool;
+    SSL_CTX *ssl;
+    BIO_METHOD *bio; /* made by the first stream */
+    const cn_str_t *domains;
+    unsigned ndomains;
+    cn_spiffe_t identity;
+    int64_t not_after;
+};
+
+/* The identity in a certificate: its first URI SAN that parses, copied into
+ * pool.  CN_ERR: it has none. */
+CN_MUST cn_rc cn_tls_ctx_cert_identity(cn_pool_t *, X509 *, cn_spiffe_t *);
+bool cn_tls_ctx_trusts(const cn_tls_ctx_t *, cn_str_t trust_domain);
+
+#endif
