@@ -59,12 +59,6 @@ static const cn_directive_t mesh_directives[] = {
      "Our cluster's name in labels.", "Kubernetes"},
     {.name = NULL}};
 
-static cn_rc set_mesh(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
-                      const cn_str_t *argv CN_UNUSED, unsigned argc CN_UNUSED)
-{
-    return cn_conf_block(cf, mesh_directives, conf);
-}
-
 static cn_rc set_workloads(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
                            const cn_str_t *argv, unsigned argc CN_UNUSED)
 {
@@ -100,7 +94,8 @@ static cn_rc init_main(cn_conf_t *cf CN_UNUSED, void *conf, const void *parent C
 }
 
 static const cn_directive_t directives[] = {
-    {"mesh", CN_AT_MAIN | CN_D_BLOCK, CN_ARGS(0, 0), set_mesh, 0, NULL, "mesh { ... }",
+    {"mesh", CN_AT_MAIN | CN_D_BLOCK | CN_D_TABLE, CN_ARGS(0, 0), cn_set_block, 0, mesh_directives,
+     "mesh { ... }",
      "Our identity and whom to trust.", NULL},
     {"workloads", CN_AT_MAIN, CN_ARGS(1, 1), set_workloads, 0, NULL, "workloads FILE",
      "File of known pods, one a line: IP KEY=VALUE...; for labels of metrics and logs.", NULL},

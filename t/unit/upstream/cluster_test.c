@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Endpoint lines, and what of a cluster survives a change of its endpoints.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "core/hash.h"
+#include "tunnel/tunnel.h"
+#include "upstream/cluster.h"
+#include "upstream/registry.h"
+
+static void test_endpoint_lines_are_read(void **state)
+{
+    cn_endpoint_t ep;
+    const char *why;
+
+    (void)state;
+    assert_int_equal(cn_endpoint_parse(CN_STR("10.0.0.5:9080"), &ep, &why), CN_OK);
+    assert_int_equal(ep.addr.port, 9080);
+    assert_true(ep.healthy);
+    assert_int_equal(ep.weight, 1);
+    assert_int_equal(ep.tunnel, CN_TUNNEL_NONE);
+    assert_int_equal(cn_endpoint_parse(CN_STR("[fd00::1]:80 weight=3 health=unhealthy tunnel=hbone "
+                                              "identity=spiffe://td/ns/a/sa/b"),
+                                       &ep, &why),
+                     CN_OK);
+    assert_false(ep.healthy);
+    assert_int_equal(ep.weight, 3);
+    assert_int_equal(ep.tunnel_addr.port, 15008);
+    assert_true(cn_inet_same_ip(&ep.addr, &ep.tunnel_addr));
+    assert_int_equal(cn_endpoint_parse(CN_STR("10.0.0.5:0 tunnel=hbone"), &ep, &why), CN_OK);
+}
+
+static void expect_bad(const char *line, const char *expected)
+{
+    cn_endpoint_t ep;
+    const char *why = NULL;
+
+    assert_int_equal(cn_endpoint_parse(cn_str_c(line), &ep, &why), CN_ERR);
+    assert_string_equal(why, expected);
+}
+
+static void test_bad_endpoint_lines_say_what_was_expected(void **state)
+{
+    (void)state;
+    expect_bad("", "expected ADDRESS:PORT first");
+    expect_bad("reviews:9080", "expected ADDRESS:PORT first");
+    expect_bad("10.0.0.5:9080 fast", "expected KEY=VALUE behind the address");
+    expect_bad("10.0.0.5:9080 weight=0", "weight: expected a number from 1 to 1048576");
+    expect_bad("10.0.0.5:9080 health=good", "health: expected ok, unhealthy or draining");
+    expect_bad("10.0.0.5:9080 identity=bob",
+               "identity: expected spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT");
+    expect_bad("10.0.0.5:9080 zone=a",
+               "unknown key: expected weight, health, tunnel, tunnel_addr or identity");
+}
+
+/* ---- generations ---- */
+
+static const cn_conf_ops_t no_levels[CN_LV_MAX];
+
+typedef struct {
+    cn_pool_t *pool;
+    cn_units_t units;
+    cn_conf_unit_t v[CN_UNIT_MODULES];
+    cn_clusters_t *clusters;
+    cn_gen_t *gen;
+} fixture_t;
+
+static void load(fixture_t *fx, const char *text)
+{
+    cn_bundle_t *bundle = cn_bundle_create(CN_STR("/"));
+    cn_conf_load_t cl = {.units = &fx->units, .bundle = bundle, .file = CN_STR("/c.conf"), .prev = fx->gen};
+    cn_gen_t *gen;
+    cn_str_t why = CN_STR_NULL;
+
+    cn_bundle_put(bundle, CN_STR("/c.conf"), cn_str_c(text));
+    if (cn_gen_load(&cl, fx->pool, &gen, &why) != CN_OK)
+        fail_msg("%.*s", CN_STR_ARG(why));
+    cn_clusters_update(fx->clusters, gen);
+    cn_gen_unref(fx->gen);
+    fx->gen = gen;
+    cn_bundle_destroy(bundle);
+}
+
+static int setup(void **state)
+{
+    fixture_t *fx = calloc(1, sizeof(*fx));
+
+    fx->pool = cn_pool_create(0);
+    fx->v[CN_UNIT_MAIN] = (cn_conf_unit_t){"main", NULL, no_levels};
+    fx->v[CN_UNIT_PROXY] = (cn_conf_unit_t){"proxy", NULL, no_levels};
+    fx->v[CN_UNIT_TUNNEL] = cn_tunnel_unit;
+    fx->v[CN_UNIT_UPSTREAM] = cn_upstream_unit;
+    fx->units = (cn_units_t){fx->v, CN_UNIT_MODULES};
+    fx->clusters = cn_clusters_create(NULL, 0);
+    *state = fx;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_t *fx = *state;
+
+    cn_clusters_destroy(fx->clusters);
+    cn_gen_unref(fx->gen);
+    cn_pool_destroy(fx->pool);
+    free(fx);
+    return 0;
+}
+
+static void test_hosts_that_stay_keep_their_object(void **state)
+{
+    fixture_t *fx = *state;
+    cn_cluster_t *c;
+    cn_host_t *one, *two;
+
+    load(fx, "cluster a { endpoint 10.0.0.1:80; endpoint 10.0.0.2:80; }");
+    c = cn_clusters_find(fx->clusters, CN_STR("a"));
+    one = c->hosts[0];
+    two = cn_host_ref(c->hosts[1]);
+    load(fx, "cluster a { endpoint 10.0.0.3:80; endpoint 10.0.0.1:80 weight=7; }");
+    assert_ptr_equal(cn_clusters_find(fx->clusters, CN_STR("a")), c);
+    assert_int_equal(c->nhosts, 2);
+    assert_ptr_equal(c->hosts[1], one);
+    assert_int_equal(one->weight, 7);
+    assert_false(one->gone);
+    assert_true(two->gone);
+    cn_host_unref(two);
+}
+
+static void test_another_identity_at_the_same_address_is_another_host(void **state)
+{
+    fixture_t *fx = *state;
+    cn_host_t *old;
+
+    load(fx, "cluster a { endpoint 10.0.0.1:80 tunnel=hbone identity=spiffe://t/ns/a/sa/one; }");
+    old = cn_host_ref(cn_clusters_find(fx->clusters, CN_STR("a"))->hosts[0]);
+    load(fx, "cluster a { endpoint 10.0.0.1:80 tunnel=hbone identity=spiffe://t/ns/a/sa/two; }");
+    assert_ptr_not_equal(cn_clusters_find(fx->clusters, CN_STR("a"))->hosts[0], old);
+    assert_true(old->gone);
+    cn_host_unref(old);
+}
+
+static void test_a_cluster_that_leaves_is_not_found_and_lives_for_who_holds_it(void **state)
+{
+    fixture_t *fx = *state;
+    cn_cluster_t *held;
+
+    load(fx, "cluster a { endpoint 10.0.0.1:80; } cluster b { endpoint 10.0.0.2:80; }");
+    held = cn_cluster_ref(cn_clusters_find(fx->clusters, CN_STR("a")));
+    load(fx, "cluster b { endpoint 10.0.0.2:80; }");
+    assert_null(cn_clusters_find(fx->clusters, CN_STR("a")));
+    assert_non_null(cn_clusters_find(fx->clusters, CN_STR("b")));
+    assert_true(held->hosts[0]->gone);
+    assert_true(cn_str_eq(held->section->name, CN_STR("a")));
+    cn_cluster_unref(held);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_endpoint_lines_are_read),
+        cmocka_unit_test(test_bad_endpoint_lines_say_what_was_expected),
+        cmocka_unit_test_setup_teardown(test_hosts_that_stay_keep_their_object, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_identity_at_the_same_address_is_another_host, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_cluster_that_leaves_is_not_found_and_lives_for_who_holds_it, setup, teardown),
+    };
+
+    cn_hash_seed();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
