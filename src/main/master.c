@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The master: start, signals, reload, end.  It never touches traffic and never
+ * parses more than MAIN-level directives itself; what could go wrong is done by
+ * the checker and the workers.
+ *
+ *   RUNNING      keeps workers, takes configurations
+ *   QUITTING     workers drain (QUIT)
+ *   TERMINATING  workers end at once (TERM, INT); KILL after a while
+ *
+ * What wakes its task: signals (SIGCHLD among them), channels of workers and of
+ * the checker, and its timers.
+ */
+#include "main/master.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "main/build.h"
+#include "main/master_int.h"
+#include "os/priv.h"
+#include "os/sig.h"
+#include "proxy/worker.h"
+
+#define TICK_MS 1000
+#define TERM_PATIENCE_MS 5000
+/* Longest time that a checker may take, in ticks. */
+#define CHECK_TICKS_MAX 120
+
+enum { WAKE_DUE = CN_WAKE_USER, WAKE_KILL = CN_WAKE_USER << 1 };
+
+/* ---- configurations ---- */
+
+/* The log and the pid file follow the configuration. */
+static void open_log(cn_master_t *m, cn_pool_t *pool)
+{
+    const cn_main_conf_t *c = cn_main_conf(m->target.gen);
+    const char *path =
+        c->error_log.n > 0 ? cn_main_path(pool, m->args->source->prefix, c->error_log) : NULL;
+
+    if (cn_log_open(path, m->level_set ? m->level : c->error_level) != CN_OK)
+        cn_log(CN_LOG_ERROR, "master", "%s cannot be opened: %s", path, strerror(errno));
+}
+
+/* Makes a checked configuration the wanted one; takes the bundle. */
+static cn_rc adopt(cn_master_t *m, int bundle, bool patient, cn_pool_t *pool, cn_str_t *why)
+{
+    cn_target_t *t = &m->target;
+    cn_gen_t *gen;
+
+    if (cn_reload_open(m->args->source, bundle, true, NULL, pool, &gen, why) != CN_OK) {
+        close(bundle);
+        return CN_ERR;
+    }
+    bool structural = !t->gen || t->gen->structural_hash != gen->structural_hash;
+    if (structural &&
+        cn_sockets_open(&m->sockets, cn_main_conf(gen), patient, pool, why) != CN_OK) {
+        cn_gen_unref(gen);
+        close(bundle);
+        return CN_ERR;
+    }
+    if (t->gen) {
+        cn_gen_unref(t->gen);
+        close(t->bundle);
+    }
+    gen->id = ++m->last_id;
+    *t = (cn_target_t){
+        .gen = gen,
+        .bundle = bundle,
+        .id = gen->id,
+        .epoch = t->epoch + structural,
+        .workers = cn_main_workers(cn_main_conf(gen)),
+    };
+    if (structural)
+        open_log(m, pool);
+    return CN_OK;
+}
+
+/* More workers than there are places for them need a new master. */
+static void bound_workers(cn_master_t *m)
+{
+    unsigned most = m->crew_n / 2;
+
+    if (m->target.workers > most) {
+        cn_log(CN_LOG_WARN, "master",
+               "worker_processes %u: this master has room for %u; restart or upgrade it for more",
+               m->target.workers, most);
+        m->target.workers = most;
+    }
+}
+
+static void start_check(cn_master_t *m)
+{
+    if (m->check.pid) {
+        m->reload_again = true;
+        return;
+    }
+    m->reload_again = false;
+    m->check_ticks = 0;
+    if (cn_reload_check_start(&m->check, m->args->source) != CN_OK) {
+        cn_log(CN_LOG_ERROR, "master", "reload: the checker cannot be started: %s",
+               strerror(errno));
+        return;
+    }
+    if (cn_io_open(&m->check_io, m->loop, m->check.channel, &m->task) != CN_OK) {
+        cn_log(CN_LOG_ERROR, "master", "reload: %s", strerror(errno));
+        cn_reload_check_abort(&m->check);
+    }
+}
+
+static void refuse(cn_master_t *m, cn_str_t why)
+{
+    cn_board_add(&m->board->reload_failures, 1);
+    cn_log(CN_LOG_ERROR, "master", "reload refused, configuration %llu stays in force: %.*s",
+           (unsigned long long)m->target.id, CN_STR_ARG(why));
+}
+
+static void take_check(cn_master_t *m)
+{
+    cn_pool_t *pool;
+    cn_str_t why = CN_STR_NULL;
+    int bundle = -1;
+
+    if (!m->check.pid)
+        return;
+    pool = cn_pool_create(0);
+    cn_rc rc = cn_reload_check_result(&m->check, pool, &bundle, &why);
+    if (rc != CN_AGAIN) {
+        cn_io_close(&m->check_io);
+        cn_reload_check_end(&m->check);
+        if (rc == CN_OK)
+            rc = adopt(m, bundle, false, pool, &why);
+        if (rc == CN_OK) {
+            bound_workers(m);
+            cn_crew_forgive(m);
+            cn_board_add(&m->board->reloads, 1);
+            cn_board_set(&m->board->gen, m->target.id);
+            cn_board_set(&m->board->workers, m->target.workers);
+        } else {
+            refuse(m, why);
+        }
+        if (m->reload_again)
+            start_check(m);
+    }
+    cn_pool_destroy(pool);
+}
+
+static void reload(cn_master_t *m)
+{
+    if (m->state != CN_MASTER_RUNNING)
+        return;
+    m->paused = false;
+    cn_log(CN_LOG_INFO, "master", "reading the configuration again");
+    start_check(m);
+}
+
+/* ---- log files ---- */
+
+static void reopen(cn_master_t *m)
+{
+    const cn_main_conf_t *c = cn_main_conf(m->target.gen);
+    cn_pool_t *pool = cn_pool_create(0);
+
+    if (cn_log_reopen() != CN_OK)
+        cn_log(CN_LOG_ERROR, "master", "the error log cannot be reopened: %s", strerror(errno));
+    /* Workers open it by name with fewer rights than ours. */
+    if (c->error_log.n > 0 && c->has_user && cn_priv_is_root()) {
+        const char *path = cn_main_path(pool, m->args->source->prefix, c->error_log);
+        if (chown(path, c->user.uid, (gid_t)-1) != 0)
+            cn_log(CN_LOG_ERROR, "master", "%s cannot be given to the user: %s", path,
+                   strerror(errno));
+    }
+    cn_pool_destroy(pool);
+    cn_crew_tell(m, CN_TO_REOPEN, 0);
+}
+
+/* ---- ends ---- */
+
+static void quit(cn_master_t *m)
+{
+    if (m->state != CN_MASTER_RUNNING)
+        return;
+    cn_log(CN_LOG_NOTICE, "master", "quitting: workers finish what they have begun");
+    m->state = CN_MASTER_QUITTING;
+    cn_crew_dismiss(m, false);
+}
+
+static void terminate(cn_master_t *m)
+{
+    if (m->state == CN_MASTER_TERMINATING)
+        return;
+    cn_log(CN_LOG_NOTICE, "master", "terminating");
+    m->state = CN_MASTER_TERMINATING;
+    cn_crew_signal(m, SIGTERM);
+    cn_timer_set(&m->kill, TERM_PATIENCE_MS);
+}
+
+/* ---- signals and wishes ---- */
+
+static void drain(cn_master_t *m)
+{
+    m->draining = true;
+    cn_crew_tell(m, CN_TO_DRAIN, 0);
+}
+
+static void pause_workers(cn_master_t *m)
+{
+    cn_log(CN_LOG_NOTICE, "master", "workers are sent away; HUP brings them back");
+    m->paused = true;
+    cn_crew_dismiss(m, true);
+}
+
+static void on_signal(cn_master_t *m, int signo, pid_t sender)
+{
+    if (signo != SIGCHLD && !(signo == SIGWINCH && sender == 0))
+        cn_log(CN_LOG_NOTICE, "master", "%s from process %ld", cn_sig_name(signo), (long)sender);
+    switch (signo) {
+    case SIGHUP:
+        reload(m);
+        break;
+    case SIGQUIT:
+        quit(m);
+        break;
+    case SIGTERM:
+    case SIGINT:
+        terminate(m);
+        break;
+    case SIGUSR1:
+        reopen(m);
+        break;
+    case SIGUSR2:
+        if (m->state == CN_MASTER_RUNNING)
+            cn_upgrade_start(m);
+        break;
+    case SIGWINCH:
+        /* From the kernel it only means that the terminal was resized. */
+        if (sender != 0 && m->state == CN_MASTER_RUNNING)
+            pause_workers(m);
+        break;
+    default:
+        break;
+    }
+}
+
+void cn_master_asked(cn_master_t *m, unsigned what, unsigned value)
+{
+    switch (what) {
+    case CN_TO_RELOAD:
+        reload(m);
+        break;
+    case CN_TO_QUIT:
+        quit(m);
+        break;
+    case CN_TO_DRAIN:
+        drain(m);
+        break;
+    case CN_TO_REOPEN:
+        reopen(m);
+        break;
+    case CN_TO_LEVEL:
+        if (value > CN_LOG_DEBUG)
+            break;
+        m->level_set = true;
+        m->level = (cn_log_level)value;
+        cn_log_set_level(m->level);
+        cn_crew_tell(m, CN_TO_LEVEL, value);
+        break;
+    default:
+        cn_log(CN_LOG_ERROR, "master", "a worker asked for something unknown");
+    }
+}
+
+static void reap(cn_master_t *m)
+{
+    cn_proc_end_t end;
+
+    while (cn_proc_reap(&end)) {
+        /* The checker tells its result itself; its death without one ends its channel. */
+        if (!cn_crew_reaped(m, &end))
+            (void)cn_upgrade_reaped(m, &end);
+    }
+}
+
+static void tick(cn_master_t *m)
+{
+    cn_crew_tick(m);
+    if (m->check.pid && ++m->check_ticks > CHECK_TICKS_MAX) {
+        cn_io_close(&m->check_io);
+        cn_reload_check_abort(&m->check);
+        refuse(m, CN_STR("the checker took too long"));
+    }
+    cn_timer_set(&m->tick, TICK_MS);
+}
+
+static void run(cn_task_t *task, uint32_t why)
+{
+    cn_master_t *m = cn_container_of(task, cn_master_t, task);
+    pid_t sender;
+    int signo;
+
+    while ((signo = cn_sig_next(m->sig_fd, &sender)) != 0)
+        on_signal(m, signo, sender);
+    /* What a worker said before it died counts. */
+    cn_crew_listen(m);
+    reap(m);
+    take_check(m);
+    if (why & CN_WAKE_TIMER)
+        tick(m);
+    if (why & WAKE_KILL)
+        cn_crew_signal(m, SIGKILL);
+    cn_crew_reconcile(m);
+    if (m->state != CN_MASTER_RUNNING && cn_crew_alive(m) == 0)
+        cn_loop_stop(m->loop);
+}
+
+/* ---- start ---- */
+
+static void complain(const cn_master_t *m, const char *what, cn_str_t why)
+{
+    (void)m;
+    fprintf(stderr, "cairn: %s%.*s\n", what, CN_STR_ARG(why));
+}
+
+/* The first configuration: nothing else can be done meanwhile. */
+static cn_rc first_conf(cn_master_t *m, cn_pool_t *pool)
+{
+    cn_str_t why = CN_STR_NULL;
+    int bundle = -1;
+    cn_rc rc;
+
+    if (cn_reload_check_start(&m->check, m->args->source) != CN_OK) {
+        complain(m, "the checker cannot be started: ", cn_str_c(strerror(errno)));
+        return CN_ERR;
+    }
+    rc = cn_channel_wait(m->check.channel, CHECK_TICKS_MAX * TICK_MS);
+    if (rc == CN_OK)
+        rc = cn_reload_check_result(&m->check, pool, &bundle, &why);
+    if (rc == CN_AGAIN) {
+        cn_reload_check_abort(&m->check);
+        why = CN_STR("the checker took too long");
+        rc = CN_ERR;
+    } else {
+        cn_reload_check_end(&m->check);
+    }
+    if (rc == CN_OK)
+        rc = adopt(m, bundle, true, pool, &why);
+    if (rc != CN_OK)
+        complain(m, "", why);
+    return rc;
+}
+
+static cn_rc write_pid(cn_master_t *m, cn_pool_t *pool)
+{
+    const cn_main_conf_t *c = cn_main_conf(m->target.gen);
+    char *path = cn_main_path(pool, m->args->source->prefix, c->pid);
+
+    if (c->pid_off)
+        return CN_OK;
+    if (cn_proc_pid_write(path, getpid()) == CN_OK) {
+        size_t n = strlen(path) + 1;
+        m->pid_path = cn_xmalloc(n);
+        memcpy(m->pid_path, path, n);
+        return CN_OK;
+    }
+    if (!c->pid_given) {
+        cn_log(CN_LOG_WARN, "master", "no pid file: %s: %s", path, strerror(errno));
+        return CN_OK;
+    }
+    cn_log(CN_LOG_EMERG, "master", "pid file %s cannot be written: %s", path, strerror(errno));
+    complain(m, "the pid file cannot be written: ", cn_str_c(path));
+    return CN_ERR;
+}
+
+/* In the background nobody reads standard error: it goes where the log goes. */
+static cn_rc go_to_background(cn_master_t *m, cn_pool_t *pool)
+{
+    const cn_main_conf_t *c = cn_main_conf(m->target.gen);
+
+    if (!c->daemon || m->args->inherited)
+        return CN_OK;
+    if (cn_proc_daemon() != CN_OK) {
+        complain(m, "cannot go to the background: ", cn_str_c(strerror(errno)));
+        return CN_ERR;
+    }
+    if (c->error_log.n > 0) {
+        const char *path = cn_main_path(pool, m->args->source->prefix, c->error_log);
+        int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+        if (fd > 2) {
+            dup2(fd, 2);
+            close(fd);
+        }
+    }
+    return CN_OK;
+}
+
+/* Room for twice the workers: old ones may drain while new ones serve. */
+static cn_rc share_memory(cn_master_t *m)
+{
+    unsigned cpus = cn_proc_cpus(), n = m->target.workers > cpus ? m->target.workers : cpus;
+    unsigned places = n > CN_MAIN_WORKERS_MAX ? 2 * CN_MAIN_WORKERS_MAX : 2 * n;
+    size_t slot = (size_t)cn_main_conf(m->target.gen)->stats_memory;
+    size_t stats = cn_stats_region_size(places, slot), board = cn_board_size(places);
+
+    if (cn_shm_create(cn_shm_need(stats) + cn_shm_need(board), &m->shm) != CN_OK) {
+        complain(m, "no shared memory: ", cn_str_c(strerror(errno)));
+        return CN_ERR;
+    }
+    m->stats = cn_shm_add(m->shm, "stats", stats);
+    m->board = cn_shm_add(m->shm, "board", board);
+    CN_BUG_ON(!m->stats || !m->board);
+    cn_stats_region_init(m->stats, places, slot);
+    m->board->slots = places;
+    m->board->master = (uint64_t)getpid();
+    m->board->started_us = cn_clock_wall_us();
+    m->board->gen = m->target.id;
+    m->board->workers = m->target.workers;
+    cn_crew_create(m, places);
+    return CN_OK;
+}
+
+static cn_rc open_loop(cn_master_t *m)
+{
+    static const int signals[] = {SIGHUP,  SIGINT,   SIGTERM, SIGQUIT, SIGUSR1,
+                                  SIGUSR2, SIGWINCH, SIGCHLD, 0};
+
+    cn_sig_ignore_pipe();
+    m->loop = cn_loop_create();
+    cn_task_init(&m->task, m->loop, run);
+    cn_timer_init(&m->tick, &m->task, CN_WAKE_TIMER);
+    cn_timer_init(&m->due, &m->task, WAKE_DUE);
+    cn_timer_init(&m->kill, &m->task, WAKE_KILL);
+    if (cn_sig_open(signals, &m->sig_fd) != CN_OK ||
+        cn_io_open(&m->sig_io, m->loop, m->sig_fd, &m->task) != CN_OK) {
+        complain(m, "signals cannot be watched: ", cn_str_c(strerror(errno)));
+        return CN_ERR;
+    }
+    return CN_OK;
+}
+
+static void warn_about_user(const cn_master_t *m)
+{
+    if (cn_main_conf(m->target.gen)->has_user && !cn_priv_is_root())
+        cn_log(CN_LOG_WARN, "master", "the user directive has no effect: not started by root");
+}
+
+static cn_rc start(cn_master_t *m, cn_pool_t *pool)
+{
+    if (m->args->inherited) {
+        unsigned n = cn_sockets_inherit(&m->sockets, m->args->inherited);
+        cn_log(CN_LOG_NOTICE, "master", "%u listening sockets taken over", n);
+    }
+    if (first_conf(m, pool) != CN_OK || go_to_background(m, pool) != CN_OK ||
+        share_memory(m) != CN_OK || write_pid(m, pool) != CN_OK || open_loop(m) != CN_OK)
+        return CN_ERR;
+    warn_about_user(m);
+    cn_proc_title_set(m->args->title, "master process");
+    cn_log(CN_LOG_NOTICE, "master", "cairn %s, %u workers", cn_build_version, m->target.workers);
+    return CN_OK;
+}
+
+static void end(cn_master_t *m)
+{
+    if (m->pid_path)
+        unlink(m->pid_path);
+    free(m->pid_path);
+    if (m->check.pid) {
+        cn_io_close(&m->check_io);
+        cn_reload_check_abort(&m->check);
+    }
+    cn_crew_destroy(m);
+    cn_sockets_close(&m->sockets);
+    if (m->target.gen) {
+        cn_gen_unref(m->target.gen);
+        close(m->target.bundle);
+    }
+    if (m->loop) {
+        cn_task_fini(&m->task);
+        cn_loop_destroy(m->loop);
+        close(m->sig_fd);
+    }
+    cn_shm_destroy(m->shm);
+}
+
+int cn_master_run(const cn_master_args_t *args)
+{
+    cn_master_t m = {.args = args, .sig_fd = -1, .check = {.channel = -1}};
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_rc rc = start(&m, pool);
+
+    cn_pool_destroy(pool);
+    if (rc == CN_OK) {
+        cn_timer_set(&m.tick, TICK_MS);
+        cn_task_wake(&m.task, CN_WAKE_STATE);
+        cn_loop_run(m.loop);
+        cn_log(CN_LOG_NOTICE, "master", "exit");
+    }
+    end(&m);
+    return rc == CN_OK ? 0 : 1;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reading and judging configurations.  Runs the same code that a worker runs
+ * to take one, in a process that has no sockets and may end at any point.
+ * Knows nothing of signals, workers or when to reload: that is master.c.
+ *
+ * The channel to the checker belongs to cn_reload_check_t; the memfd to whoever took
+ * the result.
+ */
+#include "main/reload.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "event/loop.h"
+#include "os/channel.h"
+#include "os/priv.h"
+#include "os/sig.h"
+#include "proxy/worker.h"
+
+enum { CHECK_GOOD = 1, CHECK_BAD };
+
+/* A configuration that needs more than this to be read is a mistake. */
+#define CHECK_CPU_S 60u
+
+static cn_rc load(const cn_reload_source_t *s, cn_bundle_t *bundle, FILE *dump, bool main_only,
+                  const cn_gen_t *prev, cn_pool_t *pool, cn_gen_t **out, cn_str_t *why)
+{
+    const cn_conf_load_t how = {
+        .units = s->units,
+        .bundle = bundle,
+        .file = s->file,
+        .extra = s->extra,
+        .prev = prev,
+        .main_only = main_only,
+        .dump = dump,
+    };
+
+    return cn_gen_load(&how, pool, out, why);
+}
+
+cn_rc cn_reload_read(const cn_reload_source_t *s, FILE *dump, bool main_only, cn_pool_t *pool,
+                     cn_bundle_t **bundle, cn_gen_t **out, cn_str_t *why)
+{
+    cn_bundle_t *b = cn_bundle_create(s->dir);
+    cn_rc rc = load(s, b, dump, main_only, NULL, pool, out, why);
+
+    if (bundle && rc == CN_OK)
+        *bundle = b;
+    else
+        cn_bundle_destroy(b);
+    return rc;
+}
+
+cn_rc cn_reload_open(const cn_reload_source_t *s, int fd, bool main_only, const cn_gen_t *prev,
+                     cn_pool_t *pool, cn_gen_t **out, cn_str_t *why)
+{
+    cn_bundle_t *b;
+
+    if (cn_bundle_open(fd, &b) != CN_OK) {
+        *why = CN_STR("the checked configuration cannot be read back");
+        return CN_ERR;
+    }
+    cn_rc rc = load(s, b, NULL, main_only, prev, pool, out, why);
+    cn_bundle_destroy(b);
+    return rc;
+}
+
+cn_rc cn_reload_prove(cn_gen_t *gen, cn_pool_t *pool, cn_str_t *why)
+{
+    cn_loop_t *loop = cn_loop_create();
+    cn_worker_t w = {0};
+    cn_rc rc = CN_ERR;
+
+    if (cn_worker_init(&w, loop, 0, NULL) == CN_OK) {
+        rc = cn_worker_apply(&w, gen, pool, why);
+        cn_worker_fini(&w);
+    } else {
+        *why = CN_STR("a worker could not be set up; the log says why");
+    }
+    cn_loop_destroy(loop);
+    return rc;
+}
+
+/* ---- the checker ---- */
+
+static cn_rc check(const cn_reload_source_t *s, cn_pool_t *pool, int *fd, cn_str_t *why)
+{
+    cn_bundle_t *bundle;
+    cn_gen_t *gen;
+
+    if (cn_reload_read(s, NULL, false, pool, &bundle, &gen, why) != CN_OK)
+        return CN_ERR;
+    cn_rc rc = cn_reload_prove(gen, pool, why);
+    if (rc == CN_OK && cn_bundle_save(bundle, fd) != CN_OK) {
+        *why = cn_pool_printf(pool, "the configuration cannot be kept in memory: %s",
+                              strerror(errno));
+        rc = CN_ERR;
+    }
+    cn_gen_unref(gen);
+    cn_bundle_destroy(bundle);
+    return rc;
+}
+
+static CN_NORETURN void run_checker(const cn_reload_source_t *s, int channel)
+{
+    cn_channel_msg_t *m = cn_xmalloc(sizeof(*m));
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_str_t why = CN_STR_NULL;
+    int fd = -1;
+
+    cn_sig_reset();
+    cn_sig_ignore_pipe();
+    if (cn_priv_confine(CHECK_CPU_S, 0) != CN_OK)
+        cn_log(CN_LOG_WARN, "conf", "the checker's limits cannot be set: %s", strerror(errno));
+    if (check(s, pool, &fd, &why) == CN_OK) {
+        cn_channel_msg_init(m, CHECK_GOOD, 0);
+        m->fd = fd;
+    } else {
+        cn_channel_msg_init(m, CHECK_BAD, 0);
+        cn_channel_msg_text(m, why);
+    }
+    int status = cn_channel_send(channel, m) == CN_OK ? 0 : 1;
+    /* The master's objects are in this memory too and are not ours to end. */
+    _exit(status);
+}
+
+cn_rc cn_reload_check_start(cn_reload_check_t *c, const cn_reload_source_t *s)
+{
+    int fds[2];
+
+    if (cn_channel_pair(fds) != CN_OK)
+        return CN_ERR;
+    c->pid = fork();
+    if (c->pid == 0) {
+        close(fds[0]);
+        run_checker(s, fds[1]);
+    }
+    int err = errno;
+    close(fds[1]);
+    if (c->pid < 0) {
+        close(fds[0]);
+        c->pid = 0;
+        errno = err;
+        return CN_ERR;
+    }
+    c->channel = fds[0];
+    return CN_OK;
+}
+
+cn_rc cn_reload_check_result(const cn_reload_check_t *c, cn_pool_t *pool, int *fd, cn_str_t *why)
+{
+    cn_channel_msg_t *m = cn_pool_alloc(pool, sizeof(*m));
+    cn_rc rc = cn_channel_recv(c->channel, m);
+
+    if (rc == CN_AGAIN)
+        return CN_AGAIN;
+    if (rc == CN_OK && m->type == CHECK_GOOD && m->fd >= 0) {
+        *fd = m->fd;
+        return CN_OK;
+    }
+    if (rc == CN_OK && m->fd >= 0)
+        close(m->fd);
+    *why = rc == CN_OK ? cn_pool_dup(pool, cn_str_make(m->text, m->len))
+                       : CN_STR("the checker died while it read the configuration");
+    return CN_ERR;
+}
+
+void cn_reload_check_end(cn_reload_check_t *c)
+{
+    close(c->channel);
+    c->channel = -1;
+    c->pid = 0;
+}
+
+void cn_reload_check_abort(cn_reload_check_t *c)
+{
+    kill(c->pid, SIGKILL);
+    cn_reload_check_end(c);
+}

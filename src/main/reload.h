@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From files to a configuration that may be put in force.  The files are read
+ * and judged in a short-lived child, the checker: whatever a bad configuration
+ * does there, it cannot harm the master.  What comes back is one sealed memfd
+ * with every file's bytes, from which master and workers load.
+ */
+#ifndef CN_MAIN_RELOAD_H
+#define CN_MAIN_RELOAD_H
+
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "conf/section.h"
+
+/* Where the configuration is; constant once the command line has been read. */
+typedef struct {
+    cn_str_t prefix;  /* absolute: files that we write are relative to it */
+    cn_str_t file;    /* the conf file, absolute */
+    cn_str_t dir;     /* its folder: files that it names are relative to it */
+    cn_str_t extra;   /* of -g */
+    const cn_units_t *units;
+} cn_reload_source_t;
+
+/* Loads everything from disk.  *bundle (may be NULL) holds what was read.
+ * dump: -T, or NULL.  CN_ERR: *why, in pool. */
+CN_MUST cn_rc cn_reload_read(const cn_reload_source_t *, FILE *dump, bool main_only, cn_pool_t *pool,
+                             cn_bundle_t **bundle, cn_gen_t **out, cn_str_t *why);
+/* Loads from a checker's memfd, which stays the caller's. */
+CN_MUST cn_rc cn_reload_open(const cn_reload_source_t *, int fd, bool main_only, const cn_gen_t *prev,
+                             cn_pool_t *pool, cn_gen_t **out, cn_str_t *why);
+/* Would a worker take it?  Puts it in force in one that serves nothing. */
+CN_MUST cn_rc cn_reload_prove(cn_gen_t *, cn_pool_t *pool, cn_str_t *why);
+
+/* A running check. */
+typedef struct {
+    pid_t pid;    /* 0: none */
+    int channel;  /* readable when there is a result; non-blocking */
+} cn_reload_check_t;
+/* Forks the checker.  CN_ERR with errno. */
+CN_MUST cn_rc cn_reload_check_start(cn_reload_check_t *, const cn_reload_source_t *);
+/* CN_OK: *fd is the sealed memfd, the caller's; CN_AGAIN: not yet; CN_ERR:
+ * refused, *why in pool. */
+CN_MUST cn_rc cn_reload_check_result(const cn_reload_check_t *, cn_pool_t *pool, int *fd,
+                                     cn_str_t *why);
+/* After the result: closes the channel.  The child ends by itself and is reaped
+ * by whoever reaps. */
+void cn_reload_check_end(cn_reload_check_t *);
+/* Without having waited for a result. */
+void cn_reload_check_abort(cn_reload_check_t *);
+
+#endif

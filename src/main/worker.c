@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A worker process from its first instruction to its last: it loads the
+ * configuration that it was given, opens the doors (listeners), obeys the
+ * master and leaves in order.  Knows nothing of HTTP, tunnels or policy: that
+ * is the proxy's cn_worker_t, which lives inside proc_t.
+ *
+ *   SERVING   accepts everything
+ *   LAME      drains: takes no new traffic, says "not ready", stays
+ *   LEAVING   as LAME, and ends when nothing is open or the time is over
+ *   GONE      ends now
+ *
+ * What wakes the task: the channel, a signal, the heartbeat.  When the master
+ * dies, the channel ends and the worker leaves.
+ */
+#include "main/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/hash.h"
+#include "core/log.h"
+#include "event/listen.h"
+#include "main/admin.h"
+#include "os/channel.h"
+#include "os/priv.h"
+#include "os/sig.h"
+#include "proxy/worker.h"
+
+#define BEAT_MS 1000
+#define LEAVING_BEAT_MS 20
+
+enum { WAKE_DEADLINE = CN_WAKE_USER };
+
+typedef enum { SERVING, LAME, LEAVING, GONE } state_t;
+
+/* A listening socket with what serves it. */
+typedef struct {
+    struct proc *proc;
+    cn_listener_t *listener;
+    unsigned admin;  /* CN_ADMIN_*, or 0 */
+    unsigned module;
+} door_t;
+
+typedef struct proc {
+    cn_worker_t w;
+    const cn_worker_start_t *start;
+    cn_board_slot_t *slot;
+    cn_loop_t *loop;
+    cn_task_t task;
+    cn_timer_t beat, deadline;
+    cn_io_t sig_io, channel_io;
+    int sig_fd;
+    cn_stats_t *stats;
+    const cn_metric_def_t **defs;
+    cn_admin_server_t *admin;
+    door_t *doors;
+    unsigned ndoors;
+    state_t state;
+    cn_channel_msg_t msg;
+} proc_t;
+
+/* ---- to the master ---- */
+
+static void tell(proc_t *p, uint32_t type, uint64_t number, cn_str_t text)
+{
+    cn_channel_msg_init(&p->msg, type, number);
+    cn_channel_msg_text(&p->msg, text);
+    if (cn_channel_send(p->start->channel, &p->msg) != CN_OK)
+        cn_log(CN_LOG_ERROR, "worker", "the master cannot be told (message %u)", type);
+}
+
+static void ask(void *ctx, unsigned what, unsigned value)
+{
+    tell(ctx, CN_FROM_ASK, (uint64_t)value << 8 | what, CN_STR_NULL);
+}
+
+/* ---- doors ---- */
+
+static void on_accept(void *ctx, int fd, const cn_addr_t *remote)
+{
+    const door_t *d = ctx;
+    proc_t *p = d->proc;
+
+    if (d->admin)
+        cn_admin_accept(p->admin, d->admin, fd, remote);
+    else
+        cn_modules[d->module]->listener->accept(&p->w, p->w.wctx[d->module], fd, remote);
+}
+
+static void open_doors(proc_t *p)
+{
+    const cn_main_conf_t *m = cn_main_conf(p->w.gen);
+
+    p->doors = cn_xzalloc(sizeof(door_t) * (m->listens.n + 1));
+    for (unsigned i = 0; i < m->listens.n; i++) {
+        const cn_main_listen_t *l = cn_main_listen(m, i);
+        door_t *d = &p->doors[p->ndoors++];
+        int fd = cn_sockets_find(p->start->sockets, &l->addr);
+
+        CN_BUG_ON(fd < 0);
+        *d = (door_t){.proc = p, .admin = l->admin, .module = l->module};
+        d->listener = cn_listen_start(p->loop, fd, on_accept, d);
+    }
+}
+
+static void close_doors(proc_t *p, bool admin_too)
+{
+    for (unsigned i = 0; i < p->ndoors; i++) {
+        door_t *d = &p->doors[i];
+        if (!d->listener || (d->admin && !admin_too))
+            continue;
+        cn_listen_stop(d->listener);
+        d->listener = NULL;
+    }
+}
+
+static bool is_idle(const proc_t *p)
+{
+    if (p->w.tunnels > 0)
+        return false;
+    for (unsigned i = 0; i < cn_nmodules; i++) {
+        const cn_listener_ops_t *ops = cn_modules[i]->listener;
+        if (ops && ops->active && ops->active(p->w.wctx[i]) > 0)
+            return false;
+    }
+    return true;
+}
+
+/* ---- states ---- */
+
+static void set_state(proc_t *p, state_t to)
+{
+    static const char *const names[] = {"serving", "draining", "leaving", "gone"};
+
+    if (p->state == to)
+        return;
+    cn_log(CN_LOG_DEBUG, "worker", "%s -> %s", names[p->state], names[to]);
+    p->state = to;
+    cn_board_set(&p->slot->state, to == SERVING ? CN_BOARD_SERVING : CN_BOARD_DRAINING);
+    if (to == GONE)
+        cn_loop_stop(p->loop);
+}
+
+/* No new traffic; whoever is connected hears that it should go elsewhere. */
+static void drain(proc_t *p)
+{
+    if (p->state != SERVING)
+        return;
+    set_state(p, LAME);
+    close_doors(p, false);
+    p->w.draining = true;
+    for (unsigned i = 0; i < cn_nmodules; i++) {
+        const cn_listener_ops_t *ops = cn_modules[i]->listener;
+        if (ops && ops->drain)
+            ops->drain(&p->w, p->w.wctx[i]);
+    }
+    cn_worker_drain(&p->w);
+}
+
+static void leave(proc_t *p, bool replaced)
+{
+    uint64_t limit = cn_main_conf(p->w.gen)->shutdown_ms;
+
+    drain(p);
+    if (replaced)
+        close_doors(p, true);
+    if (p->state != LAME)
+        return;
+    set_state(p, LEAVING);
+    if (limit > 0)
+        cn_timer_set(&p->deadline, limit);
+    cn_timer_set(&p->beat, LEAVING_BEAT_MS);
+}
+
+static void publish(proc_t *p)
+{
+    cn_board_set(&p->slot->tunnels, p->w.tunnels);
+    cn_board_set(&p->slot->beat, cn_board_get(&p->slot->beat) + 1);
+}
+
+/* ---- configurations ---- */
+
+static cn_rc take(proc_t *p, int bundle, uint64_t number, cn_pool_t *pool, cn_str_t *why)
+{
+    cn_gen_t *gen;
+
+    if (cn_reload_open(p->start->source, bundle, false, p->w.gen, pool, &gen, why) != CN_OK)
+        return CN_ERR;
+    gen->id = number;
+    cn_rc rc = cn_worker_apply(&p->w, gen, pool, why);
+    cn_gen_unref(gen);
+    if (rc == CN_OK)
+        cn_board_set(&p->slot->gen, number);
+    return rc;
+}
+
+static void reload(proc_t *p, int bundle, uint64_t number)
+{
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_str_t why = CN_STR_NULL;
+
+    if (take(p, bundle, number, pool, &why) == CN_OK)
+        tell(p, CN_FROM_ACK, number, CN_STR_NULL);
+    else
+        tell(p, CN_FROM_NACK, number, why);
+    cn_pool_destroy(pool);
+}
+
+/* ---- orders ---- */
+
+static void reopen(proc_t *p)
+{
+    if (cn_log_reopen() != CN_OK)
+        cn_log(CN_LOG_ERROR, "worker", "the error log cannot be reopened: %s", strerror(errno));
+    for (unsigned i = 0; i < cn_nmodules; i++) {
+        if (cn_modules[i]->reopen)
+            cn_modules[i]->reopen(&p->w, p->w.wctx[i]);
+    }
+}
+
+static void obey(proc_t *p, const cn_channel_msg_t *m)
+{
+    switch (m->type) {
+    case CN_TO_RELOAD:
+        if (m->fd >= 0)
+            reload(p, m->fd, m->number);
+        break;
+    case CN_TO_RETIRE:
+        leave(p, true);
+        break;
+    case CN_TO_QUIT:
+        leave(p, false);
+        break;
+    case CN_TO_DRAIN:
+        drain(p);
+        break;
+    case CN_TO_REOPEN:
+        reopen(p);
+        break;
+    case CN_TO_LEVEL:
+        cn_log_set_level((cn_log_level)m->number);
+        break;
+    default:
+        cn_log(CN_LOG_ERROR, "worker", "unknown order %u", m->type);
+    }
+}
+
+static void read_channel(proc_t *p)
+{
+    cn_channel_msg_t m;
+    cn_rc rc;
+
+    while ((rc = cn_channel_recv(p->start->channel, &m)) == CN_OK) {
+        obey(p, &m);
+        if (m.fd >= 0)
+            close(m.fd);
+    }
+    if (rc == CN_AGAIN) {
+        p->channel_io.readable = false;
+        return;
+    }
+    if (p->state == SERVING || p->state == LAME)
+        cn_log(CN_LOG_WARN, "worker", "the master is gone");
+    leave(p, true);
+}
+
+static void read_signals(proc_t *p)
+{
+    int signo;
+
+    while ((signo = cn_sig_next(p->sig_fd, NULL)) != 0) {
+        if (signo == SIGTERM || signo == SIGINT)
+            set_state(p, GONE);
+        else if (signo == SIGQUIT)
+            leave(p, true);
+        else if (signo == SIGUSR1)
+            reopen(p);
+    }
+    p->sig_io.readable = false;
+}
+
+static void run(cn_task_t *task, uint32_t why)
+{
+    proc_t *p = cn_container_of(task, proc_t, task);
+
+    if (why & CN_WAKE_TIMER) {
+        publish(p);
+        cn_timer_set(&p->beat, p->state == LEAVING ? LEAVING_BEAT_MS : BEAT_MS);
+    }
+    read_signals(p);
+    if (p->state != GONE)
+        read_channel(p);
+    if (p->state == LEAVING && (is_idle(p) || (why & WAKE_DEADLINE))) {
+        if (!is_idle(p))
+            cn_log(CN_LOG_NOTICE, "worker", "time is over: closing what is still open (%u tunnels)",
+                   p->w.tunnels);
+        set_state(p, GONE);
+    }
+}
+
+/* ---- start and end ---- */
+
+/* Descriptors of the master that a worker has no use for: the channels of other
+ * workers above all, since those must end with the master. */
+static void close_inherited(const cn_worker_start_t *s)
+{
+    int *keep = cn_xmalloc(sizeof(int) * (s->sockets->n + 2));
+    unsigned n = 0;
+
+    keep[n++] = s->bundle;
+    keep[n++] = s->channel;
+    for (unsigned i = 0; i < s->sockets->n; i++)
+        keep[n++] = s->sockets->v[i].fd;
+    cn_proc_close_others(keep, n);
+    free(keep);
+}
+
+static void open_log(const cn_worker_start_t *s, const cn_main_conf_t *m)
+{
+    cn_pool_t *pool = cn_pool_create(0);
+
+    if (m->error_log.n > 0 &&
+        cn_log_open(cn_main_path(pool, s->source->prefix, m->error_log), m->error_level) != CN_OK)
+        cn_log(CN_LOG_ERROR, "worker", "the error log cannot be opened: %s", strerror(errno));
+    cn_pool_destroy(pool);
+    cn_log_set_level(s->level_set ? s->level : m->error_level);
+}
+
+static cn_rc limit(const cn_worker_start_t *s, const cn_main_conf_t *m)
+{
+    cn_rc bound = CN_OK;
+
+    if (m->nofile > 0 && cn_priv_nofile(m->nofile) != CN_OK)
+        cn_log(CN_LOG_ERROR, "worker", "worker_rlimit_nofile %u cannot be set: %s", m->nofile,
+               strerror(errno));
+    if (m->affinity_auto)
+        bound = cn_proc_bind_nth(s->nth);
+    else if (m->affinity.n > 0)
+        bound = cn_proc_bind((const cpu_set_t *)m->affinity.v + s->nth % m->affinity.n);
+    if (bound != CN_OK)
+        cn_log(CN_LOG_ERROR, "worker", "worker_cpu_affinity cannot be set: %s", strerror(errno));
+    if (m->has_user && cn_priv_is_root() && cn_priv_drop(&m->user) != CN_OK) {
+        cn_log(CN_LOG_EMERG, "worker", "cannot become the configured user: %s", strerror(errno));
+        return CN_ERR;
+    }
+    return CN_OK;
+}
+
+/* The configuration comes first: certificates and log files may be readable to
+ * the user that started us only. */
+static cn_rc begin(proc_t *p)
+{
+    const cn_worker_start_t *s = p->start;
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_str_t why = CN_STR_NULL;
+    unsigned n;
+
+    p->defs = cn_worker_metric_defs(&n);
+    if (cn_stats_open(s->stats, (int)s->slot, p->defs, n, &p->stats) != CN_OK) {
+        cn_log(CN_LOG_EMERG, "worker", "the statistics cannot be opened");
+        return CN_ERR;
+    }
+    if (cn_worker_init(&p->w, p->loop, s->slot, p->stats) != CN_OK)
+        return CN_ERR;
+    cn_rc rc = take(p, s->bundle, s->gen, pool, &why);
+    if (rc == CN_OK)
+        rc = limit(s, cn_main_conf(p->w.gen));
+    else
+        cn_log(CN_LOG_EMERG, "worker", "%.*s", CN_STR_ARG(why));
+    cn_pool_destroy(pool);
+    return rc;
+}
+
+static cn_rc watch(proc_t *p)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, 0};
+
+    cn_sig_reset();
+    cn_sig_ignore_pipe();
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGWINCH, SIG_IGN);
+    signal(SIGUSR2, SIG_IGN);
+    if (cn_sig_open(signals, &p->sig_fd) != CN_OK)
+        return CN_ERR;
+    cn_task_init(&p->task, p->loop, run);
+    cn_timer_init(&p->beat, &p->task, CN_WAKE_TIMER);
+    cn_timer_init(&p->deadline, &p->task, WAKE_DEADLINE);
+    if (cn_io_open(&p->sig_io, p->loop, p->sig_fd, &p->task) != CN_OK ||
+        cn_io_open(&p->channel_io, p->loop, p->start->channel, &p->task) != CN_OK)
+        return CN_ERR;
+    return CN_OK;
+}
+
+static void end(proc_t *p)
+{
+    close_doors(p, true);
+    cn_admin_destroy(p->admin);
+    cn_timer_stop(&p->beat);
+    cn_timer_stop(&p->deadline);
+    cn_io_close(&p->sig_io);
+    cn_io_close(&p->channel_io);
+    cn_task_fini(&p->task);
+    cn_worker_fini(&p->w);
+    cn_loop_destroy(p->loop);
+    cn_stats_close(p->stats);
+    free(p->defs);
+    free(p->doors);
+    close(p->sig_fd);
+}
+
+static CN_NORETURN void fail_to_start(void)
+{
+    /* Half-made objects end with the process. */
+    _exit(CN_WORKER_INIT_FAILED);
+}
+
+void cn_worker_main(const cn_worker_start_t *s)
+{
+    proc_t *p = cn_xzalloc(sizeof(*p));
+
+    p->start = s;
+    p->slot = &s->board->v[s->slot];
+    /* The log's descriptor is about to be closed; it is opened again by name
+     * once the configuration tells it. */
+    if (cn_log_open(NULL, CN_LOG_NOTICE) != CN_OK)
+        fail_to_start();
+    close_inherited(s);
+    cn_log_set_worker((int)s->slot);
+    cn_proc_title_set(s->title, "worker process");
+    p->loop = cn_loop_create();
+    if (watch(p) != CN_OK) {
+        cn_log(CN_LOG_EMERG, "worker", "cannot watch the channel: %s", strerror(errno));
+        fail_to_start();
+    }
+    open_log(s, s->main);
+    if (begin(p) != CN_OK)
+        fail_to_start();
+    close(s->bundle);
+    p->admin = cn_admin_create(&p->w, s->board, ask, p);
+    open_doors(p);
+    set_state(p, SERVING);
+    cn_board_set(&p->slot->state, CN_BOARD_SERVING);
+    cn_timer_set(&p->beat, BEAT_MS);
+    publish(p);
+    tell(p, CN_FROM_READY, s->gen, CN_STR_NULL);
+    cn_loop_run(p->loop);
+    end(p);
+    free(p);
+    exit(0);
+}
