@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * hbload: HBONE load generator.  Opens C mutually authenticated TLS 1.3 and
+ * HTTP/2 connections with S CONNECT tunnels on each, and runs HTTP/1.1
+ * keep-alive requests in every tunnel: back to back, or at a fixed total rate
+ * with latency counted from when each request was due.  With -P it speaks
+ * HTTP/1.1 over plain TCP instead, one "tunnel" per connection.
+ *
+ * Prints one JSON object: counts, rate, latency quantiles in microseconds, and
+ * the CPU microseconds per request of the processes named with -p.
+ *
+ * One thread; a connection owns its tunnels; everything lives until exit.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <nghttp2/nghttp2.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BODY_HEAD = -1, BODY_CHUNKED = -2 };
+
+struct conn;
+
+struct tunnel {
+    struct conn *conn;
+    int32_t id;          /* of the HTTP/2 stream */
+    bool busy;           /* a request is on its way */
+    size_t sent;         /* request bytes given to the connection */
+    char head[16384];    /* response head so far */
+    size_t head_len;
+    long body;           /* bytes of the body still to come, or BODY_* */
+    char tail[5];        /* last bytes of a chunked body */
+    size_t tail_len;
+    double due;          /* when this request was to start */
+    struct tunnel *next; /* idle list */
+};
+
+struct conn {
+    int fd;
+    bool up, dead;
+    SSL *ssl;
+    nghttp2_session *h2;
+    struct tunnel *tunnels;
+};
+
+static struct {
+    unsigned conns, tunnels;
+    double seconds, rate;
+    bool plain, fresh; /* fresh: a new tunnel for every request */
+    const char *target, *authority, *host, *path, *method, *cert, *key, *roots, *pids;
+    unsigned long body;
+} opt = {.conns = 8, .tunnels = 8, .seconds = 5, .target = "127.0.0.1:15008", .authority = "10.0.0.1:9080",
+         .host = "reviews", .path = "/", .method = "GET", .cert = "client.pem", .key = "client.key", .roots = "ca.pem"};
+
+static struct {
+    uint64_t done, errors, broken, tunnels, refused, bytes, late;
+    uint64_t status[6];
+    double *latency;
+    size_t nlatency, cap;
+} stat;
+
+static char *request;
+static size_t request_len;
+static double t_begin, t_end, next_due;
+static int poll_fd;
+static struct tunnel *idle;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void fail(const char *what)
+{
+    perror(what);
+    ERR_print_errors_fp(stderr);
+    exit(1);
+}
+
+static void conn_die(struct conn *c)
+{
+    if (c->dead)
+        return;
+    c->dead = true;
+    stat.errors++;
+    epoll_ctl(poll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+    close(c->fd);
+}
+
+/* ---- requests ---- */
+
+static void request_start(struct tunnel *t, double due)
+{
+    t->busy = true;
+    t->sent = 0;
+    t->head_len = 0;
+    t->body = BODY_HEAD;
+    t->tail_len = 0;
+    t->due = due;
+    if (!opt.plain) {
+        nghttp2_session_resume_data(t->conn->h2, t->id);
+        return;
+    }
+    /* Requests are far smaller than a socket buffer. */
+    if (write(t->conn->fd, request, request_len) != (ssize_t)request_len)
+        conn_die(t->conn);
+}
+
+/* The tunnel is free: at once again, or when the next request is due. */
+static void request_next(struct tunnel *t)
+{
+    if (opt.rate == 0) {
+        request_start(t, now());
+        return;
+    }
+    t->next = idle;
+    idle = t;
+}
+
+static void request_done(struct tunnel *t)
+{
+    double at = now();
+    t->busy = false;
+    if (at >= t_begin && at <= t_end) {
+        stat.done++;
+        if (stat.nlatency == stat.cap) {
+            stat.cap = stat.cap ? stat.cap * 2 : 1 << 20;
+            stat.latency = realloc(stat.latency, stat.cap * sizeof *stat.latency);
+            if (!stat.latency)
+                fail("memory");
+        }
+        stat.latency[stat.nlatency++] = at - t->due;
+    }
+    if (opt.fresh)
+        nghttp2_submit_rst_stream(t->conn->h2, NGHTTP2_FLAG_NONE, t->id, NGHTTP2_CANCEL);
+    else
+        request_next(t);
+}
+
+/* Starts what is due, as far as tunnels are free; the rest starts late. */
+static void request_pace(double at)
+{
+    while (opt.rate > 0 && next_due <= at && idle) {
+        struct tunnel *t = idle;
+        idle = t->next;
+        request_start(t, next_due);
+        if (!opt.plain && nghttp2_session_send(t->conn->h2) != 0)
+            conn_die(t->conn);
+        next_due += 1 / opt.rate;
+    }
+    if (opt.rate > 0 && next_due <= at)
+        stat.late++;
+}
+
+/* How long nothing is due. */
+static long request_wait_ns(void)
+{
+    double left = next_due - now();
+    if (opt.rate == 0 || !idle || left > 0.1)
+        return 100000000;
+    return left > 0 ? (long)(left * 1e9) : 0;
+}
+
+/* ---- responses ---- */
+
+static size_t head_take(struct tunnel *t, const char *d, size_t len)
+{
+    size_t room = sizeof t->head - 1 - t->head_len, old = t->head_len;
+    size_t n = len < room ? len : room;
+    memcpy(t->head + t->head_len, d, n);
+    t->head_len += n;
+    t->head[t->head_len] = 0;
+
+    char *end = strstr(t->head, "\r\n\r\n");
+    if (!end) {
+        if (t->head_len == sizeof t->head - 1) {
+            stat.broken++;
+            conn_die(t->conn);
+        }
+        return len;
+    }
+    end[2] = 0;
+    unsigned long status = t->head_len > 12 ? strtoul(t->head + 9, NULL, 10) : 0;
+    if (status >= 100 && status < 600)
+        stat.status[status / 100]++;
+    const char *length = strcasestr(t->head, "\r\ncontent-length:");
+    t->body = 0;
+    if (strcmp(opt.method, "HEAD") == 0 || status == 204 || status == 304)
+        t->body = 0;
+    else if (length)
+        t->body = strtol(length + strlen("\r\ncontent-length:"), NULL, 10);
+    else if (strcasestr(t->head, "transfer-encoding: chunked"))
+        t->body = BODY_CHUNKED;
+    return (size_t)(end + 4 - t->head) - old;
+}
+
+/* Chunked bodies end with 0 CRLF CRLF; nothing else is looked at. */
+static size_t chunked_take(struct tunnel *t, const char *d, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (t->tail_len == sizeof t->tail) {
+            memmove(t->tail, t->tail + 1, sizeof t->tail - 1);
+            t->tail_len--;
+        }
+        t->tail[t->tail_len++] = d[i];
+        if (t->tail_len == sizeof t->tail && memcmp(t->tail, "0\r\n\r\n", sizeof t->tail) == 0) {
+            t->body = 0;
+            return i + 1;
+        }
+    }
+    return len;
+}
+
+static void response_take(struct tunnel *t, const char *d, size_t len)
+{
+    stat.bytes += len;
+    while (len > 0 && t->busy && !t->conn->dead) {
+        size_t n = len;
+        if (t->body == BODY_HEAD)
+            n = head_take(t, d, len);
+        else if (t->body == BODY_CHUNKED)
+            n = chunked_take(t, d, len);
+        else {
+            if (n > (size_t)t->body)
+                n = (size_t)t->body;
+            t->body -= (long)n;
+        }
+        d += n;
+        len -= n;
+        if (t->body == 0)
+            request_done(t);
+    }
+}
+
+/* ---- HTTP/2 ---- */
+
+static ssize_t on_source(nghttp2_session *h2, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
+                         nghttp2_data_source *source, void *user)
+{
+    struct tunnel *t = source->ptr;
+    (void)h2, (void)id, (void)flags, (void)user;
+    if (!t->busy || t->sent >= request_len)
+        return NGHTTP2_ERR_DEFERRED;
+    size_t n = request_len - t->sent;
+    if (n > len)
+        n = len;
+    memcpy(buf, request + t->sent, n);
+    t->sent += n;
+    return (ssize_t)n;
+}
+
+static void tunnel_open(struct tunnel *t)
+{
+    nghttp2_nv fields[] = {
+        {(uint8_t *)":method", (uint8_t *)"CONNECT", 7, 7, NGHTTP2_NV_FLAG_NONE},
+        {(uint8_t *)":authority", (uint8_t *)opt.authority, 10, strlen(opt.authority), NGHTTP2_NV_FLAG_NONE},
+    };
+    nghttp2_data_provider source = {.source = {.ptr = t}, .read_callback = on_source};
+    t->busy = false;
+    t->id = nghttp2_submit_request(t->conn->h2, NULL, fields, 2, &source, t);
+    if (t->id < 0)
+        stat.errors++;
+}
+
+static int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint8_t *name, size_t nlen,
+                     const uint8_t *value, size_t vlen, uint8_t flags, void *user)
+{
+    struct tunnel *t = nghttp2_session_get_stream_user_data(h2, frame->hd.stream_id);
+    (void)flags, (void)user;
+    if (!t || nlen != 7 || memcmp(name, ":status", 7) != 0)
+        return 0;
+    if (vlen == 3 && value[0] == '2') {
+        stat.tunnels++;
+        request_next(t);
+    } else {
+        stat.refused++;
+    }
+    return 0;
+}
+
+static int on_data(nghttp2_session *h2, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *user)
+{
+    struct tunnel *t = nghttp2_session_get_stream_user_data(h2, id);
+    (void)flags, (void)user;
+    if (t)
+        response_take(t, (const char *)data, len);
+    return 0;
+}
+
+static int on_close(nghttp2_session *h2, int32_t id, uint32_t code, void *user)
+{
+    struct tunnel *t = nghttp2_session_get_stream_user_data(h2, id);
+    (void)user;
+    if (!t)
+        return 0;
+    if (t->busy)
+        stat.errors++;
+    if (code != 0 && !opt.fresh)
+        stat.broken++;
+    if (now() < t_end && !t->conn->dead)
+        tunnel_open(t);
+    return 0;
+}
+
+static ssize_t on_send(nghttp2_session *h2, const uint8_t *data, size_t len, int flags, void *user)
+{
+    struct conn *c = user;
+    (void)h2, (void)flags;
+    int n = SSL_write(c->ssl, data, (int)len);
+    if (n > 0)
+        return n;
+    int why = SSL_get_error(c->ssl, n);
+    return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? NGHTTP2_ERR_WOULDBLOCK
+                                                                      : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+/* ---- connections ---- */
+
+static void conn_watch(struct conn *c, bool write)
+{
+    struct epoll_event ev = {.events = EPOLLIN | (write ? EPOLLOUT : 0u), .data.ptr = c};
+    if (!c->dead)
+        epoll_ctl(poll_fd, EPOLL_CTL_MOD, c->fd, &ev);
+}
+
+static bool conn_handshake(struct conn *c)
+{
+    int rc = SSL_connect(c->ssl);
+    if (rc != 1) {
+        int why = SSL_get_error(c->ssl, rc);
+        if (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) {
+            ERR_print_errors_fp(stderr);
+            conn_die(c);
+        }
+        conn_watch(c, why == SSL_ERROR_WANT_WRITE);
+        return false;
+    }
+    c->up = true;
+    const nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 4 << 20},
+                                               {NGHTTP2_SETTINGS_ENABLE_PUSH, 0}};
+    nghttp2_submit_settings(c->h2, NGHTTP2_FLAG_NONE, settings, 2);
+    nghttp2_session_set_local_window_size(c->h2, NGHTTP2_FLAG_NONE, 0, 16 << 20);
+    for (unsigned i = 0; i < opt.tunnels; i++)
+        tunnel_open(&c->tunnels[i]);
+    return true;
+}
+
+static void conn_read_plain(struct conn *c)
+{
+    static char buf[65536];
+    while (!c->dead) {
+        ssize_t n = read(c->fd, buf, sizeof buf);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (n <= 0)
+            conn_die(c);
+        else
+            response_take(c->tunnels, buf, (size_t)n);
+    }
+}
+
+static void conn_run(struct conn *c)
+{
+    static uint8_t buf[65536];
+    if (c->dead)
+        return;
+    if (opt.plain) {
+        conn_read_plain(c);
+        return;
+    }
+    if (!c->up && !conn_handshake(c))
+        return;
+    for (;;) {
+        int n = SSL_read(c->ssl, buf, sizeof buf);
+        if (n <= 0) {
+            int why = SSL_get_error(c->ssl, n);
+            if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE)
+                break;
+            conn_die(c);
+            return;
+        }
+        if (nghttp2_session_mem_recv(c->h2, buf, (size_t)n) < 0) {
+            conn_die(c);
+            return;
+        }
+    }
+    if (nghttp2_session_send(c->h2) != 0)
+        conn_die(c);
+    else
+        conn_watch(c, nghttp2_session_want_write(c->h2) != 0);
+}
+
+static void conn_open(struct conn *c, const struct sockaddr_in *to, SSL_CTX *tls, nghttp2_session_callbacks *callbacks)
+{
+    int one = 1;
+    c->tunnels = calloc(opt.tunnels, sizeof *c->tunnels);
+    if (!c->tunnels)
+        fail("memory");
+    for (unsigned i = 0; i < opt.tunnels; i++)
+        c->tunnels[i].conn = c;
+    c->fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (c->fd < 0 || connect(c->fd, (const struct sockaddr *)to, sizeof *to) != 0)
+        fail(opt.target);
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    fcntl(c->fd, F_SETFL, O_NONBLOCK);
+    struct epoll_event ev = {.events = EPOLLIN | (opt.plain ? 0u : EPOLLOUT), .data.ptr = c};
+    epoll_ctl(poll_fd, EPOLL_CTL_ADD, c->fd, &ev);
+    if (opt.plain) {
+        stat.tunnels++;
+        request_next(c->tunnels);
+        return;
+    }
+    c->ssl = SSL_new(tls);
+    SSL_set_fd(c->ssl, c->fd);
+    if (nghttp2_session_client_new(&c->h2, callbacks, c) != 0)
+        fail("nghttp2");
+}
+
+static SSL_CTX *tls_make(void)
+{
+    SSL_CTX *tls = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_min_proto_version(tls, TLS1_3_VERSION);
+    SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_alpn_protos(tls, (const unsigned char *)"\x02h2", 3);
+    if (SSL_CTX_use_certificate_chain_file(tls, opt.cert) != 1 ||
+        SSL_CTX_use_PrivateKey_file(tls, opt.key, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_load_verify_locations(tls, opt.roots, NULL) != 1)
+        fail("certificates");
+    return tls;
+}
+
+static nghttp2_session_callbacks *callbacks_make(void)
+{
+    nghttp2_session_callbacks *cb;
+    if (nghttp2_session_callbacks_new(&cb) != 0)
+        fail("nghttp2");
+    nghttp2_session_callbacks_set_send_callback(cb, on_send);
+    nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
+    nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_close);
+    return cb;
+}
+
+static void request_make(void)
+{
+    int n = asprintf(&request, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: hbload\r\n", opt.method, opt.path, opt.host);
+    if (n < 0)
+        fail("memory");
+    char *whole;
+    n = opt.body ? asprintf(&whole, "%sContent-Length: %lu\r\n\r\n", request, opt.body)
+                 : asprintf(&whole, "%s\r\n", request);
+    if (n < 0)
+        fail("memory");
+    request_len = (size_t)n + opt.body;
+    request = realloc(whole, request_len + 1);
+    if (!request)
+        fail("memory");
+    memset(request + n, 'x', opt.body);
+}
+
+/* ---- results ---- */
+
+/* Seconds of user and system time of one process so far. */
+static double cpu_of_pid(unsigned long pid)
+{
+    char name[64], line[1024];
+    double seconds = 0;
+    snprintf(name, sizeof name, "/proc/%lu/stat", pid);
+    FILE *f = fopen(name, "r");
+    if (!f)
+        return 0;
+    if (fgets(line, sizeof line, f)) {
+        unsigned long user, sys;
+        const char *rest = strrchr(line, ')');
+        if (rest && sscanf(rest + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys) == 2)
+            seconds = (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
+    }
+    fclose(f);
+    return seconds;
+}
+
+static double cpu_total(void)
+{
+    double total = 0;
+    for (const char *p = opt.pids; p && *p;) {
+        char *end;
+        total += cpu_of_pid(strtoul(p, &end, 10));
+        p = *end ? end + 1 : end;
+    }
+    return total;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double quantile(double q)
+{
+    return stat.nlatency ? stat.latency[(size_t)((double)(stat.nlatency - 1) * q)] * 1e6 : 0;
+}
+
+static void print_results(double seconds, double cpu)
+{
+    qsort(stat.latency, stat.nlatency, sizeof *stat.latency, by_value);
+    printf("{\"requests\": %lu, \"errors\": %lu, \"broken\": %lu, \"tunnels\": %lu, \"refused\": %lu, \"late\": %lu, ",
+           stat.done, stat.errors, stat.broken, stat.tunnels, stat.refused, stat.late);
+    printf("\"rate\": %.0f, \"mib_per_s\": %.1f, ", (double)stat.done / seconds,
+           (double)stat.bytes / seconds / 1048576);
+    printf("\"2xx\": %lu, \"3xx\": %lu, \"4xx\": %lu, \"5xx\": %lu, ", stat.status[2], stat.status[3], stat.status[4],
+           stat.status[5]);
+    printf("\"p50\": %.0f, \"p90\": %.0f, \"p99\": %.0f, \"p999\": %.0f, \"max\": %.0f", quantile(0.5), quantile(0.9),
+           quantile(0.99), quantile(0.999), quantile(1));
+    if (opt.pids && stat.done)
+        printf(", \"cpu\": %.2f, \"cpu_us\": %.2f", cpu, cpu * 1e6 / (double)stat.done);
+    printf("}\n");
+}
+
+static bool options(int argc, char **argv)
+{
+    int o;
+    while ((o = getopt(argc, argv, "c:s:d:r:t:a:H:u:m:b:E:K:A:p:nP")) != -1) {
+        switch (o) {
+        case 'c': opt.conns = (unsigned)strtoul(optarg, NULL, 10); break;
+        case 's': opt.tunnels = (unsigned)strtoul(optarg, NULL, 10); break;
+        case 'd': opt.seconds = strtod(optarg, NULL); break;
+        case 'r': opt.rate = strtod(optarg, NULL); break;
+        case 't': opt.target = optarg; break;
+        case 'a': opt.authority = optarg; break;
+        case 'H': opt.host = optarg; break;
+        case 'u': opt.path = optarg; break;
+        case 'm': opt.method = optarg; break;
+        case 'b': opt.body = strtoul(optarg, NULL, 10); break;
+        case 'E': opt.cert = optarg; break;
+        case 'K': opt.key = optarg; break;
+        case 'A': opt.roots = optarg; break;
+        case 'p': opt.pids = optarg; break;
+        case 'n': opt.fresh = true; break;
+        case 'P': opt.plain = true; break;
+        default: return false;
+        }
+    }
+    if (opt.plain)
+        opt.tunnels = 1;
+    return opt.conns > 0 && opt.tunnels > 0 && !(opt.plain && opt.fresh) && !(opt.fresh && opt.rate > 0);
+}
+
+static void load(struct conn *conns)
+{
+    double at, cpu = -1;
+    unsigned alive = opt.conns;
+    while ((at = now()) < t_end && alive > 0) {
+        struct epoll_event ev[256];
+        if (cpu < 0 && at >= t_begin) {
+            cpu = cpu_total();
+            memset(stat.status, 0, sizeof stat.status);
+            stat.bytes = stat.late = 0;
+        }
+        request_pace(at);
+        int n = epoll_pwait2(poll_fd, ev, 256, &(struct timespec){.tv_nsec = request_wait_ns()}, NULL);
+        for (int i = 0; i < n; i++)
+            conn_run(ev[i].data.ptr);
+        alive = 0;
+        for (unsigned i = 0; i < opt.conns; i++)
+            alive += !conns[i].dead;
+    }
+    print_results(now() - t_begin, cpu_total() - cpu);
+}
+
+int main(int argc, char **argv)
+{
+    char ip[64];
+    unsigned port;
+    struct sockaddr_in to = {.sin_family = AF_INET};
+
+    if (!options(argc, argv)) {
+        fprintf(stderr, "usage: hbload [-c CONNS] [-s TUNNELS_EACH] [-d SECONDS] [-r REQUESTS_PER_S] [-t IP:PORT]\n"
+                        "    [-a AUTHORITY] [-H HOST] [-u PATH] [-m METHOD] [-b BODY_BYTES] [-n new tunnel each]\n"
+                        "    [-E CERT -K KEY -A ROOTS] [-p PID,PID...] | -P plain HTTP/1.1\n");
+        return 2;
+    }
+    if (sscanf(opt.target, "%63[^:]:%u", ip, &port) != 2 || inet_pton(AF_INET, ip, &to.sin_addr) != 1)
+        fail(opt.target);
+    to.sin_port = htons((uint16_t)port);
+    request_make();
+    SSL_CTX *tls = opt.plain ? NULL : tls_make();
+    nghttp2_session_callbacks *callbacks = callbacks_make();
+    struct conn *conns = calloc(opt.conns, sizeof *conns);
+    poll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (!conns || poll_fd < 0)
+        fail("setup");
+
+    double warm = opt.seconds * 0.2 < 1 ? opt.seconds * 0.2 : 1;
+    next_due = now();
+    t_begin = next_due + warm;
+    t_end = t_begin + opt.seconds;
+    for (unsigned i = 0; i < opt.conns; i++)
+        conn_open(&conns[i], &to, tls, callbacks);
+    load(conns);
+    return stat.errors > 0 || stat.done == 0;
+}
