@@ -329,14 +329,13 @@ static cn_rc read_section(cn_conf_t *cf, cn_level_t level, const cn_str_t *argv,
     cf->section = s;
     cf->routes = (cn_vec_t){0};
     cn_conf_scope(cf, &sc, level, s->confs, argv[0], s->name);
+    cf->block_name = s->name;
     rc = cn_section_level_init(cf, s, level, s->confs, outer);
     if (rc == CN_OK)
         rc = cn_conf_read(cf, &sc);
-    if (rc == CN_OK) {
-        cf->block_name = s->name;
+    if (rc == CN_OK)
         rc = cn_section_level_done(cf, level, s->confs);
-        cf->block_name = CN_STR_NULL;
-    }
+    cf->block_name = CN_STR_NULL;
     cf->section = outer_section;
     *out = s;
     return rc;
@@ -464,7 +463,6 @@ static cn_rc set_route(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *c
     cn_section_t *s = cf->section;
     void **const outer[] = {s->confs, cf->gen->main->confs, NULL};
     void **confs = cn_section_confs(s);
-    cn_str_t outer_name = cf->block_name;
     cn_route_t *r;
     cn_scope_t sc;
     cn_rc rc;
@@ -477,12 +475,13 @@ static cn_rc set_route(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *c
     s->routes = cf->routes.v;
     s->nroutes = cf->routes.n;
     cn_conf_scope(cf, &sc, CN_LV_ROUTE, confs, argv[0], r->name);
-    if (cn_section_level_init(cf, s, CN_LV_ROUTE, confs, outer) != CN_OK ||
-        cn_conf_read(cf, &sc) != CN_OK)
-        return CN_ERR;
-    cf->block_name = sc.name;
-    rc = cn_section_level_done(cf, CN_LV_ROUTE, confs);
-    cf->block_name = outer_name;
+    cf->block_name = r->name;
+    rc = cn_section_level_init(cf, s, CN_LV_ROUTE, confs, outer);
+    if (rc == CN_OK)
+        rc = cn_conf_read(cf, &sc);
+    if (rc == CN_OK)
+        rc = cn_section_level_done(cf, CN_LV_ROUTE, confs);
+    cf->block_name = s->name;
     return rc;
 }
 

@@ -17,8 +17,8 @@
 
 #define MESSAGE_MAX 1024u /* words in it may be long */
 
-static const char *const level_names[CN_LV_MAX] = {"main level", "a \"service\" block",
-                                                   "a \"route\" block", "a \"cluster\" block"};
+static const char *const level_names[CN_LV_MAX] = {"on main level", "in a \"service\" block",
+                                                   "in a \"route\" block", "in a \"cluster\" block"};
 
 /* A directive as read. */
 typedef struct {
@@ -198,7 +198,7 @@ static const cn_directive_t *find_table(const cn_directive_t *table, cn_str_t na
     return NULL;
 }
 
-/* "main level or a "service" block": where else the name is known. */
+/* "on main level or in a "service" block": where else the name is known. */
 static cn_str_t places(cn_conf_t *cf, cn_str_t name)
 {
     cn_str_t list = CN_STR_NULL;
@@ -224,7 +224,7 @@ static cn_rc unknown(cn_conf_t *cf, const cn_scope_t *sc, cn_str_t name)
     if (elsewhere.n == 0)
         return cn_conf_error(cf, "unknown directive \"%.*s\"%.*s", CN_STR_ARG(name),
                              CN_STR_ARG(block));
-    return cn_conf_error(cf, "directive \"%.*s\" may not stand %s%.*s: it belongs on %.*s%s",
+    return cn_conf_error(cf, "directive \"%.*s\" may not stand %s%.*s: it belongs %.*s%s",
                          CN_STR_ARG(name), sc->keyword.n ? "here" : "on main level",
                          CN_STR_ARG(block), CN_STR_ARG(elsewhere),
                          sc->keyword.n ? " (is a \"}\" missing?)" : "");
@@ -462,7 +462,6 @@ static cn_rc read_directives(cn_conf_t *cf, cn_scope_t *sc)
 cn_rc cn_conf_read(cn_conf_t *cf, cn_scope_t *sc)
 {
     cn_scope_t *outer = cf->scope;
-    cn_str_t outer_name = cf->block_name;
     cn_pos_t pos = cf->pos;
     bool first = cf->first;
     cn_rc rc;
@@ -474,13 +473,10 @@ cn_rc cn_conf_read(cn_conf_t *cf, cn_scope_t *sc)
         cf->depth++;
     }
     cf->scope = sc;
-    if (sc->level != CN_LV_MAX)
-        cf->block_name = sc->name;
     rc = read_directives(cf, sc);
     if (sc->keyword.n)
         cf->depth--;
     cf->scope = outer;
-    cf->block_name = outer_name;
     cf->pos = pos;
     cf->first = first;
     return rc;
