@@ -813,26 +813,34 @@ bool cn_h1_trailer_ok(cn_str_t name)
            !cn_str_starts(name, CN_STR("x-envoy-"));
 }
 
+static cn_rc read_trailers(head_t *h)
+{
+    cn_str_t line, name, value;
+    for (unsigned lines = 0; next_line(h, &line) && line.n > 0; lines++) {
+        if (lines == h->p->limits.max_headers)
+            return fail(h->p, CN_XERR_TOO_MANY, "too many trailers");
+        if (read_field(h, line, &name, &value) != CN_OK)
+            return CN_ERR;
+        if (cn_h1_trailer_ok(name))
+            cn_msg_add(h->msg, &h->msg->trailers, name, value);
+    }
+    return CN_OK;
+}
+
 static cn_rc take_trailers(cn_h1_parser_t *p, cn_chain_t *in, cn_msg_t *msg)
 {
     size_t len = 0;
     cn_rc rc = scan_block(p, in, &len);
     if (rc != CN_OK)
         return rc;
-    cn_str_t line, name, value;
     char *block = take_block(in, msg->pool, len);
     head_t h = {.p = p, .msg = msg, .at = block, .end = block + len};
-    p->state = ST_COMPLETE;
     rewind_scan(p);
-    for (unsigned lines = 0; next_line(&h, &line) && line.n > 0; lines++) {
-        if (lines == p->limits.max_headers)
-            return fail(p, CN_XERR_TOO_MANY, "too many trailers");
-        if (read_field(&h, line, &name, &value) != CN_OK)
-            return CN_ERR;
-        if (cn_h1_trailer_ok(name))
-            cn_msg_add(msg, &msg->trailers, name, value);
-    }
-    return CN_OK;
+    p->state = ST_COMPLETE;
+    rc = read_trailers(&h);
+    if (rc != CN_OK)
+        msg->trailers.n = 0;
+    return rc;
 }
 
 /* Moves n bytes; small pieces are copied so that chunks of a few bytes do not

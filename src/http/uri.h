@@ -24,7 +24,7 @@ void cn_uri_split(cn_str_t target, cn_str_t *path, cn_str_t *query, bool *has_qu
 bool cn_uri_query_get(cn_str_t query, cn_str_t name, cn_str_t *value);
 
 /* RFC 3986 authority as HTTP allows it: no userinfo, no blanks; non-empty.
- * Splits host and port (0 when absent). */
+ * Splits host (an IPv6 address without its brackets) and port (0 when absent). */
 CN_MUST cn_rc cn_uri_authority(cn_str_t, cn_str_t *host, uint16_t *port);
 
 #endif
