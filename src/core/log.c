@@ -124,8 +124,9 @@ static size_t put_head(char *out, size_t cap, cn_log_level level, const char *ar
     cn_clock_put_iso(out, cn_clock_wall_us());
     if (sink.worker >= 0)
         snprintf(worker, sizeof(worker), "%d", sink.worker);
-    int n = snprintf(out + CN_CLOCK_ISO_LEN, cap - CN_CLOCK_ISO_LEN, " %s %d#%s %.32s: ",
-                     level_names[level], (int)getpid(), worker[0] ? worker : "-1", area);
+    int n = snprintf(out + CN_CLOCK_ISO_LEN, cap - CN_CLOCK_ISO_LEN,
+                     " %s %d#%s %.32s: ", level_names[level], (int)getpid(),
+                     worker[0] ? worker : "-1", area);
     CN_BUG_ON(n < 0);
     return CN_CLOCK_ISO_LEN + (size_t)n;
 }

@@ -46,8 +46,8 @@ static void slot_give(cn_loop_t *loop, uint32_t i)
 static cn_rc watch(cn_io_t *io, cn_loop_t *loop, int fd, cn_task_t *task, uint32_t events)
 {
     uint32_t slot = slot_take(loop, io);
-    *io = (cn_io_t){
-        .loop = loop, .task = task, .fd = fd, .slot = slot, .gen = loop->slots[slot].gen};
+    *io =
+        (cn_io_t){.loop = loop, .task = task, .fd = fd, .slot = slot, .gen = loop->slots[slot].gen};
     struct epoll_event ev = {.events = events, .data.u64 = (uint64_t)io->gen << 32 | slot};
     if (epoll_ctl(loop->epfd, EPOLL_CTL_ADD, fd, &ev) == 0)
         return CN_OK;

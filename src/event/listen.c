@@ -17,7 +17,7 @@
 #include "core/log.h"
 #include "core/pool.h"
 
-#define BATCH 32       /* connections per run: leave some to the other workers */
+#define BATCH 32 /* connections per run: leave some to the other workers */
 #define PAUSE_MS 500
 
 struct cn_listener {
@@ -56,8 +56,7 @@ cn_rc cn_listen_bind(const cn_addr_t *a, int backlog, int *out)
         return CN_ERR;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0)
         return close_keep_errno(fd);
-    if (a->family == AF_INET6 &&
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6, sizeof(v6)) != 0)
+    if (a->family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6, sizeof(v6)) != 0)
         return close_keep_errno(fd);
     if (bind(fd, (struct sockaddr *)&ss, len) != 0 || listen(fd, backlog) != 0)
         return close_keep_errno(fd);

@@ -135,8 +135,7 @@ void cn_loop_retire(cn_loop_t *loop, void (*fn)(void *), void *p)
 {
     if (loop->retired_n == loop->retired_cap) {
         loop->retired_cap = loop->retired_cap ? loop->retired_cap * 2 : RETIRED_MIN;
-        loop->retired =
-            cn_xrealloc(loop->retired, loop->retired_cap * sizeof(*loop->retired));
+        loop->retired = cn_xrealloc(loop->retired, loop->retired_cap * sizeof(*loop->retired));
     }
     loop->retired[loop->retired_n++] = (cn_retired_t){.fn = fn, .p = p, .pass = loop->pass};
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The inside of the loop, shared by loop.c, io.c, task.c and timer.c (and
- * sock.c for its closing list).  Nobody outside src/event includes this, but
- * for unit tests that set the clock.
+ * The inside of the loop, shared by loop.c, io.c, task.c and timer.c.  Nobody
+ * outside src/event includes this, but for unit tests that set the clock.
  */
 #ifndef CN_EVENT_LOOP_INT_H
 #define CN_EVENT_LOOP_INT_H

@@ -28,10 +28,9 @@
 #include <unistd.h>
 
 #include "core/pool.h"
-#include "event/loop_int.h"
 
 #define IOV_MAX_SLICES 64
-#define READ_MIN 2048      /* a smaller rest of a chunk is not worth a system call */
+#define READ_MIN 2048 /* a smaller rest of a chunk is not worth a system call */
 #define LINGER_MS 5000
 #define LINGER_BYTES 65536 /* discarded per run */
 
@@ -369,8 +368,7 @@ static void fill_addresses(sock_t *s)
     if (getsockname(s->fd, (struct sockaddr *)&ss, &len) == 0)
         cn_inet_from_sockaddr(&s->peer.local, (struct sockaddr *)&ss, len);
     len = sizeof(ss);
-    if (s->peer.remote.family == 0 &&
-        getpeername(s->fd, (struct sockaddr *)&ss, &len) == 0)
+    if (s->peer.remote.family == 0 && getpeername(s->fd, (struct sockaddr *)&ss, &len) == 0)
         cn_inet_from_sockaddr(&s->peer.remote, (struct sockaddr *)&ss, len);
 }
 

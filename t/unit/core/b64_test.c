@@ -23,8 +23,13 @@ static int teardown(void **state)
 
 /* RFC 4648 section 10 */
 static const char *const vectors[][2] = {
-    {"", ""},         {"f", "Zg=="},         {"fo", "Zm8="},        {"foo", "Zm9v"},
-    {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"},
+    {"", ""},
+    {"f", "Zg=="},
+    {"fo", "Zm8="},
+    {"foo", "Zm9v"},
+    {"foob", "Zm9vYg=="},
+    {"fooba", "Zm9vYmE="},
+    {"foobar", "Zm9vYmFy"},
 };
 
 static void test_vectors_of_the_rfc_both_ways(void **state)
@@ -52,9 +57,9 @@ static void test_either_alphabet_is_read(void **state)
 
 static void test_lax_forms_are_refused(void **state)
 {
-    static const char *const bad[] = {"Z", "Zg=", "Zg===", "=", "==", "Zh==", "Zm9=", "Zh", "Zm9",
-                                      "Zm9v=", "Zm9v====", "Zm 9v", "Zm9v\n", "Zg==Zg==", "Z=g=",
-                                      "Zm9v!A=="};
+    static const char *const bad[] = {
+        "Z",   "Zg=",   "Zg===",    "=",     "==",     "Zh==",     "Zm9=", "Zh",
+        "Zm9", "Zm9v=", "Zm9v====", "Zm 9v", "Zm9v\n", "Zg==Zg==", "Z=g=", "Zm9v!A=="};
     cn_str_t got;
     for (size_t i = 0; i < CN_COUNT(bad); i++) {
         if (cn_b64_decode(*state, cn_str_c(bad[i]), &got) != CN_ERR)

@@ -53,7 +53,7 @@ static void read_into(cn_chain_t *c, size_t min, const char *data, size_t n)
 
 static void test_chunk_sizes(void **state)
 {
-    static const size_t v[][2] = {{0, 1024}, {1, 1024}, {1024, 1024}, {1025, 16384},
+    static const size_t v[][2] = {{0, 1024},      {1, 1024},      {1024, 1024},    {1025, 16384},
                                   {16384, 16384}, {16385, 16385}, {100000, 100000}};
     (void)state;
     size_t before = cn_chunk_total();

@@ -41,11 +41,11 @@ static void test_bytes_that_are_not_utf8_are_replaced(void **state)
 {
     (void)state;
     assert_escaped(CN_STR("a\xff"), "a" FFFD);
-    assert_escaped(CN_STR("\xc0\xaf"), FFFD FFFD);             /* overlong */
-    assert_escaped(CN_STR("\xe0\x80\xaf"), FFFD FFFD FFFD);    /* overlong */
-    assert_escaped(CN_STR("\xed\xa0\x80"), FFFD FFFD FFFD);    /* surrogate */
+    assert_escaped(CN_STR("\xc0\xaf"), FFFD FFFD);                   /* overlong */
+    assert_escaped(CN_STR("\xe0\x80\xaf"), FFFD FFFD FFFD);          /* overlong */
+    assert_escaped(CN_STR("\xed\xa0\x80"), FFFD FFFD FFFD);          /* surrogate */
     assert_escaped(CN_STR("\xf4\x90\x80\x80"), FFFD FFFD FFFD FFFD); /* above U+10FFFF */
-    assert_escaped(CN_STR("\xf0\x9f\x98"), FFFD FFFD FFFD);    /* cut off */
+    assert_escaped(CN_STR("\xf0\x9f\x98"), FFFD FFFD FFFD);          /* cut off */
     assert_escaped(CN_STR("\xe2\x82x"), FFFD FFFD "x");
     assert_escaped(CN_STR("\xf0\x80\x80\x80"), FFFD FFFD FFFD FFFD);
 }

@@ -93,8 +93,8 @@ static void test_split_keeps_empty_pieces_but_no_empty_tail(void **state)
 
 static void test_numbers_are_whole_strings_within_bounds(void **state)
 {
-    static const char *const bad[] = {"", " 1", "1 ", "+1", "-1", "0x1", "1a",
-                                      "18446744073709551616", "99999999999999999999999"};
+    static const char *const bad[] = {
+        "", " 1", "1 ", "+1", "-1", "0x1", "1a", "18446744073709551616", "99999999999999999999999"};
     uint64_t v = 7;
     (void)state;
     assert_int_equal(cn_str_u64(CN_STR("0"), 0, &v), CN_OK);
