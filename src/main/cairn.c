@@ -304,6 +304,7 @@ int main(int argc, char **argv)
     }
     free_units(source.units);
     cn_pool_destroy(pool);
+    cn_proc_title_fini(&title);
     if (fflush(stdout) != 0)
         status = status ? status : 1;
     return status;

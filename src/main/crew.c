@@ -164,6 +164,8 @@ static void start_worker(cn_master_t *m, cn_crew_t *c)
     c->nth = free_nth(m, c);
     c->sent = m->target.id;
     c->started_ms = cn_loop_ms(m->loop);
+    /* From its fork on the worker writes there too. */
+    m->board->v[place] = (cn_board_slot_t){.state = CN_BOARD_STARTING};
     if (fork_worker(m, c) != CN_OK) {
         cn_log(CN_LOG_EMERG, "master", "a worker cannot be forked: %s", strerror(errno));
         c->deaths = deaths < 2 ? 2 : deaths + 1;
@@ -171,7 +173,7 @@ static void start_worker(cn_master_t *m, cn_crew_t *c)
         return;
     }
     c->state = CN_CREW_STARTING;
-    m->board->v[place] = (cn_board_slot_t){.pid = (uint64_t)c->pid, .state = CN_BOARD_STARTING};
+    cn_board_set(&m->board->v[place].pid, (uint64_t)c->pid);
     cn_log(CN_LOG_INFO, "master", "worker %u is process %ld", place, (long)c->pid);
 }
 
@@ -335,6 +337,7 @@ static void announce(cn_master_t *m)
 {
     m->target.announced = true;
     cn_board_set(&m->board->gen_in_force, m->target.id);
+    cn_series_set(m->metrics.generation, m->target.id);
     cn_sockets_prune(&m->sockets, cn_main_conf(m->target.gen));
     cn_log(CN_LOG_NOTICE, "master", "configuration %llu in force in all workers",
            (unsigned long long)m->target.id);
@@ -362,8 +365,18 @@ static void settle(cn_master_t *m)
         announce(m);
 }
 
+static void count(cn_master_t *m)
+{
+    unsigned serving = 0;
+
+    for (unsigned i = 0; i < m->crew_n; i++)
+        serving += m->crew[i].state == CN_CREW_RUNNING;
+    cn_series_set(m->metrics.workers, serving);
+}
+
 void cn_crew_reconcile(cn_master_t *m)
 {
+    count(m);
     if (m->state != CN_MASTER_RUNNING || m->paused)
         return;
     drop_outdated(m);
@@ -441,8 +454,8 @@ static void log_death(const cn_master_t *m, const cn_crew_t *c, const cn_proc_en
     const char *when = c->state == CN_CREW_STARTING ? " before it was ready" : "";
 
     if (end->signo)
-        cn_log(CN_LOG_ERROR, "master", "worker %u (process %ld) was killed by %s%s%s",
-               place_of(m, c), (long)end->pid, cn_sig_name(end->signo),
+        cn_log(CN_LOG_ERROR, "master", "worker %u (process %ld) was killed by signal %d (%s)%s%s",
+               place_of(m, c), (long)end->pid, end->signo, cn_sig_name(end->signo),
                end->core ? ", core dumped" : "", when);
     else if (c->state == CN_CREW_LEAVING && end->status == 0)
         cn_log(CN_LOG_INFO, "master", "worker %u (process %ld) has left", place_of(m, c),
@@ -477,6 +490,7 @@ bool cn_crew_reaped(cn_master_t *m, const cn_proc_end_t *end)
                 cn_loop_ms(m->loop) - c->started_ms >= GOOD_LIFE_MS;
     c->deaths = good ? 1 : c->deaths + 1;
     cn_board_add(&m->board->respawns, 1);
+    cn_series_add(m->metrics.deaths, 1);
     wait_for_retry(m, c);
     return true;
 }

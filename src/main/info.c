@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "main/build.h"
+#include "main/metrics.h"
 #include "proxy/phase.h"
 #include "proxy/worker.h"
 
@@ -63,7 +64,7 @@ static void put_metrics(FILE *out)
 {
     static const char *const kinds[] = {"counter", "gauge", "histogram"};
     unsigned n;
-    const cn_metric_def_t **v = cn_worker_metric_defs(&n);
+    const cn_metric_def_t **v = cn_metrics_all(&n);
 
     qsort((void *)(uintptr_t)v, n, sizeof(*v), by_name);
     fputs("<h1>Metrics</h1>\n<table>\n<tr><th>Name</th><th>Kind</th><th>Meaning</th></tr>\n", out);

@@ -118,6 +118,7 @@ static void start_check(cn_master_t *m)
 static void refuse(cn_master_t *m, cn_str_t why)
 {
     cn_board_add(&m->board->reload_failures, 1);
+    cn_series_add(m->metrics.refused, 1);
     cn_log(CN_LOG_ERROR, "master", "reload refused, configuration %llu stays in force: %.*s",
            (unsigned long long)m->target.id, CN_STR_ARG(why));
 }
@@ -141,6 +142,7 @@ static void take_check(cn_master_t *m)
             bound_workers(m);
             cn_crew_forgive(m);
             cn_board_add(&m->board->reloads, 1);
+            cn_series_add(m->metrics.accepted, 1);
             cn_board_set(&m->board->gen, m->target.id);
             cn_board_set(&m->board->workers, m->target.workers);
         } else {
@@ -406,7 +408,7 @@ static cn_rc share_memory(cn_master_t *m)
     unsigned cpus = cn_proc_cpus(), n = m->target.workers > cpus ? m->target.workers : cpus;
     unsigned places = n > CN_MAIN_WORKERS_MAX ? 2 * CN_MAIN_WORKERS_MAX : 2 * n;
     size_t slot = (size_t)cn_main_conf(m->target.gen)->stats_memory;
-    size_t stats = cn_stats_region_size(places, slot), board = cn_board_size(places);
+    size_t stats = cn_stats_region_size(places + 1, slot), board = cn_board_size(places);
 
     if (cn_shm_create(cn_shm_need(stats) + cn_shm_need(board), &m->shm) != CN_OK) {
         complain(m, "no shared memory: ", cn_str_c(strerror(errno)));
@@ -415,7 +417,11 @@ static cn_rc share_memory(cn_master_t *m)
     m->stats = cn_shm_add(m->shm, "stats", stats);
     m->board = cn_shm_add(m->shm, "board", board);
     CN_BUG_ON(!m->stats || !m->board);
-    cn_stats_region_init(m->stats, places, slot);
+    cn_stats_region_init(m->stats, places + 1, slot);
+    if (cn_metrics_open(&m->metrics, m->stats, (int)places) != CN_OK) {
+        complain(m, "the statistics cannot be opened", CN_STR_NULL);
+        return CN_ERR;
+    }
     m->board->slots = places;
     m->board->master = (uint64_t)getpid();
     m->board->started_us = cn_clock_wall_us();
@@ -485,6 +491,7 @@ static void end(cn_master_t *m)
         cn_loop_destroy(m->loop);
         close(m->sig_fd);
     }
+    cn_metrics_close(&m->metrics);
     cn_shm_destroy(m->shm);
 }
 

@@ -10,6 +10,7 @@
 #include "main/board.h"
 #include "main/conf.h"
 #include "main/master.h"
+#include "main/metrics.h"
 #include "main/sockets.h"
 #include "main/worker.h"
 #include "os/channel.h"
@@ -74,7 +75,8 @@ typedef struct cn_master {
 
     cn_shm_t *shm;
     cn_board_t *board;
-    void *stats;
+    void *stats;           /* the region: a slot for each place in the crew, then ours */
+    cn_metrics_t metrics;
     cn_crew_t *crew;
     unsigned crew_n;
 

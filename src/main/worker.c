@@ -25,6 +25,7 @@
 #include "core/log.h"
 #include "event/listen.h"
 #include "main/admin.h"
+#include "main/metrics.h"
 #include "os/channel.h"
 #include "os/priv.h"
 #include "os/sig.h"
@@ -359,7 +360,7 @@ static cn_rc begin(proc_t *p)
     cn_str_t why = CN_STR_NULL;
     unsigned n;
 
-    p->defs = cn_worker_metric_defs(&n);
+    p->defs = cn_metrics_all(&n);
     if (cn_stats_open(s->stats, (int)s->slot, p->defs, n, &p->stats) != CN_OK) {
         cn_log(CN_LOG_EMERG, "worker", "the statistics cannot be opened");
         return CN_ERR;
@@ -407,7 +408,7 @@ static void end(proc_t *p)
     cn_worker_fini(&p->w);
     cn_loop_destroy(p->loop);
     cn_stats_close(p->stats);
-    free(p->defs);
+    free((void *)(uintptr_t)p->defs);
     free(p->doors);
     close(p->sig_fd);
 }

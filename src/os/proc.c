@@ -2,7 +2,7 @@
  *
  * Processes and what surrounds them.  Knows nothing of masters and workers.
  * The only memory that outlives a call is the copy of argv and environment
- * that cn_proc_title_init() makes, owned by the process.
+ * that cn_proc_title_init() makes.
  */
 #include "os/proc.h"
 
@@ -17,35 +17,51 @@
 
 /* ---- titles ---- */
 
+/* n strings and their array in one block, which ends with a NULL entry. */
+static char **copy_strings(char **v, size_t n)
+{
+    size_t bytes = sizeof(char *) * (n + 1);
+
+    for (size_t i = 0; i < n; i++)
+        bytes += strlen(v[i]) + 1;
+    char **copy = cn_xmalloc(bytes);
+    char *at = (char *)(copy + n + 1);
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(v[i]) + 1;
+        copy[i] = memcpy(at, v[i], len);
+        at += len;
+    }
+    copy[n] = NULL;
+    return copy;
+}
+
+/* The end of those strings that stand directly behind each other from p on. */
+static char *run_end(char *p, char **v, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (v[i] == p)
+            p += strlen(p) + 1;
+    }
+    return p;
+}
+
 char **cn_proc_title_init(cn_proc_title_t *t, int argc, char **argv)
 {
-    char *end = argv[0];
-    char **copy = cn_xmalloc(sizeof(char *) * ((size_t)argc + 1));
     size_t nenv = 0;
 
-    /* The strings stand behind each other: argv first, then the environment. */
-    for (int i = 0; i < argc; i++) {
-        if (argv[i] == end)
-            end += strlen(argv[i]) + 1;
-        copy[i] = cn_xmalloc(strlen(argv[i]) + 1);
-        memcpy(copy[i], argv[i], strlen(argv[i]) + 1);
-    }
-    copy[argc] = NULL;
     while (environ[nenv])
         nenv++;
-    char **env = cn_xmalloc(sizeof(char *) * (nenv + 1));
-    for (size_t i = 0; i < nenv; i++) {
-        size_t n = strlen(environ[i]) + 1;
-        if (environ[i] == end)
-            end += n;
-        env[i] = cn_xmalloc(n);
-        memcpy(env[i], environ[i], n);
-    }
-    env[nenv] = NULL;
     t->base = argv[0];
-    t->size = (size_t)(end - argv[0]);
-    environ = env;
-    return copy;
+    t->size = (size_t)(run_end(run_end(argv[0], argv, (size_t)argc), environ, nenv) - argv[0]);
+    t->argv = copy_strings(argv, (size_t)argc);
+    environ = copy_strings(environ, nenv);
+    return t->argv;
+}
+
+void cn_proc_title_fini(cn_proc_title_t *t)
+{
+    free(t->argv);
+    t->argv = NULL;
 }
 
 void cn_proc_title_set(const cn_proc_title_t *t, const char *text)

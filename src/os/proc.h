@@ -15,11 +15,14 @@
 typedef struct {
     char *base;
     size_t size;
+    char **argv; /* the copy */
 } cn_proc_title_t;
 
 /* Call once, first thing in main: copies argv and the environment away.
- * Returns the copy of argv, which lives as long as the process. */
+ * Returns the copy of argv, whose entries may be moved around. */
 char **cn_proc_title_init(cn_proc_title_t *, int argc, char **argv);
+/* Last thing in main: the copy of argv ends; that of the environment stays. */
+void cn_proc_title_fini(cn_proc_title_t *);
 /* "cairn: " and the text. */
 void cn_proc_title_set(const cn_proc_title_t *, const char *text);
 

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The master's own metrics and the list of everybody's.
+ */
+#include "main/metrics.h"
+
+#include <stdlib.h>
+
+#include "proxy/worker.h"
+
+enum { GENERATION, WORKERS, DEATHS, RELOADS, OWN_MAX };
+
+static const cn_metric_def_t own[OWN_MAX] = {
+    [GENERATION] = {"cairn_config_generation", CN_METRIC_GAUGE,
+                    "Number of the newest configuration that all workers have in force; begins at "
+                    "1 with the master and counts up with each accepted reload."},
+    [WORKERS] = {"cairn_workers", CN_METRIC_GAUGE, "Workers that serve."},
+    [DEATHS] = {"cairn_worker_deaths_total", CN_METRIC_COUNTER,
+                "Workers that ended without having been told to, and were replaced."},
+    [RELOADS] = {"cairn_reloads_total", CN_METRIC_COUNTER,
+                 "Reloads by result: accepted, or refused with the old configuration kept."},
+};
+
+const cn_metric_def_t **cn_metrics_all(unsigned *n)
+{
+    const cn_metric_def_t **all = cn_worker_metric_defs(n);
+
+    all = cn_xrealloc((void *)(uintptr_t)all, sizeof(*all) * (*n + OWN_MAX));
+    for (unsigned i = 0; i < OWN_MAX; i++)
+        all[(*n)++] = &own[i];
+    return all;
+}
+
+cn_rc cn_metrics_open(cn_metrics_t *m, void *region, int slot)
+{
+    unsigned n;
+
+    m->defs = cn_metrics_all(&n);
+    if (cn_stats_open(region, slot, m->defs, n, &m->stats) != CN_OK)
+        return CN_ERR;
+    unsigned first = n - OWN_MAX;
+    m->generation = cn_stats_series(m->stats, first + GENERATION, CN_STR_NULL);
+    m->workers = cn_stats_series(m->stats, first + WORKERS, CN_STR_NULL);
+    m->deaths = cn_stats_series(m->stats, first + DEATHS, CN_STR_NULL);
+    m->accepted = cn_stats_series(m->stats, first + RELOADS, CN_STR("result=\"accepted\""));
+    m->refused = cn_stats_series(m->stats, first + RELOADS, CN_STR("result=\"refused\""));
+    return CN_OK;
+}
+
+void cn_metrics_close(cn_metrics_t *m)
+{
+    cn_stats_close(m->stats);
+    free((void *)(uintptr_t)m->defs);
+    *m = (cn_metrics_t){0};
+}

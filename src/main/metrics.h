@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The metric families of the whole program: those of core and modules, which
+ * workers fill, followed by those of the master, which has a slot of its own.
+ */
+#ifndef CN_MAIN_METRICS_H
+#define CN_MAIN_METRICS_H
+
+#include "stats/series.h"
+
+/* All families; heap memory, the caller's.  It begins with those of
+ * cn_worker_metric_defs(), so numbers given out by that are right here too. */
+const cn_metric_def_t **cn_metrics_all(unsigned *n);
+
+/* The master's series. */
+typedef struct {
+    cn_stats_t *stats;
+    const cn_metric_def_t **defs;
+    cn_series_t *generation;       /* newest configuration that all workers have */
+    cn_series_t *workers;          /* that serve */
+    cn_series_t *deaths;           /* of workers that were not told to go */
+    cn_series_t *accepted, *refused; /* reloads */
+} cn_metrics_t;
+
+CN_MUST cn_rc cn_metrics_open(cn_metrics_t *, void *region, int slot);
+void cn_metrics_close(cn_metrics_t *);
+
+#endif
