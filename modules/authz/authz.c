@@ -36,7 +36,8 @@ static cn_authz_view_t view_of(const cn_facts_t *facts)
                          .principal = without_scheme(tunnel->identity),
                          .source = &tunnel->source,
                          .remote = facts->remote.family ? &facts->remote : &tunnel->source,
-                         .dest = &tunnel->dest};
+                         .dest = &tunnel->dest,
+                         .sni = facts->sni};
     cn_spiffe_t id;
 
     if (tunnel->identity.n && cn_spiffe_parse(tunnel->identity, &id) == CN_OK) {

@@ -91,6 +91,7 @@ typedef struct {
     cn_str_t details;                   /* "via_upstream", "route_not_found", ... */
     cn_str_t termination_details;       /* L4 denial */
     cn_str_t upstream_failure;          /* transport failure reason */
+    cn_str_t sni;                       /* L4: server name in the client's TLS hello; empty: none was seen */
     uint64_t start_us;                  /* wall clock */
     uint64_t start_ns, end_ns;          /* monotonic; end 0 while running */
     uint64_t upstream_ns;               /* until upstream's response head; 0: none */
