@@ -22,6 +22,7 @@ import time
 import xml.etree.ElementTree
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
+LINES = 120  # of what a failed check said
 SANITIZER = {
     'ASAN_OPTIONS': 'abort_on_error=0:exitcode=99:detect_stack_use_after_return=1',
     'UBSAN_OPTIONS': 'print_stacktrace=1',
@@ -94,14 +95,15 @@ def check_format(options):
 # ---- unit tests ----
 
 OK = re.compile(r'^\[\s+OK \] (\S+)', re.M)
-FAILED = re.compile(r'^\[  FAILED  \] (?:\S+: )?(\w+)$', re.M)
+FAILED = re.compile(r'^\[  (?:FAILED |ERROR  ) \] (?:\S+: )?(\w+)$', re.M)
 
 
 def cmocka(name, program):
     rc, text = command(program)
     results = [Result('%s %s' % (name, test), True) for test in OK.findall(text)]
     failed = sorted(set(FAILED.findall(text)) - {'tests'})
-    results += [Result('%s %s' % (name, test), False, text) for test in failed]
+    # What the program said is printed once, not with each of its tests.
+    results += [Result('%s %s' % (name, test), False, '' if i else text) for i, test in enumerate(failed)]
     if rc != 0 and not failed:
         results.append(Result(name, False, '%s\nexit code %d' % (text, rc)))
     if not results:
@@ -214,7 +216,9 @@ def run_suite(name, options):
             results += future.result()
     for result in results:
         if not result.ok:
-            print('FAILED %s\n%s' % (result.name, re.sub('^', '    ', result.text.strip(), flags=re.M)))
+            lines = result.text.strip().splitlines()
+            shown = lines if len(lines) <= LINES else lines[:20] + ['[...]'] + lines[20 - LINES:]
+            print('\n'.join(['FAILED ' + result.name, *('    ' + line for line in shown)]))
     good = sum(r.ok for r in results)
     print('   %s: %d passed, %d failed, %.1f s' % (name, good, len(results) - good, time.monotonic() - begin), flush=True)
     return results

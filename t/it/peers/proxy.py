@@ -30,7 +30,7 @@ listen {ip}:15090 metrics;
 listen {ip}:15000 admin;
 """
 # What the log says when a process went wrong; looked for when a test ends.
-CRASH = re.compile(r'ERROR: \w+Sanitizer|SUMMARY: \w+Sanitizer|runtime error:|exited on signal|killed by signal|\bBUG\b')
+CRASH = re.compile(r'ERROR: \w+Sanitizer|SUMMARY: \w+Sanitizer|runtime error:|by signal \d|ended with status -?[1-9]|cairn: bug:')
 
 
 def endpoint(host, **more):
@@ -144,18 +144,26 @@ class Cairn:
     def wait_log(self, pattern, timeout=10.0, since=0):
         return net.wait_for(lambda: re.search(pattern, self.log[since:]), timeout, 'log line %r' % pattern)
 
+    def info(self):
+        """What /server_info says about processes and configurations."""
+        return self.get('/server_info').json()['cairn']
+
     def reload(self, body=None, files=None, main=None, timeout=15.0):
-        """New conf in force in every worker, or the refusal raised."""
+        """New conf in force in every worker; a refusal is raised."""
         if body is not None:
             self.write(body, files, main)
-        before = self.generation()
+        before = self.info()
         self.send_signal(signal.SIGHUP)
-        net.wait_for(lambda: self.generation() > before, timeout, 'reload; the log says:\n' + self.log)
 
-    def generation(self):
-        """Counts up with each configuration that all workers have."""
-        found = [v for n, v in self.metrics().items() if n.startswith('cairn_config_generation')]
-        return max(found) if found else 0
+        def settled():
+            now = self.info()
+            if now['reload_failures'] > before['reload_failures']:
+                raise RuntimeError('reload refused:\n' + self.log)
+            return now['configuration_in_force'] > before['configuration_in_force']
+        net.wait_for(settled, timeout, 'reload')
+
+    def workers(self):
+        return [worker['pid'] for worker in self.info()['workers']]
 
     # ---- as its users ----
 
