@@ -52,6 +52,18 @@ static void test_below_is_in_range_and_even(void **state)
     }
 }
 
+/* A plain multiplication or remainder would hit every third value twice as often. */
+static void test_below_has_no_bias_for_large_bounds(void **state)
+{
+    cn_rand_t r;
+    unsigned thirds = 0;
+    (void)state;
+    cn_rand_init(&r, 10);
+    for (int i = 0; i < 30000; i++)
+        thirds += cn_rand_below(&r, 0xc0000000u) % 3 == 0;
+    assert_in_range(thirds, 9500, 10500);
+}
+
 static void test_secure_fills_every_byte(void **state)
 {
     uint8_t seen[600] = {0}, buf[600];
@@ -72,6 +84,7 @@ int main(void)
         cmocka_unit_test(test_same_seed_gives_the_same_numbers),
         cmocka_unit_test(test_seed_zero_is_from_the_system),
         cmocka_unit_test(test_below_is_in_range_and_even),
+        cmocka_unit_test(test_below_has_no_bias_for_large_bounds),
         cmocka_unit_test(test_secure_fills_every_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

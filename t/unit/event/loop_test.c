@@ -175,6 +175,23 @@ static void test_busy_task_ends_the_round_and_does_not_starve_timers(void **stat
     cn_task_fini(&s.task);
 }
 
+static void test_many_busy_tasks_run_once_between_polls(void **state)
+{
+    static spinner_t v[300];
+    uint64_t runs = 0;
+    for (size_t i = 0; i < CN_COUNT(v); i++) {
+        v[i].runs = 0;
+        cn_task_init(&v[i].task, *state, on_spin);
+        cn_task_wake(&v[i].task, 0);
+    }
+    cn_loop_round(*state, 0);
+    for (size_t i = 0; i < CN_COUNT(v); i++) {
+        runs += v[i].runs;
+        cn_task_fini(&v[i].task);
+    }
+    assert_int_equal(runs, CN_COUNT(v));
+}
+
 /* ---- retiring ---- */
 
 typedef struct {
@@ -300,6 +317,7 @@ int main(void)
         T(test_fini_takes_a_woken_task_out),
         T(test_task_may_free_itself_in_run),
         T(test_busy_task_ends_the_round_and_does_not_starve_timers),
+        T(test_many_busy_tasks_run_once_between_polls),
         T(test_retired_is_freed_after_the_tasks_of_the_round),
         T(test_retired_is_freed_though_the_queue_never_empties),
         T(test_freeing_may_retire_more_and_destroy_frees_the_rest),
