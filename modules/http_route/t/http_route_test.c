@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Routes as conf text, requests as messages, and where they are sent.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+/* cmocka wants the ones above first */
+#include <cmocka.h>
+
+#include "../route_int.h"
+#include "stub.h"
+
+extern const cn_module_t cn_module_http_route;
+
+typedef struct {
+    cn_pool_t *pool;
+    cn_gen_t *gen;
+    cn_str_t why; /* an error instead of gen */
+    cn_section_t *section;
+    cn_worker_t worker;
+} loaded_t;
+
+/* Sections refer to the units for as long as they live. */
+static const cn_units_t *units(cn_pool_t *pool)
+{
+    cn_conf_unit_t *v = cn_pool_zalloc(pool, (CN_UNIT_MODULES + 1) * sizeof(*v));
+    cn_units_t *u = cn_pool_zalloc(pool, sizeof(*u));
+
+    v[CN_UNIT_MAIN].name = "main";
+    v[CN_UNIT_PROXY].name = "proxy";
+    v[CN_UNIT_TUNNEL] = cn_tunnel_unit;
+    v[CN_UNIT_UPSTREAM] = cn_upstream_unit;
+    v[CN_UNIT_MODULES] =
+        (cn_conf_unit_t){"http_route", cn_module_http_route.directives, cn_module_http_route.conf};
+    *u = (cn_units_t){v, CN_UNIT_MODULES + 1};
+    return u;
+}
+
+static loaded_t try_load(const char *routes)
+{
+    loaded_t l = {.pool = cn_pool_create(0)};
+    cn_bundle_t *bundle = cn_bundle_create(CN_STR_NULL);
+    cn_conf_load_t load = {.units = units(l.pool), .bundle = bundle, .file = CN_STR("/t.conf")};
+
+    cn_bundle_put(
+        bundle, load.file,
+        cn_pool_printf(l.pool, "service s.ns:80 {\naddress 10.0.0.1:80;\n%s\n}\n", routes));
+    if (cn_gen_load(&load, l.pool, &l.gen, &l.why) == CN_OK)
+        l.section = cn_map_get(&l.gen->services, CN_STR("s.ns:80"));
+    cn_bundle_destroy(bundle);
+    cn_rand_init(&l.worker.rand, 7);
+    return l;
+}
+
+static loaded_t load(const char *routes)
+{
+    loaded_t l = try_load(routes);
+
+    if (!l.gen)
+        fail_msg("%s: %.*s", routes, CN_STR_ARG(l.why));
+    return l;
+}
+
+static void unload(loaded_t *l)
+{
+    if (l->gen)
+        cn_gen_unref(l->gen);
+    cn_pool_destroy(l->pool);
+}
+
+static const void *conf_of(const loaded_t *l)
+{
+    return l->section->confs[CN_UNIT_MODULES];
+}
+
+/* What is NULL is GET / without a query. */
+typedef struct {
+    const char *method, *path, *query;
+    const char *h[6]; /* name, value, ... */
+} ask_t;
+
+static cn_rc ask(loaded_t *l, const ask_t *a, cn_req_t *req)
+{
+    cn_header_t headers[3] = {0};
+    cn_msg_t msg = {.method = cn_str_c(a->method ? a->method : "GET"),
+                    .authority = CN_STR("reviews:9080"),
+                    .path = cn_str_c(a->path ? a->path : "/"),
+                    .query = cn_str_c(a->query),
+                    .has_query = a->query != NULL,
+                    .headers = {headers, 0, CN_COUNT(headers)}};
+
+    for (uint32_t i = 0; i < CN_COUNT(headers) && a->h[2 * i]; i++)
+        headers[msg.headers.n++] =
+            (cn_header_t){.name = cn_str_c(a->h[2 * i]), .value = cn_str_c(a->h[2 * i + 1])};
+    req->worker = &l->worker;
+    req->facts.section = l->section;
+    req->facts.req = &msg;
+    return cn_module_http_route.phase[CN_PH_ROUTE](req, conf_of(l), NULL);
+}
+
+static bool takes(const char *match, const ask_t *a)
+{
+    char text[1024];
+    cn_req_t req = {0};
+    loaded_t l;
+    cn_rc rc;
+
+    snprintf(text, sizeof(text), "route r { match { %s } backend c; }", match);
+    l = load(text);
+    rc = ask(&l, a, &req);
+    assert_true(rc == CN_OK ? cn_str_eq(req.cluster, CN_STR("c")) : req.status == 404);
+    unload(&l);
+    return rc == CN_OK;
+}
+
+typedef struct {
+    const char *match;
+    ask_t ask;
+    bool taken;
+} row_t;
+
+static void check(const row_t *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (takes(rows[i].match, &rows[i].ask) != rows[i].taken)
+            fail_msg("row %zu: %s", i, rows[i].match);
+}
+
+static void test_paths_match(void **state CN_UNUSED)
+{
+    static const row_t rows[] = {
+        {"", {0}, true},
+        {"path exact /ex;", {.path = "/ex"}, true},
+        {"path exact /ex;", {.path = "/ex/"}, false},
+        {"path exact /ex;", {.path = "/EX"}, false},
+        {"path exact /ex;", {.path = "/ex", .query = "x"}, true},
+        {"path exact /ex/;", {.path = "/ex"}, false},
+        {"path exact /;", {0}, true},
+        {"path prefix /foo;", {.path = "/foo"}, true},
+        {"path prefix /foo;", {.path = "/foo/"}, true},
+        {"path prefix /foo;", {.path = "/foo/x"}, true},
+        {"path prefix /foo;", {.path = "/foobar"}, false},
+        {"path prefix /foo;", {.path = "/FOO"}, false},
+        {"path prefix /foo;", {.path = "/foo%2fx"}, false},
+        {"path prefix /foo;", {.path = "/fo"}, false},
+        {"path prefix /foo/;", {.path = "/foo"}, true},
+        {"path prefix /foo/;", {.path = "/foo/x"}, true},
+        {"path prefix /foo/;", {.path = "/foobar"}, false},
+        {"path prefix /;", {0}, true},
+        {"path prefix /;", {.path = "/any/thing"}, true},
+        {"path regex \"/ra|/rb\";", {.path = "/rb"}, true},
+        {"path regex \"/ra|/rb\";", {.path = "/rbx"}, false},
+        {"path regex \"/v[0-9]+/.*\";", {.path = "/v12/x", .query = "q"}, true},
+        {"path regex \"/v[0-9]+\";", {.path = "/v12/x"}, false},
+    };
+
+    check(rows, CN_COUNT(rows));
+}
+
+static void test_methods_headers_and_queries_match(void **state CN_UNUSED)
+{
+    static const row_t rows[] = {
+        {"method GET;", {0}, true},
+        {"method GET;", {.method = "HEAD"}, false},
+        {"method get;", {0}, false},
+        {"header X-A exact v;", {.h = {"x-a", "v"}}, true},
+        {"header x-a exact v;", {.h = {"x-a", "V"}}, false},
+        {"header x-a exact v;", {.h = {"x-a", "vv"}}, false},
+        {"header x-a exact v;", {0}, false},
+        {"header x-a exact two;", {.h = {"x-a", "one", "x-a", "two"}}, true},
+        {"header x-a exact one,two;", {.h = {"x-a", "one", "x-a", "two"}}, false},
+        {"header x-a exact \"\";", {.h = {"x-a", ""}}, true},
+        {"header x-a exact \"\";", {0}, false},
+        {"header x-a prefix on;", {.h = {"x-a", "one"}}, true},
+        {"header x-a prefix on;", {.h = {"x-a", "xon"}}, false},
+        {"header x-a regex \"o.e|two\";", {.h = {"x-a", "one"}}, true},
+        {"header x-a regex \"o.e|two\";", {.h = {"x-a", "twos"}}, false},
+        {"header x-a present;", {.h = {"x-a", ""}}, true},
+        {"header x-a present;", {.h = {"x-b", ""}}, false},
+        {"header x-a exact 1; header x-b exact 2;", {.h = {"x-a", "1", "x-b", "2"}}, true},
+        {"header x-a exact 1; header x-b exact 2;", {.h = {"x-a", "1"}}, false},
+        {"header :authority exact reviews:9080;", {0}, true},
+        {"header :authority exact Reviews:9080;", {0}, false},
+        {"header host exact reviews:9080;", {0}, true},
+        {"query k exact v;", {.query = "a=b&k=v"}, true},
+        {"query k exact v;", {.query = "k=v2"}, false},
+        {"query k exact v;", {.query = "k=x&k=v"}, false}, /* the first one counts */
+        {"query k exact v;", {.query = "K=v"}, false},
+        {"query k exact v;", {0}, false},
+        {"query k exact \"\";", {.query = "k"}, true},
+        {"query k exact \"\";", {.query = "k="}, true},
+        {"query k exact \"a b\";", {.query = "k=a%20b"}, false}, /* nothing is decoded */
+        {"query k exact a=b;", {.query = "k=a=b"}, true},
+        {"query k prefix v;", {.query = "k=vx"}, true},
+        {"query k regex \"v.\";", {.query = "k=vx"}, true},
+        {"query k regex \"v.\";", {.query = "k=vxy"}, false},
+        {"query k present;", {.query = "a&k"}, true},
+        {"query k present;", {.query = "a&kk"}, false},
+        {"path prefix /p; method GET; header x-a exact 1; query k exact v;",
+         {.path = "/p", .query = "k=v", .h = {"x-a", "1"}},
+         true},
+        {"path prefix /p; method GET; header x-a exact 1; query k exact v;",
+         {.path = "/p", .query = "k=w", .h = {"x-a", "1"}},
+         false},
+    };
+
+    check(rows, CN_COUNT(rows));
+}
+
+static void assert_str(cn_str_t got, const char *want)
+{
+    if (!cn_str_eq(got, cn_str_c(want)))
+        fail_msg("\"%.*s\" is not \"%s\"", CN_STR_ARG(got), want);
+}
+
+static void test_the_first_route_in_the_file_wins(void **state CN_UNUSED)
+{
+    loaded_t l = load("route a { match { path exact /x; } match { method PUT; } backend ca; }"
+                      "route b { match { path prefix /x; } backend cb; }"
+                      "route c { match { path prefix /x/y; } backend cc; }"
+                      "route d { match { path exact /d; } backend cd; }");
+    static const struct {
+        ask_t ask;
+        const char *cluster;
+    } v[] = {{{.path = "/x"}, "ca"},
+             {{.path = "/x/y"}, "cb"},
+             {{.path = "/d"}, "cd"},
+             {{.method = "PUT"}, "ca"},
+             {{.method = "PUT", .path = "/d"}, "ca"}};
+
+    for (size_t i = 0; i < CN_COUNT(v); i++) {
+        cn_req_t req = {0};
+
+        assert_int_equal(ask(&l, &v[i].ask, &req), CN_OK);
+        assert_str(req.cluster, v[i].cluster);
+        assert_true(req.route->name.p[0] == v[i].cluster[1]);
+        assert_int_equal(req.status, 0);
+    }
+    unload(&l);
+}
+
+static void test_no_route_is_404(void **state CN_UNUSED)
+{
+    loaded_t l = load("route a { match { path exact /x; } backend c; }");
+    cn_req_t req = {0};
+
+    assert_int_equal(ask(&l, &(ask_t){.path = "/y"}, &req), CN_DONE);
+    assert_int_equal(req.status, 404);
+    assert_int_equal(req.body.n, 0);
+    assert_str(req.details, "route_not_found");
+    assert_int_equal(req.flags, CN_FLAG_NR);
+    assert_null(req.route);
+    unload(&l);
+}
+
+static void test_a_service_without_routes_is_left_alone(void **state CN_UNUSED)
+{
+    loaded_t none = load(""), one = load("route a { backend c; }");
+
+    assert_false(cn_module_http_route.active(conf_of(&none), CN_PH_ROUTE));
+    assert_false(cn_module_http_route.active(NULL, CN_PH_ROUTE));
+    assert_true(cn_module_http_route.active(conf_of(&one), CN_PH_ROUTE));
+    /* once a route is chosen there is nothing to do */
+    assert_false(
+        cn_module_http_route.active(one.section->routes[0].confs[CN_UNIT_MODULES], CN_PH_ROUTE));
+    unload(&none);
+    unload(&one);
+}
+
+static void test_backends_share_by_weight(void **state CN_UNUSED)
+{
+    loaded_t l = load("route a { backend x weight=90; backend y weight=10; backend z weight=0; }");
+    unsigned x = 0, y = 0;
+
+    for (int i = 0; i < 10000; i++) {
+        cn_req_t req = {0};
+
+        assert_int_equal(ask(&l, &(ask_t){0}, &req), CN_OK);
+        x += cn_str_eq(req.cluster, CN_STR("x"));
+        y += cn_str_eq(req.cluster, CN_STR("y"));
+    }
+    assert_int_equal(x + y, 10000);
+    assert_true(x > 8850 && x < 9150);
+    unload(&l);
+}
+
+static void test_the_bounds_of_shares_are_exact(void **state CN_UNUSED)
+{
+    loaded_t l = load("route a { backend x weight=3; backend y; backend z weight=2; }");
+    const cn_http_route_conf_t *c = l.section->routes[0].confs[CN_UNIT_MODULES];
+    static const char want[] = "xxxyzz";
+
+    assert_int_equal(c->route->total, 6);
+    for (uint32_t i = 0; i < 6; i++)
+        assert_int_equal(cn_http_route_share(c->route, i)->cluster.p[0], want[i]);
+    unload(&l);
+}
+
+static void test_no_backend_with_a_weight_is_500(void **state CN_UNUSED)
+{
+    static const char *const v[] = {"route a { }", "route a { backend x weight=0; }",
+                                    "route a { backend invalid weight=0; backend x weight=0; }"};
+
+    for (size_t i = 0; i < CN_COUNT(v); i++) {
+        loaded_t l = load(v[i]);
+        cn_req_t req = {0};
+
+        assert_int_equal(ask(&l, &(ask_t){0}, &req), CN_DONE);
+        assert_int_equal(req.status, 500);
+        assert_int_equal(req.body.n, 0);
+        assert_int_equal(req.flags, 0);
+        assert_str(req.details, "direct_response");
+        assert_str(req.route->name, "a");
+        unload(&l);
+    }
+}
+
+static void test_an_invalid_backend_answers_500_for_its_share(void **state CN_UNUSED)
+{
+    loaded_t l = load("route a { backend x weight=3; backend invalid weight=1; }");
+    unsigned bad = 0;
+
+    for (int i = 0; i < 4000; i++) {
+        cn_req_t req = {0};
+
+        if (ask(&l, &(ask_t){0}, &req) == CN_OK) {
+            assert_str(req.cluster, "x");
+            continue;
+        }
+        bad++;
+        assert_int_equal(req.status, 500);
+        assert_int_equal(req.body.n, 0);
+        assert_int_equal(req.flags, CN_FLAG_NC);
+        assert_str(req.details, "cluster_not_found");
+    }
+    assert_true(bad > 850 && bad < 1150);
+    unload(&l);
+}
+
+/* A request that cannot be decided on must not reach a later, looser route. */
+static void test_an_undecided_expression_is_refused(void **state CN_UNUSED)
+{
+    loaded_t l = load("route a { match { header x-a regex \"(a+)+[bc]\"; } backend x; }"
+                      "route b { backend y; }");
+    char *value = cn_xmalloc(60001);
+    cn_req_t req = {0};
+
+    memset(value, 'a', 60000);
+    value[60000] = '\0';
+    cn_log_set_level(CN_LOG_ERROR);
+    assert_int_equal(ask(&l, &(ask_t){.h = {"x-a", value}}, &req), CN_DONE);
+    assert_int_equal(req.status, 500);
+    assert_str(req.details, "route_regex_limit");
+    assert_int_equal(req.cluster.n, 0);
+    free(value);
+    unload(&l);
+}
+
+static void test_the_account_names_what_did_not_hold(void **state CN_UNUSED)
+{
+    loaded_t l = load("route a { match { path prefix /x; } backend c; }\n"
+                      "route b { match { method PUT; } match { header x-a exact 1; } backend c; }\n"
+                      "route d { match { query k present; } backend c; }\n"
+                      "route e { match { path exact /y; } backend c weight=3; }");
+    cn_req_t req = {.explaining = true};
+
+    (void)ask(&l, &(ask_t){.path = "/y"}, &req);
+    assert_string_equal(req.lines,
+                        "route: a (/t.conf:3) is not it: expects path \"/x\", got \"/y\"\n"
+                        "route: b (/t.conf:4) is not it: header x-a is not \"1\"\n"
+                        "route: d (/t.conf:5) is not it: there is no query parameter k\n"
+                        "route: e (/t.conf:6): match 1 of 1 takes it\n"
+                        "route: backend c (3 of 3)\n");
+    req = (cn_req_t){.explaining = true};
+    (void)ask(&l, &(ask_t){.path = "/z"}, &req);
+    assert_non_null(strstr(req.lines, "route: none of 4 routes takes it: 404\n"));
+    unload(&l);
+}
+
+static void test_what_has_no_meaning_is_refused(void **state CN_UNUSED)
+{
+    static const struct {
+        const char *routes, *why;
+    } v[] = {
+        {"route a { match { path exact x; } }", "does not begin with /"},
+        {"route a { match { path prefix \"\"; } }", "does not begin with /"},
+        {"route a { match { path suffix /x; } }", "expected exact, prefix or regex"},
+        {"route a { match { path /x; } }", ""},
+        {"route a { match { path present /x; } }", "expected exact, prefix or regex"},
+        {"route a { match { path regex \"(?=x)\"; } }", "look-ahead is not in RE2 syntax"},
+        {"route a { match { header x-a regex \"(a)\\\\1\"; } }", "back-references"},
+        {"route a { match { header x-a exact; } }", "expected exact, prefix or regex and a value"},
+        {"route a { match { header x-a v; } }", "expected exact, prefix or regex and a value"},
+        {"route a { match { header x-a present v; } }", "or present"},
+        {"route a { match { header \"\" exact v; } }", "a header needs a name"},
+        {"route a { match { query k is v; } }", "or present"},
+        {"route a { match { path exact /x; path exact /y; } }", ""},
+        {"route a { match { method GET; method PUT; } }", ""},
+        {"route a { backend x weight=-1; }", "expected weight=N"},
+        {"route a { backend x weight=1000001; }", "expected weight=N"},
+        {"route a { backend x 5; }", "expected weight=N"},
+        {"route a { backend x w=5; }", "expected weight=N"},
+        {"route a { backend; }", ""},
+        {"match { }", ""},
+    };
+
+    for (size_t i = 0; i < CN_COUNT(v); i++) {
+        loaded_t l = try_load(v[i].routes);
+        char why[512];
+
+        if (l.gen)
+            fail_msg("accepted: %s", v[i].routes);
+        snprintf(why, sizeof(why), "%.*s", CN_STR_ARG(l.why));
+        if (!strstr(why, v[i].why))
+            fail_msg("%s: no \"%s\" in %s", v[i].routes, v[i].why, why);
+        assert_non_null(strstr(why, "/t.conf:3: "));
+        unload(&l);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_paths_match),
+        cmocka_unit_test(test_methods_headers_and_queries_match),
+        cmocka_unit_test(test_the_first_route_in_the_file_wins),
+        cmocka_unit_test(test_no_route_is_404),
+        cmocka_unit_test(test_a_service_without_routes_is_left_alone),
+        cmocka_unit_test(test_backends_share_by_weight),
+        cmocka_unit_test(test_the_bounds_of_shares_are_exact),
+        cmocka_unit_test(test_no_backend_with_a_weight_is_500),
+        cmocka_unit_test(test_an_invalid_backend_answers_500_for_its_share),
+        cmocka_unit_test(test_an_undecided_expression_is_refused),
+        cmocka_unit_test(test_the_account_names_what_did_not_hold),
+        cmocka_unit_test(test_what_has_no_meaning_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
