@@ -29,16 +29,19 @@ typedef struct {
     uint64_t idle_ms;          /* no stream open; 0: none */
     bool connect_protocol;     /* announce RFC 8441 */
 } cn_h2_conf_t;
-extern const cn_h2_conf_t cn_h2_conf_hbone; /* 100 streams, 1 MiB/16 MiB windows, ping 10 s / 20 s, 60 KiB/100 */
+/* 100 streams, windows 512 KiB and 16 MiB, ping 10 s / 20 s, heads 60 KiB and 100 lines. */
+extern const cn_h2_conf_t cn_h2_conf_hbone;
 
 typedef struct {
     /* Server: a request head is complete.  The callee must either take x
-     * (set x->owner and wake it) or x->ops->close() it.  recv_head() is ready. */
+     * (set x->owner and wake it) or x->ops->close() it.  recv_head() is ready;
+     * all of x may be used from here, and the session destroyed. */
     void (*request)(void *ctx, cn_exch_t *x);
     /* The session can take no new streams from now on: GOAWAY received or sent,
      * or it failed.  Open ones go on unless it failed. Called once, may be NULL. */
     void (*draining)(void *ctx);
-    /* The session has ended and is gone (no stream is open). */
+    /* The session has ended and must not be used any more.  Streams still held
+     * see the end (bytes received before can be taken) and are given back as usual. */
     void (*closed)(void *ctx);
     /* Client: SETTINGS of the server arrived or stream capacity became free. May be NULL. */
     void (*capacity)(void *ctx);
@@ -65,8 +68,11 @@ void cn_h2_destroy(cn_h2_t *);
  * stream.  The exchange is the stream's from now on and must not be used.
  * Client: ready() is CN_AGAIN until the response head; a non-200 answer is
  * CN_ERR with REFUSED (503 and others) or DENIED (401, 403).  close(abort)
- * resets with CANCEL; a reset by the peer with NO_ERROR or CANCEL reads as the
- * orderly end once the bytes before it are taken (hbone.md 1.5). */
+ * resets: server CONNECT_ERROR (RFC 9113 8.5), client CANCEL; close() without
+ * abort delivers what was accepted and then stops the other side, if that has
+ * not ended, with NO_ERROR or CANCEL.  A reset by the peer with NO_ERROR or
+ * CANCEL reads as the orderly end once the bytes before it are taken (hbone.md
+ * 1.5); writing fails with RESET then. */
 cn_stream_t *cn_h2_stream(cn_exch_t *, cn_task_t *owner);
 
 #endif

@@ -274,6 +274,8 @@ static cn_rc fail_as_openssl(tls_t *t)
 /* Sends ciphertext as far as the lower stream takes it. */
 static void flush(tls_t *t)
 {
+    if (t->lower_shut) /* an answer to a key update, after our close_notify */
+        cn_chain_clear(&t->out);
     if (t->out.bytes && !t->tx_failed && cn_stream_write(t->lower, &t->out) == CN_ERR) {
         t->tx_failed = true;
         cn_chain_clear(&t->out);
