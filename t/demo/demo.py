@@ -18,6 +18,9 @@ import threading
 import time
 import urllib.request
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "it"))
+from peers import pki  # noqa: E402
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 BIND = "127.0.10.1"
@@ -52,9 +55,9 @@ class Demo:
     def __init__(self, objs):
         self.objs = os.path.abspath(objs)
         self.dir = os.path.join(self.objs, "demo")
-        self.pki = os.path.join(self.dir, "pki")
         self.conf = os.path.join(self.dir, "conf")
         self.manifests = os.path.join(self.dir, "manifests")
+        self.authority = None  # the mesh's CA
         self.processes = []
         self.master = None
         self.ports = iter(range(18081, 18100))
@@ -83,15 +86,9 @@ class Demo:
 
     # ---- the mesh ----
 
-    def make_pki(self):
-        identities = ["bookinfo/waypoint", "default/curl", "default/sleep"]
-        identities += sorted({"%s/%s" % (p["namespace"], p["service_account"]) for p in self.pods()})
-        subprocess.run(["bash", os.path.join(TOP, "t", "bench", "pki.sh"), self.pki] +
-                       list(dict.fromkeys(identities)), check=True)
-
     def cert(self, identity):
-        name = os.path.join(self.pki, identity.replace("/", "-"))
-        return ["--cert", name + ".pem", "--key", name + ".key", "--roots", os.path.join(self.pki, "ca.pem")]
+        i = self.authority.identity(*identity.split("/"))
+        return ["--cert", i.cert, "--key", i.key, "--roots", i.roots]
 
     def render(self):
         done = subprocess.run([os.path.join(self.objs, "cairn-gen"), "render", "-f", self.manifests,
@@ -142,12 +139,12 @@ class Demo:
         """A captured pod's HBONE side: cairn as the pod's ztunnel would stand
         there, relaying every port of the pod as bytes."""
         _, _, ns, _, sa = identity.split("/")
-        name = os.path.join(self.pki, "%s-%s" % (ns, sa))
+        own = self.authority.identity(ns, sa)
         path = os.path.join(self.dir, "pod-%s.conf" % ip)
         with open(path, "w") as f:
             f.write("daemon off;\nworker_processes 1;\npid pod-%s.pid;\n" % ip)
-            f.write("mesh { trust_domain cluster.local; identity %s.pem %s.key; trust_bundle %s/ca.pem; }\n" %
-                    (name, name, self.pki))
+            f.write("mesh { trust_domain cluster.local; identity %s %s; trust_bundle %s; }\n" %
+                    (own.cert, own.key, own.roots))
             f.write("listen %s:15008 hbone;\n" % ip)
             f.write("cluster pod { protocol tcp; endpoint %s:0; }\n" % ip)
             f.write("service pod { address %s:*; protocol tcp; cluster pod; }\n" % ip)
@@ -294,8 +291,8 @@ def run(demo):
     os.makedirs(demo.dir)
     shutil.copytree(os.path.join(TOP, "conf", "samples", "bookinfo"), demo.manifests)
     say("Rendering conf/samples/bookinfo and starting the mesh")
+    demo.authority = pki.Pki(os.path.join(demo.dir, "pki"))
     demo.render()
-    demo.make_pki()
     apps = demo.start_apps()
     captured = demo.captured()
     for ip, identity in captured.items():
