@@ -441,19 +441,18 @@ static cn_rc set_section(cn_conf_t *cf, const cn_directive_t *d, void *conf CN_U
         return cn_conf_error(cf, "%s \"%.*s\" is given again: the first one is at %.*s", d->name,
                              CN_STR_ARG(argv[1]), CN_STR_ARG(other->where));
     end = cn_lex_skip(&behind, cf->depth + 1, NULL);
-    cf->unread = end.kind != CN_LEX_CLOSE;
+    cf->unread = false;
     if (end.kind == CN_LEX_CLOSE && !cf->load->main_only)
         return use_section(cf, level, argv, &behind,
                            cn_str_make(start, (size_t)(end.raw.p + 1 - start)));
-    if (end.kind == CN_LEX_CLOSE) {
-        *cf->lex = behind;
-        return CN_OK;
-    }
     /* Not closed: reading it finds the place better than counting braces. */
-    if (!cf->load->main_only && read_section(cf, level, argv, 0, 0, &other) != CN_OK)
-        return CN_ERR;
-    return cn_conf_error(cf, "block \"%s %.*s\" is not closed: \"}\" is missing", d->name,
-                         CN_STR_ARG(argv[1]));
+    if (end.kind == CN_LEX_END && !cf->load->main_only)
+        return read_section(cf, level, argv, 0, 0, &other);
+    *cf->lex = behind;
+    if (end.kind == CN_LEX_END)
+        return cn_conf_error(cf, "block \"%s %.*s\" is not closed: \"}\" is missing", d->name,
+                             CN_STR_ARG(argv[1]));
+    return end.kind == CN_LEX_CLOSE ? CN_OK : cn_conf_error_token(cf, &end);
 }
 
 /* `route NAME {` inside a service. */

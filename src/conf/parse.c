@@ -17,8 +17,8 @@
 
 #define MESSAGE_MAX 1024u /* words in it may be long */
 
-static const char *const level_names[CN_LV_MAX] = {"on main level", "in a \"service\" block",
-                                                   "in a \"route\" block", "in a \"cluster\" block"};
+static const char *const level_names[CN_LV_MAX] = {
+    "on main level", "in a \"service\" block", "in a \"route\" block", "in a \"cluster\" block"};
 
 /* A directive as read. */
 typedef struct {
@@ -27,6 +27,7 @@ typedef struct {
     unsigned n, cap;
     const char *arg_at;
     uint32_t gap; /* last line before the words went on on another one; 0: they did not */
+    bool gap_sure;
     uint64_t hash;
     cn_lex_token_t end;
 } words_t;
@@ -244,30 +245,39 @@ static void push_word(cn_conf_t *cf, words_t *w, cn_str_t value)
     w->v[w->n++] = value;
 }
 
+/* Where the words go on on another line: the first such place where a word is
+ * one too many is the likeliest for a forgotten `;`. */
+static void note_line(words_t *w, unsigned max, uint32_t line, uint32_t next)
+{
+    if (line == next || w->gap_sure)
+        return;
+    w->gap_sure = max == CN_ARGS_ANY || w->n > max;
+    if (w->gap_sure || !w->gap)
+        w->gap = line;
+}
+
 /* From the name up to what ends the words. */
-static cn_rc read_words(cn_conf_t *cf, cn_pool_t *pool, const cn_lex_token_t *name, words_t *w)
+static cn_rc read_words(cn_conf_t *cf, cn_pool_t *pool, const cn_directive_t *d,
+                        const cn_lex_token_t *name, words_t *w)
 {
     cn_lex_token_t tok = *name;
     uint32_t line = name->line;
 
     w->v = w->few;
     w->cap = CN_COUNT(w->few);
-    w->hash = 0;
     for (; tok.kind == CN_LEX_WORD; tok = cn_lex_next(cf->lex)) {
         if (w->n == CN_CONF_WORDS_MAX)
-            return cn_conf_error(cf, "directive \"%.*s\" has more than 65536 words",
-                                 CN_STR_ARG(w->v[0]));
+            return cn_conf_error(cf, "directive \"%s\" has more than 65536 words", d->name);
         if (w->n == 1)
             w->arg_at = tok.raw.p;
-        if (tok.line != line && !w->gap)
-            w->gap = line;
+        note_line(w, d->args >> 8 & 0xff, line, tok.line);
         line = tok.line;
         push_word(cf, w, cn_lex_value(pool, &tok));
         w->hash = cn_lex_hash(&tok, w->hash);
     }
     w->end = tok;
-    if (tok.kind != CN_LEX_SEMI && !w->gap)
-        w->gap = tok.line != line ? line : 0;
+    if (tok.kind == CN_LEX_OPEN)
+        note_line(w, d->args >> 8 & 0xff, line, tok.line);
     return tok.kind == CN_LEX_ERROR ? cn_conf_error_token(cf, &tok) : CN_OK;
 }
 
@@ -384,7 +394,7 @@ static cn_rc level_directive(cn_conf_t *cf, cn_scope_t *sc, const cn_lex_token_t
     engine = d->where & CN_D_ENGINE;
     if (check_order(cf, sc, d) != CN_OK)
         return CN_ERR;
-    if (read_words(cf, engine ? cf->tmp : cn_conf_pool(cf), name, &w) != CN_OK ||
+    if (read_words(cf, engine ? cf->tmp : cn_conf_pool(cf), d, name, &w) != CN_OK ||
         check_shape(cf, d, &w) != CN_OK)
         return CN_ERR;
     if (e->given && !cf->extra && sc->level == CN_LV_MAIN)
@@ -412,7 +422,7 @@ static cn_rc table_directive(cn_conf_t *cf, cn_scope_t *sc, const cn_lex_token_t
         return unknown(cf, sc, name->raw);
     CN_BUG_ON(d - sc->table >= CN_CONF_TABLE_MAX);
     seen = &sc->seen[d - sc->table];
-    if (read_words(cf, cn_conf_pool(cf), name, &w) != CN_OK || check_shape(cf, d, &w) != CN_OK)
+    if (read_words(cf, cn_conf_pool(cf), d, name, &w) != CN_OK || check_shape(cf, d, &w) != CN_OK)
         return CN_ERR;
     cf->first = *seen == 0;
     if (!cf->first && !(d->where & CN_D_REPEAT)) {

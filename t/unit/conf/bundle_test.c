@@ -50,7 +50,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     fixture_t *f = *state;
-    static const char *const names[] = {"a", "big", "pipe", "d/b", "d/a", "d/c", "d/.h", "d/x.conf"};
+    static const char *const names[] = {"a",   "big", "pipe", "d/b",
+                                        "d/a", "d/c", "d/.h", "d/x.conf"};
 
     for (size_t i = 0; i < CN_COUNT(names); i++)
         unlink(path_of(f, names[i]).p);

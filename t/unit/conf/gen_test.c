@@ -117,7 +117,9 @@ static void test_errors_name_the_included_file(void **state)
     put(f, "a", "pid x;\nfrob;");
     expect_error(f, "a:2: unknown directive \"frob\"");
     put(f, "a", "service x {\n host y;\n");
-    expect_error(f, "a:3: the file ends inside block \"service x\", which began on line 1: \"}\" is missing");
+    expect_error(
+        f,
+        "a:3: the file ends inside block \"service x\", which began on line 1: \"}\" is missing");
     put(f, "a", "pid x");
     expect_error(f, "a:1: directive \"pid\" is not ended by \";\"");
     put(f, "a", "}");
@@ -172,7 +174,8 @@ static void test_settings_after_an_included_block_are_refused(void **state)
 
     put(f, "main", "include a;\npid x;");
     put(f, "a", "\nservice s { }");
-    expect_error(f, "main:2: directive \"pid\" stands after a nested block (a:2): settings must stand before all "
+    expect_error(f, "main:2: directive \"pid\" stands after a nested block (a:2): settings must "
+                    "stand before all "
                     "\"service\" and \"cluster\" blocks of their level");
 }
 
@@ -192,7 +195,8 @@ static void test_exact_port_wins_over_any_port(void **state)
 {
     fixture_t *f = *state;
 
-    put(f, "main", "service any { address 10.0.0.1:0; } service one { address 10.0.0.1:80 [fd00::1]:80; }");
+    put(f, "main",
+        "service any { address 10.0.0.1:0; } service one { address 10.0.0.1:80 [fd00::1]:80; }");
     expect_ok(f);
     assert_ptr_equal(at(f, "10.0.0.1:80"), service(f, "one"));
     assert_ptr_equal(at(f, "10.0.0.1:81"), service(f, "any"));
@@ -207,10 +211,12 @@ static void test_two_services_cannot_share_an_address(void **state)
 {
     fixture_t *f = *state;
 
-    put(f, "main", "service a { address 10.0.0.1:80 10.0.0.1:80; }\nservice b { address 10.0.0.1:80; }");
+    put(f, "main",
+        "service a { address 10.0.0.1:80 10.0.0.1:80; }\nservice b { address 10.0.0.1:80; }");
     expect_error(f, "main:2: address 10.0.0.1:80 already belongs to service \"a\" (main:1)");
     put(f, "main", "service a { address 10.0.0.1:0; }\nservice b { address 10.0.0.1:0; }");
-    expect_error(f, "main:2: address 10.0.0.1 with any port already belongs to service \"a\" (main:1)");
+    expect_error(
+        f, "main:2: address 10.0.0.1 with any port already belongs to service \"a\" (main:1)");
     put(f, "main", "service a { host x.y; }\nservice b { host X.Y; }");
     expect_error(f, "main:2: host X.Y with port 80 already belongs to service \"a\" (main:1)");
 }
@@ -257,7 +263,8 @@ static void test_extra_wins_over_the_file(void **state)
 
     put(f, "main", "pid file; rule r { frob { } } tag file; include a; service s { tag inner; }");
     put(f, "a", "worker_processes 65; daemon on;");
-    f->load.extra = CN_STR("pid \"extra\"; tag one; tag two; worker_processes 3;\nrule x { to y; }");
+    f->load.extra =
+        CN_STR("pid \"extra\"; tag one; tag two; worker_processes 3;\nrule x { to y; }");
     expect_ok(f);
     assert_string_equal(main_conf(f)->pid.p, "extra");
     assert_int_equal(main_conf(f)->workers, 3);
@@ -317,9 +324,10 @@ static void test_dump_shows_every_file_once(void **state)
     f->load.dump = open_memstream(&text, &n);
     expect_ok(f);
     fclose(f->load.dump);
-    assert_string_equal(text, "# configuration file main:\ninclude a;\n\n"
-                              "# configuration file a:\ncluster c { endpoints e; } cluster d { endpoints e; }\n\n"
-                              "# configuration file e:\n10.0.0.1:80\n\n");
+    assert_string_equal(
+        text, "# configuration file main:\ninclude a;\n\n"
+              "# configuration file a:\ncluster c { endpoints e; } cluster d { endpoints e; }\n\n"
+              "# configuration file e:\n10.0.0.1:80\n\n");
     free(text);
 }
 
@@ -349,7 +357,8 @@ static void test_a_saved_bundle_gives_the_same_generation(void **state)
     cn_bundle_destroy(again);
     assert_true(f->gen->structural_hash == first->structural_hash);
     assert_true(f->gen->main->hash == first->main->hash);
-    assert_true(service(f, "s")->hash == ((cn_section_t *)cn_map_get(&first->services, CN_STR("s")))->hash);
+    assert_true(service(f, "s")->hash ==
+                ((cn_section_t *)cn_map_get(&first->services, CN_STR("s")))->hash);
     assert_true(cn_str_eq(cn_gen_text(f->gen, CN_STR("e")), CN_STR("text")));
     cn_gen_unref(first);
 }

@@ -85,57 +85,70 @@ static void expect_words(const cn_vec_t *list, const char *joined)
 static void test_unknown_directive_is_named(void **state CN_UNUSED)
 {
     expect_error("pid x;\nfrobnicate 1;\n", "main:2: unknown directive \"frobnicate\"");
-    expect_error("service a {\n\n frob;\n}\n",
-                 "main:3: unknown directive \"frob\" in block \"service a\", which began on line 1");
+    expect_error(
+        "service a {\n\n frob;\n}\n",
+        "main:3: unknown directive \"frob\" in block \"service a\", which began on line 1");
     expect_error("rule r {\n frob;\n}\n",
                  "main:2: unknown directive \"frob\" in block \"rule r\", which began on line 1");
 }
 
 static void test_misplaced_directive_says_where_it_belongs(void **state CN_UNUSED)
 {
-    expect_error("address 1.2.3.4:1;\n",
-                 "main:1: directive \"address\" may not stand on main level: it belongs in a \"service\" block");
-    expect_error(S("pid x;"), "main:1: directive \"pid\" may not stand here in block \"service a\", which began on "
-                              "line 1: it belongs on main level (is a \"}\" missing?)");
+    expect_error("address 1.2.3.4:1;\n", "main:1: directive \"address\" may not stand on main "
+                                         "level: it belongs in a \"service\" block");
+    expect_error(
+        S("pid x;"),
+        "main:1: directive \"pid\" may not stand here in block \"service a\", which began on "
+        "line 1: it belongs on main level (is a \"}\" missing?)");
     expect_error_with("host x;", "it belongs in a \"service\" block or in a \"cluster\" block");
-    expect_error_with(S("route r { service b { } }"), "it belongs on main level (is a \"}\" missing?)");
-    expect_error_with("route r { }", "may not stand on main level: it belongs in a \"service\" block");
+    expect_error_with(S("route r { service b { } }"),
+                      "it belongs on main level (is a \"}\" missing?)");
+    expect_error_with("route r { }",
+                      "may not stand on main level: it belongs in a \"service\" block");
     expect_error_with(S("include x;"), "it belongs on main level");
 }
 
 static void test_wrong_number_of_arguments_shows_the_syntax(void **state CN_UNUSED)
 {
-    expect_error("pid;", "main:1: directive \"pid\" has too few arguments (0): expected \"pid PATH\"");
-    expect_error("pid a b;", "main:1: directive \"pid\" has too many arguments (2): expected \"pid PATH\"");
+    expect_error("pid;",
+                 "main:1: directive \"pid\" has too few arguments (0): expected \"pid PATH\"");
+    expect_error("pid a b;",
+                 "main:1: directive \"pid\" has too many arguments (2): expected \"pid PATH\"");
     expect_error("service { }", "main:1: directive \"service\" has too few arguments (0): expected "
                                 "\"service NAME { ... }\"");
 }
 
 static void test_missing_semicolon_is_reported_with_its_line(void **state CN_UNUSED)
 {
-    expect_error("pid\n x\nuser y;\n", "main:1: directive \"pid\" has too many arguments (3): expected \"pid PATH\" "
-                                       "(is \";\" missing at the end of line 1?)");
-    expect_error("pid x\nuser y;\n", "main:1: directive \"pid\" has too many arguments (3): expected \"pid PATH\" "
-                                     "(is \";\" missing at the end of line 1?)");
+    expect_error("pid\n x\nuser y;\n",
+                 "main:1: directive \"pid\" has too many arguments (3): expected \"pid PATH\" "
+                 "(is \";\" missing at the end of line 2?)");
+    expect_error("pid x\nuser y;\n",
+                 "main:1: directive \"pid\" has too many arguments (3): expected \"pid PATH\" "
+                 "(is \";\" missing at the end of line 1?)");
     expect_error("pid x\n", "main:1: directive \"pid\" is not ended by \";\"");
     expect_error(S("host x"), "main:1: directive \"host\" is not ended by \";\"");
-    expect_error("error_log x\n{\n}\n", "main:1: directive \"error_log\" has no block: expected \"error_log PATH "
-                                        "[LEVEL];\" (is \";\" missing at the end of line 1?)");
+    expect_error("error_log x\n{\n}\n",
+                 "main:1: directive \"error_log\" has no block: expected \"error_log PATH "
+                 "[LEVEL];\" (is \";\" missing at the end of line 1?)");
     expect_error("listen 1.2.3.4:5 x\nservice a {\n}\n",
-                 "main:1: directive \"listen\" has no block: expected \"listen IP:PORT KIND [OPTION...];\" (is \";\" "
+                 "main:1: directive \"listen\" has no block: expected \"listen IP:PORT KIND "
+                 "[OPTION...];\" (is \";\" "
                  "missing at the end of line 1?)");
 }
 
 static void test_missing_brace_is_reported_with_the_line_of_its_block(void **state CN_UNUSED)
 {
-    expect_error("pid x;\nservice a {\n host x;\n",
-                 "main:4: the file ends inside block \"service a\", which began on line 2: \"}\" is missing");
-    expect_error(S("rule r {\n to x;\n"),
-                 "main:3: the file ends inside block \"service a\", which began on line 1: \"}\" is missing");
+    expect_error("pid x;\nservice a {\n host x;\n", "main:4: the file ends inside block \"service "
+                                                    "a\", which began on line 2: \"}\" is missing");
+    expect_error(S("rule r {\n to x;\n"), "main:3: the file ends inside block \"service a\", which "
+                                          "began on line 1: \"}\" is missing");
     expect_error("service a {\n rule r {\n to x;\n route b {\n }\n}\n",
-                 "main:4: directive \"route\" may not stand here in block \"rule r\", which began on line 2: it "
+                 "main:4: directive \"route\" may not stand here in block \"rule r\", which began "
+                 "on line 2: it "
                  "belongs in a \"service\" block (is a \"}\" missing?)");
-    expect_error_with("rule r {\n to x;\n", "the file ends inside block \"rule r\", which began on line 1");
+    expect_error_with("rule r {\n to x;\n",
+                      "the file ends inside block \"rule r\", which began on line 1");
 }
 
 static void test_stray_signs_are_refused(void **state CN_UNUSED)
@@ -143,19 +156,22 @@ static void test_stray_signs_are_refused(void **state CN_UNUSED)
     expect_error("pid x;\n}\n", "main:2: unexpected \"}\": expected the name of a directive");
     expect_error("pid x;;\n", "main:1: unexpected \";\": expected the name of a directive");
     expect_error("{ }", "main:1: unexpected \"{\": expected the name of a directive");
-    expect_error(S("rule r { to x; }; "), "main:1: unexpected \";\": expected the name of a directive");
+    expect_error(S("rule r { to x; }; "),
+                 "main:1: unexpected \";\": expected the name of a directive");
 }
 
 static void test_block_and_semicolon_are_not_mixed_up(void **state CN_UNUSED)
 {
-    expect_error("service a;", "main:1: directive \"service\" needs a block in { } instead of \";\"");
+    expect_error("service a;",
+                 "main:1: directive \"service\" needs a block in { } instead of \";\"");
     expect_error("rule a;", "main:1: directive \"rule\" needs a block in { } instead of \";\"");
     expect_error("pid x { }", "main:1: directive \"pid\" has no block: expected \"pid PATH;\"");
 }
 
 static void test_second_use_names_the_first(void **state CN_UNUSED)
 {
-    expect_error("pid x;\nuser u;\npid y;\n", "main:3: directive \"pid\" is given again: the first one is at main:1");
+    expect_error("pid x;\nuser u;\npid y;\n",
+                 "main:3: directive \"pid\" is given again: the first one is at main:1");
     expect_error("rule r {\n to a;\n to b;\n}\n",
                  "main:3: directive \"to\" is given again: the first one is at main:2");
     /* Another block, and another level, are another place. */
@@ -196,7 +212,8 @@ static void test_error_is_one_line_whatever_a_word_holds(void **state CN_UNUSED)
     char why[CN_FIXTURE_WHY];
 
     expect_error("\"a\\nb\" x;", "main:1: unknown directive \"a\\nb\"");
-    expect_error("enabled \"a\\nb\";", "main:1: \"a b\" is neither on nor off: expected \"enabled on | off\"");
+    expect_error("enabled \"a\\nb\";",
+                 "main:1: \"a b\" is neither on nor off: expected \"enabled on | off\"");
     memset(text, 'x', 8000);
     memcpy(text + 8000, " y;", 4);
     assert_null(cn_fixture_load_text(text, NULL, why));
@@ -206,7 +223,8 @@ static void test_error_is_one_line_whatever_a_word_holds(void **state CN_UNUSED)
 
 static void test_levels_start_as_copies_of_their_parents(void **state CN_UNUSED)
 {
-    cn_gen_t *gen = load("limit 1k; timeout 5s; enabled on; service a { timeout 6s; route r { limit 2k; } route s { } }"
+    cn_gen_t *gen = load("limit 1k; timeout 5s; enabled on; service a { timeout 6s; route r { "
+                         "limit 2k; } route s { } }"
                          " service b { }");
     cn_section_t *a = service(gen, "a");
     cn_section_t *b = service(gen, "b");
@@ -242,7 +260,8 @@ static void test_units_without_settings_on_a_level_have_none(void **state CN_UNU
 
 static void test_lists_start_anew_on_each_level(void **state CN_UNUSED)
 {
-    cn_gen_t *gen = load("tag m; tag n o; service a { tag s; tag t; route r { tag u; } route v { } } service b { }");
+    cn_gen_t *gen = load(
+        "tag m; tag n o; service a { tag s; tag t; route r { tag u; } route v { } } service b { }");
     cn_section_t *a = service(gen, "a");
 
     expect_words(&mod_of(gen->main->confs)->tags, "m n o");
@@ -255,7 +274,8 @@ static void test_lists_start_anew_on_each_level(void **state CN_UNUSED)
 
 static void test_own_blocks_are_read_with_their_table(void **state CN_UNUSED)
 {
-    cn_gen_t *gen = load(S("\nrule x { from { names a b; names c; } from { names d; } to /p; }\n rule y { to /q /r; } limit 7;"));
+    cn_gen_t *gen = load(S("\nrule x { from { names a b; names c; } from { names d; } to /p; }\n "
+                           "rule y { to /q /r; } limit 7;"));
     const mod_conf_t *mc = mod_of(service(gen, "a")->confs);
     const rule_t *rules = mc->rules.v;
 
@@ -270,12 +290,12 @@ static void test_own_blocks_are_read_with_their_table(void **state CN_UNUSED)
 
 static void test_settings_stand_before_nested_blocks(void **state CN_UNUSED)
 {
-    expect_error("service a { }\npid x;\n",
-                 "main:2: directive \"pid\" stands after a nested block (main:1): settings must stand before all "
-                 "\"service\" and \"cluster\" blocks of their level");
-    expect_error(S("\nroute r { }\nhost x;"),
-                 "main:3: directive \"host\" stands after a nested block (main:2): settings must stand before all "
-                 "\"route\" blocks of their level");
+    expect_error("service a { }\npid x;\n", "main:2: directive \"pid\" stands after a nested block "
+                                            "(main:1): settings must stand before all "
+                                            "\"service\" and \"cluster\" blocks of their level");
+    expect_error(S("\nroute r { }\nhost x;"), "main:3: directive \"host\" stands after a nested "
+                                              "block (main:2): settings must stand before all "
+                                              "\"route\" blocks of their level");
     unload(load("cluster c { } service a { host x; } cluster d { host y; }"));
 }
 
@@ -358,7 +378,8 @@ static void test_two_units_cannot_have_the_same_directive(void **state CN_UNUSED
 
     assert_int_equal(cn_gen_load(&load_it, pool, &gen, &why), CN_ERR);
     assert_null(gen);
-    assert_non_null(strstr(cn_pool_cstr(pool, why), "\"pid\" is defined by both \"main\" and \"other\""));
+    assert_non_null(
+        strstr(cn_pool_cstr(pool, why), "\"pid\" is defined by both \"main\" and \"other\""));
     cn_pool_destroy(pool);
     cn_bundle_destroy(b);
 }

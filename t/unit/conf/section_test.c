@@ -69,7 +69,8 @@ static void test_unchanged_sections_are_shared_without_running_setters(void **st
 static void test_text_of_a_block_counts_from_its_name_to_its_brace(void **state CN_UNUSED)
 {
     cn_gen_t *one = load("service a { tag x; } service b { } cluster a { }", NULL);
-    cn_gen_t *two = load("service   a { tag x; } # new\nservice b { # new\n } cluster a { host h; }", one);
+    cn_gen_t *two =
+        load("service   a { tag x; } # new\nservice b { # new\n } cluster a { host h; }", one);
 
     assert_ptr_equal(service(one, "a"), service(two, "a"));
     assert_ptr_not_equal(service(one, "b"), service(two, "b"));
@@ -145,8 +146,10 @@ static void test_shared_sections_keep_their_addresses(void **state CN_UNUSED)
 
 static void test_an_address_may_move_between_services(void **state CN_UNUSED)
 {
-    cn_gen_t *one = load("service a { address 10.0.0.1:80; } service b { address 10.0.0.2:80; }", NULL);
-    cn_gen_t *two = load("service b { address 10.0.0.2:80 10.0.0.1:80; } service a { host x; }", one);
+    cn_gen_t *one =
+        load("service a { address 10.0.0.1:80; } service b { address 10.0.0.2:80; }", NULL);
+    cn_gen_t *two =
+        load("service b { address 10.0.0.2:80 10.0.0.1:80; } service a { host x; }", one);
 
     assert_ptr_equal(at(one, "10.0.0.1:80"), service(one, "a"));
     assert_ptr_equal(at(two, "10.0.0.1:80"), service(two, "b"));
@@ -159,8 +162,10 @@ static void test_shared_section_cannot_keep_an_address_that_another_took(void **
     char why[CN_FIXTURE_WHY];
     cn_gen_t *one = load("service a { address 10.0.0.1:80; }", NULL);
 
-    assert_null(cn_fixture_load_text("service b { address 10.0.0.1:80; }\nservice a { address 10.0.0.1:80; }", one, why));
-    assert_string_equal(why, "main:2: address 10.0.0.1:80 already belongs to service \"b\" (main:1)");
+    assert_null(cn_fixture_load_text(
+        "service b { address 10.0.0.1:80; }\nservice a { address 10.0.0.1:80; }", one, why));
+    assert_string_equal(why,
+                        "main:2: address 10.0.0.1:80 already belongs to service \"b\" (main:1)");
     assert_int_equal(service(one, "a")->refs, 1);
     assert_ptr_equal(at(one, "10.0.0.1:80"), service(one, "a"));
     cn_gen_unref(one);
@@ -207,7 +212,8 @@ static void test_texts_of_shared_sections_are_in_the_new_generation(void **state
     assert_ptr_equal(cluster(one, "d"), cluster(two, "d"));
     assert_true(cn_str_eq(cn_gen_text(one, CN_STR("e")), CN_STR("1")));
     assert_true(cn_str_eq(cn_gen_text(two, CN_STR("e")), CN_STR("2")));
-    assert_true(cn_gen_text_find(one, CN_STR("e"))->hash != cn_gen_text_find(two, CN_STR("e"))->hash);
+    assert_true(cn_gen_text_find(one, CN_STR("e"))->hash !=
+                cn_gen_text_find(two, CN_STR("e"))->hash);
     /* A text that did not change is not held twice. */
     assert_ptr_equal(cn_gen_text_find(one, CN_STR("f")), cn_gen_text_find(two, CN_STR("f")));
     cn_gen_unref(one);
@@ -304,7 +310,8 @@ static void test_many_reloads_leave_one_main_section(void **state CN_UNUSED)
 
     for (int i = 0; i < 100; i++) {
         cn_gen_t *next = load(i % 2 ? "limit 1; service a { tag x; } service b { }"
-                                    : "limit 1; service a { tag y; } service b { }", gen);
+                                    : "limit 1; service a { tag y; } service b { }",
+                              gen);
 
         cn_gen_unref(gen);
         gen = next;

@@ -107,11 +107,14 @@ static void test_fields_get_what_was_written(void **state CN_UNUSED)
 
 static void test_refusals_say_what_was_expected(void **state CN_UNUSED)
 {
-    expect_error("daemon yes;", "main:1: \"yes\" is neither on nor off: expected \"daemon on | off\"");
+    expect_error("daemon yes;",
+                 "main:1: \"yes\" is neither on nor off: expected \"daemon on | off\"");
     expect_error("worker_processes 0;", "main:1: \"0\" is not a number from 1 to 64");
     expect_error("worker_processes x;", "main:1: \"x\" is not a number from 1 to 64");
-    expect_error("limit 1x;", "main:1: \"1x\" is not a size: expected bytes, or a number with k, m or g");
-    expect_error("timeout 5;", "main:1: \"5\" is not a time: expected a number with ms, s, m, h or d");
+    expect_error("limit 1x;",
+                 "main:1: \"1x\" is not a size: expected bytes, or a number with k, m or g");
+    expect_error("timeout 5;",
+                 "main:1: \"5\" is not a time: expected a number with ms, s, m, h or d");
     expect_error("service s { protocol x; }",
                  "main:1: \"x\" is not known here: expected \"protocol auto | http | tcp\"");
 }
