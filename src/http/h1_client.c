@@ -154,7 +154,7 @@ static bool is_reusable(const cn_h1_client_t *cl)
     const cn_h1_conn_t *c = &cl->c;
     return cl->state == READY && cl->head_done && cn_h1_parser_complete(&c->parser) &&
            c->parser.keep_alive && c->sent && c->out.bytes == 0 && c->in.bytes == 0 &&
-           !cl->early && !cl->upgrade && !c->failed && !c->in_eof;
+           !cl->early && !cl->upgrade && c->x.xerr == CN_XERR_NONE && !c->failed && !c->in_eof;
 }
 
 static void exch_close(cn_exch_t *x)
