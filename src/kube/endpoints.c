@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Who answers for a service port: its EndpointSlices, or, where the input has
+ * none (manifests written by hand), the Pods that its selector picks.
+ */
+#include "kube/model.h"
+
+#include <stdlib.h>
+
+static const cn_pod_t *pod_at(const cn_map_t *by_ip, const cn_addr_t *addr)
+{
+    char text[CN_INET_TEXT];
+    size_t n = cn_inet_put(text, addr, false);
+
+    return cn_map_get(by_ip, cn_str_make(text, n));
+}
+
+cn_str_t cn_endpoints_identity(const cn_world_t *w, const cn_pod_t *p)
+{
+    return cn_pool_printf(w->pool, "spiffe://%.*s/ns/%.*s/sa/%.*s", CN_STR_ARG(w->mesh.trust_domain),
+                          CN_STR_ARG(p->obj->ns), CN_STR_ARG(p->service_account));
+}
+
+static int by_address(const void *va, const void *vb)
+{
+    const cn_endpoint_out_t *a = va, *b = vb;
+    int c = (a->addr.family > b->addr.family) - (a->addr.family < b->addr.family);
+
+    if (c == 0)
+        c = memcmp(a->addr.ip, b->addr.ip, sizeof(a->addr.ip));
+    return c ? c : (a->addr.port > b->addr.port) - (a->addr.port < b->addr.port);
+}
+
+/* Sorted by address; of two with the same, the healthy one. */
+static void finish(cn_vec_t *out)
+{
+    cn_endpoint_out_t *v = out->v;
+    uint32_t n = 0;
+
+    if (out->n == 0)
+        return;
+    qsort(v, out->n, sizeof(*v), by_address);
+    for (uint32_t i = 1; i < out->n; i++) {
+        if (by_address(&v[n], &v[i]) != 0)
+            v[++n] = v[i];
+        else
+            v[n].healthy |= v[i].healthy;
+    }
+    out->n = n + 1;
+}
+
+static bool has_ip(const cn_pod_t *p, const cn_addr_t *addr)
+{
+    const cn_addr_t *ips = p->ips.v;
+
+    for (uint32_t i = 0; i < p->ips.n; i++)
+        if (cn_inet_same_ip(&ips[i], addr))
+            return true;
+    return false;
+}
+
+/* False: a pod that we should know is not in the input. */
+static bool add_slice_endpoint(const cn_world_t *w, const cn_slice_t *s, const cn_slice_endpoint_t *ep,
+                               uint16_t port, cn_vec_t *out)
+{
+    const cn_pod_t *pod = NULL;
+    cn_endpoint_out_t *to;
+
+    if (ep->terminating)
+        return true;
+    if (ep->pod.n)
+        pod = cn_map_get(&w->pod_map, cn_model_key(w, s->obj->ns, ep->pod));
+    if (!pod)
+        pod = pod_at(&w->pods_by_ip, &ep->addr);
+    if (pod ? !pod->running : pod_at(&w->leaving, &ep->addr) != NULL)
+        return true;
+    to = cn_vec_push(w->pool, out, sizeof(*to));
+    *to = (cn_endpoint_out_t){ep->addr, ep->ready, pod};
+    /* a dual-stack pod is one endpoint, dialled at its first address */
+    if (pod && has_ip(pod, &ep->addr))
+        to->addr = ((const cn_addr_t *)pod->ips.v)[0];
+    to->addr.port = port;
+    return pod || ep->pod.n == 0;
+}
+
+static void from_slices(const cn_world_t *w, const cn_service_t *svc, const cn_service_port_t *port, cn_vec_t *out)
+{
+    const cn_slice_t *const *slices = svc->slices.v;
+    uint32_t unknown = 0;
+
+    for (uint32_t i = 0; i < svc->slices.n; i++) {
+        const cn_named_port_t *p = slices[i]->ports.v;
+        const cn_slice_endpoint_t *ep = slices[i]->endpoints.v;
+        uint16_t number = 0;
+
+        for (uint32_t k = 0; k < slices[i]->ports.n && !number; k++)
+            if (cn_str_eq(p[k].name, port->name))
+                number = p[k].port;
+        for (uint32_t k = 0; number && k < slices[i]->endpoints.n; k++)
+            unknown += !add_slice_endpoint(w, slices[i], &ep[k], number, out);
+    }
+    if (unknown)
+        cn_object_warn(w->diag, svc->obj, NULL, "%u of its endpoints on port %u are Pods that are not in the input: "
+                       "they are dialled without HBONE", unknown, port->port);
+}
+
+/* ---- without slices ---- */
+
+/* The pods are ordered by namespace: the first of ns. */
+static uint32_t first_pod(const cn_world_t *w, cn_str_t ns)
+{
+    cn_pod_t *const *v = w->pods.v;
+    uint32_t low = 0, high = w->pods.n;
+
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+
+        if (cn_str_cmp(v[mid]->obj->ns, ns) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static uint16_t target_of(const cn_pod_t *pod, const cn_service_port_t *port)
+{
+    const cn_named_port_t *p = pod->ports.v;
+
+    if (port->target_name.n == 0)
+        return port->target ? port->target : port->port;
+    for (uint32_t i = 0; i < pod->ports.n; i++)
+        if (cn_str_eq(p[i].name, port->target_name))
+            return p[i].port;
+    return 0;
+}
+
+static void from_pods(const cn_world_t *w, const cn_service_t *svc, const cn_service_port_t *port, cn_vec_t *out)
+{
+    cn_pod_t *const *v = w->pods.v;
+
+    for (uint32_t i = first_pod(w, svc->obj->ns); i < w->pods.n && cn_str_eq(v[i]->obj->ns, svc->obj->ns); i++) {
+        cn_endpoint_out_t *to;
+        uint16_t number;
+
+        if (v[i]->ips.n == 0 || !cn_read_selects(&svc->selector, v[i]->obj->meta, NULL, CN_STR_NULL))
+            continue;
+        number = target_of(v[i], port);
+        if (number == 0) {
+            cn_object_warn(w->diag, v[i]->obj, NULL, "is no endpoint of port %u of %.*s: none of its containers "
+                           "names a port \"%.*s\"", port->port, CN_STR_ARG(svc->obj->label),
+                           CN_STR_ARG(port->target_name));
+            continue;
+        }
+        to = cn_vec_push(w->pool, out, sizeof(*to));
+        *to = (cn_endpoint_out_t){((const cn_addr_t *)v[i]->ips.v)[0], v[i]->ready, v[i]};
+        to->addr.port = number;
+    }
+}
+
+void cn_endpoints_build(const cn_world_t *w, const cn_service_t *svc, const cn_service_port_t *port, cn_vec_t *out)
+{
+    if (svc->slices.n)
+        from_slices(w, svc, port, out);
+    else if (svc->has_selector)
+        from_pods(w, svc, port, out);
+    finish(out);
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Writing the conf tree.  Order matters to a proxy that reloads in between:
+ * files that others name are written first and removed last.
+ */
+#include "kube/output.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct {
+    cn_pool_t *pool;
+    cn_diag_t *diag;
+    const char *dir;
+    cn_map_t wanted; /* path below dir -> cn_render_file_t */
+} output_t;
+
+static const char *path_of(output_t *o, cn_str_t name, const char *suffix)
+{
+    return cn_pool_printf(o->pool, "%s/%.*s%s", o->dir, CN_STR_ARG(name), suffix).p;
+}
+
+static cn_rc fail(output_t *o, const char *what, const char *path)
+{
+    cn_diag_error(o->diag, (cn_pos_t){NULL, 0}, "cannot %s %s: %s", what, path, strerror(errno));
+    return CN_ERR;
+}
+
+static cn_rc make_dir(output_t *o, const char *name)
+{
+    char *path = cn_pool_cstr(o->pool, cn_pool_printf(o->pool, "%s%s", o->dir, name));
+
+    for (char *p = path + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        if (mkdir(path, 0777) < 0 && errno != EEXIST)
+            return fail(o, "make", path);
+        *p = '/';
+    }
+    return mkdir(path, 0777) < 0 && errno != EEXIST ? fail(o, "make", path) : CN_OK;
+}
+
+/* The file's bytes, at most max; NULL when it cannot be read. */
+static char *slurp(const char *path, size_t max, size_t *n)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+    char *buf = NULL;
+    ssize_t got = 0;
+
+    *n = 0;
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+        buf = cn_xmalloc(max + 1);
+        while (*n < max && (got = read(fd, buf + *n, max - *n)) > 0)
+            *n += (size_t)got;
+    }
+    close(fd);
+    return buf;
+}
+
+static bool is_ours(const char *path)
+{
+    size_t n;
+    char *head = slurp(path, sizeof(CN_RENDER_MARK) - 1, &n);
+    bool ours = head && cn_str_eq(cn_str_make(head, n), CN_STR(CN_RENDER_MARK));
+
+    free(head);
+    return ours;
+}
+
+static cn_rc check_foreign(output_t *o, const cn_render_file_t *f)
+{
+    const char *path = path_of(o, f->path, "");
+
+    if (access(path, F_OK) < 0 || is_ours(path))
+        return CN_OK;
+    cn_diag_error(o->diag, (cn_pos_t){NULL, 0}, "%s was not written by cairn-gen, so nothing is written: move it "
+                  "or give another -o", path);
+    return CN_ERR;
+}
+
+static bool is_same(const char *path, cn_str_t text)
+{
+    size_t n;
+    char *have = slurp(path, text.n + 1, &n);
+    bool same = have && cn_str_eq(cn_str_make(have, n), text);
+
+    free(have);
+    return same;
+}
+
+static cn_rc write_all(int fd, cn_str_t text)
+{
+    size_t at = 0;
+
+    while (at < text.n) {
+        ssize_t n = write(fd, text.p + at, text.n - at);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return CN_ERR;
+        at += (size_t)n;
+    }
+    return CN_OK;
+}
+
+static cn_rc write_file(output_t *o, const cn_render_file_t *f)
+{
+    const char *path = path_of(o, f->path, ""), *temp = path_of(o, f->path, ".new");
+    int fd;
+
+    if (is_same(path, f->text))
+        return CN_OK;
+    fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return fail(o, "write", temp);
+    if (write_all(fd, f->text) != CN_OK || fsync(fd) < 0) {
+        close(fd);
+        unlink(temp);
+        return fail(o, "write", temp);
+    }
+    close(fd);
+    return rename(temp, path) < 0 ? fail(o, "replace", path) : CN_OK;
+}
+
+static void remove_stale(output_t *o, const char *folder)
+{
+    DIR *d = opendir(path_of(o, cn_str_c(folder), ""));
+    struct dirent *e;
+
+    while (d && (e = readdir(d))) {
+        cn_str_t name = cn_pool_printf(o->pool, "%s/%s", folder, e->d_name);
+        const char *path = path_of(o, name, "");
+
+        if (e->d_name[0] != '.' && !cn_map_get(&o->wanted, name) && is_ours(path) && unlink(path) < 0)
+            (void)fail(o, "remove", path);
+    }
+    if (d)
+        closedir(d);
+}
+
+cn_rc cn_output_write(cn_pool_t *pool, cn_diag_t *diag, const char *dir, const cn_vec_t *files)
+{
+    output_t o = {.pool = pool, .diag = diag, .dir = dir};
+    const cn_render_file_t *f = files->v;
+    cn_rc rc = CN_OK;
+
+    cn_map_init(&o.wanted);
+    if (make_dir(&o, "/conf.d") != CN_OK || make_dir(&o, "/endpoints.d") != CN_OK)
+        rc = CN_ERR;
+    for (uint32_t i = 0; rc == CN_OK && i < files->n; i++) {
+        cn_map_put(&o.wanted, f[i].path, (void *)(uintptr_t)&f[i]);
+        rc = check_foreign(&o, &f[i]);
+    }
+    for (uint32_t i = 0; rc == CN_OK && i < files->n; i++)
+        rc = write_file(&o, &f[i]);
+    if (rc == CN_OK) {
+        remove_stale(&o, "conf.d");
+        remove_stale(&o, "endpoints.d");
+    }
+    cn_map_fini(&o.wanted);
+    return rc;
+}
