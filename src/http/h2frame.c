@@ -11,8 +11,7 @@
 #include "core/log.h"
 #include "http/h2_int.h"
 
-#define SHARE_MIN 4096u /* smaller payload is copied: it must not pin a chunk four times its size  \
-                         */
+#define SHARE_MIN 4096u /* smaller payload is copied, lest it pin a large chunk */
 #define HEADS_MAX 8u    /* informational heads kept for a slow user */
 
 /* Streams that cost the peer nothing and us something: refused, malformed, or
