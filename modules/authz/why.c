@@ -266,7 +266,7 @@ void cn_authz_why(const cn_authz_conf_t *c, const cn_authz_policy_t *p, const cn
         put(&t, CN_STR("does not match: it has no rules"));
     } else if (!nearest(c, p, view, &index, &score)) {
         put(&t, CN_STR("does not match: all of its rules need HTTP, which this connection is not"));
-    } else {
+    } else if (score.miss) {
         put(&t, CN_STR("does not match; nearest is rule "));
         put_u32(&t, index);
         put(&t, CN_STR(": "));

@@ -174,13 +174,22 @@ cn_rc cn_http_route_init_service(cn_conf_t *cf, void *conf, const void *parent C
     return CN_OK;
 }
 
+cn_rc cn_http_route_done_service(cn_conf_t *cf, void *conf)
+{
+    cn_http_route_conf_t *c = conf;
+
+    c->index = cn_http_route_index_build(cn_conf_pool(cf), c->routes);
+    return CN_OK;
+}
+
 cn_rc cn_http_route_init_route(cn_conf_t *cf, void *conf, const void *parent)
 {
     const cn_http_route_conf_t *service = parent;
     cn_http_route_conf_t *c = conf;
     cn_http_route_t *r = cn_pool_zalloc(cn_conf_pool(cf), sizeof(*r));
 
-    *(cn_http_route_t **)cn_vec_push(cn_conf_pool(cf), service->routes, sizeof(r)) = r;
+    *(cn_http_route_t **)cn_vec_push(cn_conf_pool(cf), service->routes, sizeof(cn_http_route_t *)) =
+        r;
     c->routes = service->routes;
     c->route = r;
     return CN_OK;

@@ -68,30 +68,45 @@ static cn_rc undecided(cn_req_t *req, const cn_route_t *route)
     return CN_DONE;
 }
 
+static cn_rc find(const cn_http_route_conf_t *c, const cn_msg_t *msg, uint32_t *i, uint32_t *which)
+{
+    return c->index ? cn_http_route_index_find(c->index, msg, i, which)
+                    : cn_http_route_find(c->routes, msg, i, which);
+}
+
+/* The same decision in the order of the file, with the reasons. */
+static void explain(cn_req_t *req, const cn_http_route_conf_t *c)
+{
+    const cn_facts_t *facts = cn_req_facts(req);
+    cn_http_route_t *const *routes = c->routes->v;
+
+    for (uint32_t i = 0; i < c->routes->n; i++) {
+        cn_http_route_miss_t miss = {0};
+        uint32_t which;
+        cn_rc rc = cn_http_route_try(routes[i], facts->req, &which, &miss);
+
+        if (rc == CN_OK)
+            explain_hit(req, &facts->section->routes[i], routes[i], which);
+        if (rc != CN_DECLINE)
+            return;
+        explain_miss(req, &facts->section->routes[i], &miss);
+    }
+    cn_req_explain(req, "route: none of %u routes takes it: 404", c->routes->n);
+}
+
 static cn_rc on_route(cn_req_t *req, const void *conf, void *ctx CN_UNUSED)
 {
     const cn_http_route_conf_t *c = conf;
     const cn_facts_t *facts = cn_req_facts(req);
-    cn_http_route_t *const *routes = c->routes->v;
-    bool explaining = cn_req_explaining(req);
-    cn_http_route_miss_t miss;
-    uint32_t which;
+    uint32_t i = 0, which = 0;
+    cn_rc rc = find(c, facts->req, &i, &which);
 
-    for (uint32_t i = 0; i < c->routes->n; i++) {
-        const cn_route_t *route = &facts->section->routes[i];
-        cn_rc rc = cn_http_route_try(routes[i], facts->req, &which, explaining ? &miss : NULL);
-
-        if (rc == CN_ERR)
-            return undecided(req, route);
-        if (rc == CN_OK) {
-            if (explaining)
-                explain_hit(req, route, routes[i], which);
-            return take(req, route, routes[i]);
-        }
-        if (explaining)
-            explain_miss(req, route, &miss);
-    }
-    cn_req_explain(req, "route: none of %u routes takes it: 404", c->routes->n);
+    if (cn_req_explaining(req))
+        explain(req, c);
+    if (rc == CN_OK)
+        return take(req, &facts->section->routes[i], ((cn_http_route_t **)c->routes->v)[i]);
+    if (rc == CN_ERR)
+        return undecided(req, &facts->section->routes[i]);
     cn_req_reply(req, 404, CN_STR_NULL, CN_STR("route_not_found"), CN_FLAG_NR);
     return CN_DONE;
 }
@@ -111,7 +126,8 @@ const cn_module_t cn_module_http_route = {
     .after = "authz",
     .directives = cn_http_route_directives,
     .conf[CN_LV_SERVICE] = {.size = sizeof(cn_http_route_conf_t),
-                            .init = cn_http_route_init_service},
+                            .init = cn_http_route_init_service,
+                            .done = cn_http_route_done_service},
     .conf[CN_LV_ROUTE] = {.size = sizeof(cn_http_route_conf_t), .init = cn_http_route_init_route},
     .phase[CN_PH_ROUTE] = on_route,
     .active = active,

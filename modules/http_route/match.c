@@ -115,6 +115,20 @@ cn_rc cn_http_route_try(const cn_http_route_t *r, const cn_msg_t *msg, uint32_t 
     return CN_DECLINE;
 }
 
+cn_rc cn_http_route_find(const cn_vec_t *routes, const cn_msg_t *msg, uint32_t *route,
+                         uint32_t *which)
+{
+    cn_http_route_t *const *v = routes->v;
+
+    for (*route = 0; *route < routes->n; ++*route) {
+        cn_rc rc = cn_http_route_try(v[*route], msg, which, NULL);
+
+        if (rc != CN_DECLINE)
+            return rc;
+    }
+    return CN_DECLINE;
+}
+
 const cn_http_route_backend_t *cn_http_route_share(const cn_http_route_t *r, uint32_t at)
 {
     const cn_http_route_backend_t *b = r->backends.v;

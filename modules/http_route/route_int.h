@@ -40,12 +40,14 @@ typedef struct {
 } cn_http_route_backend_t;
 
 typedef struct cn_http_route cn_http_route_t;
+typedef struct cn_http_route_index cn_http_route_index_t;
 
 /* Settings of both levels.  The service keeps a list of its routes, in the
  * order of cn_section_t.routes, which each route joins as it is opened. */
 typedef struct {
-    cn_vec_t *routes;       /* cn_http_route_t * */
-    cn_http_route_t *route; /* ROUTE: this one */
+    cn_vec_t *routes;             /* cn_http_route_t * */
+    cn_http_route_index_t *index; /* SERVICE: NULL for few routes */
+    cn_http_route_t *route;       /* ROUTE: this one */
 } cn_http_route_conf_t;
 
 struct cn_http_route {
@@ -58,6 +60,7 @@ struct cn_http_route {
 /* ---- compile.c ---- */
 extern const cn_directive_t cn_http_route_directives[];
 cn_rc cn_http_route_init_service(cn_conf_t *, void *conf, const void *parent);
+cn_rc cn_http_route_done_service(cn_conf_t *, void *conf);
 cn_rc cn_http_route_init_route(cn_conf_t *, void *conf, const void *parent);
 
 /* ---- match.c ---- */
@@ -73,7 +76,19 @@ CN_MUST cn_rc cn_http_route_match(const cn_http_route_match_t *, const cn_msg_t 
 /* Any match block of the route; *which its number. */
 CN_MUST cn_rc cn_http_route_try(const cn_http_route_t *, const cn_msg_t *, uint32_t *which,
                                 cn_http_route_miss_t *miss);
+/* The first route of the list that takes the request, and by which match block.
+ * CN_ERR: undecided at *route. */
+CN_MUST cn_rc cn_http_route_find(const cn_vec_t *routes, const cn_msg_t *, uint32_t *route,
+                                 uint32_t *which);
 /* The backend in whose share a random number below `total` falls. */
 const cn_http_route_backend_t *cn_http_route_share(const cn_http_route_t *, uint32_t at);
+
+/* ---- index.c ---- */
+
+/* NULL when going through the routes one by one is as fast. */
+cn_http_route_index_t *cn_http_route_index_build(cn_pool_t *, const cn_vec_t *routes);
+/* Says the same as cn_http_route_find. */
+CN_MUST cn_rc cn_http_route_index_find(const cn_http_route_index_t *, const cn_msg_t *,
+                                       uint32_t *route, uint32_t *which);
 
 #endif

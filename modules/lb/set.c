@@ -44,7 +44,7 @@ void *cn_lb_set_build(cn_cluster_t *c, void *prev)
 {
     cn_lb_set_t *old = prev, *s = cn_xzalloc(sizeof(*s));
 
-    s->v = cn_xmalloc((c->nhosts + 1) * sizeof(*s->v));
+    s->v = cn_xmalloc((c->nhosts + 1) * sizeof(cn_host_t *));
     for (uint32_t i = 0; i < c->nhosts; i++)
         if (cn_lb_set_usable(c->hosts[i]) && c->hosts[i]->weight)
             s->v[s->n++] = c->hosts[i];

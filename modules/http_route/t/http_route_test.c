@@ -379,6 +379,115 @@ static void test_the_account_names_what_did_not_hold(void **state CN_UNUSED)
     unload(&l);
 }
 
+/* ---- many routes ---- */
+
+static const char *one_of(cn_rand_t *r, const char *const *v, uint32_t n)
+{
+    return v[cn_rand_below(r, n)];
+}
+
+static const char *const paths[] = {"/",   "/a",         "/a/",   "/a/b",  "/a/b/c",
+                                    "/ab", "/b",         "/b//",  "/b//c", "/c/d/",
+                                    "/x",  "/x/y/z/a/b", "/a//b", "/a/b/"};
+
+static void put_random_route(cn_rand_t *r, char *text, size_t cap)
+{
+    static const char *const hows[] = {"exact", "prefix", "prefix"};
+    static const char *const others[] = {"", "method PUT;", "header x-a exact 1;",
+                                         "query k exact v;", "header x-a regex \"(a+)+[bc]\";"};
+    uint32_t matches = cn_rand_below(r, 16) ? 1 + cn_rand_below(r, 3) : 0;
+
+    snprintf(text + strlen(text), cap - strlen(text), "route r { ");
+    while (matches--) {
+        const char *other = one_of(r, others, CN_COUNT(others));
+        size_t n = strlen(text);
+
+        if (cn_rand_below(r, 8))
+            snprintf(text + n, cap - n, "match { path %s %s; %s } ",
+                     one_of(r, hows, CN_COUNT(hows)), one_of(r, paths, CN_COUNT(paths)), other);
+        else
+            snprintf(text + n, cap - n, "match { path regex \"/b.*\"; %s } ",
+                     *other ? other : "method PUT;");
+    }
+    snprintf(text + strlen(text), cap - strlen(text), "backend c; }\n");
+}
+
+static void put_random_ask(cn_rand_t *r, ask_t *a)
+{
+    static const char *const values[] = {"1", "aaaaaaaaaaaaaaaaaaaaaaaab", "2"};
+
+    *a = (ask_t){.path = one_of(r, paths, CN_COUNT(paths)),
+                 .method = cn_rand_below(r, 4) ? "GET" : "PUT",
+                 .query = cn_rand_below(r, 2) ? "k=v" : NULL};
+    if (cn_rand_below(r, 2)) {
+        a->h[0] = "x-a";
+        a->h[1] = one_of(r, values, CN_COUNT(values));
+    }
+}
+
+static void test_the_index_says_what_the_order_of_the_file_says(void **state CN_UNUSED)
+{
+    cn_rand_t r;
+    static char text[65536];
+
+    cn_rand_init(&r, 11);
+    for (int round = 0; round < 60; round++) {
+        loaded_t l;
+        const cn_http_route_conf_t *c;
+
+        text[0] = '\0';
+        for (uint32_t n = 13 + cn_rand_below(&r, 30); n; n--)
+            put_random_route(&r, text, sizeof(text));
+        l = load(text);
+        c = conf_of(&l);
+        assert_non_null(c->index);
+        for (int k = 0; k < 200; k++) {
+            uint32_t route[2] = {0}, which[2] = {0};
+            cn_rc rc[2];
+            ask_t a;
+
+            put_random_ask(&r, &a);
+            cn_header_t header = {.name = cn_str_c(a.h[0]), .value = cn_str_c(a.h[1])};
+            cn_msg_t msg = {.method = cn_str_c(a.method),
+                            .path = cn_str_c(a.path),
+                            .query = cn_str_c(a.query),
+                            .headers = {&header, a.h[0] ? 1 : 0, 1}};
+            rc[0] = cn_http_route_find(c->routes, &msg, &route[0], &which[0]);
+            rc[1] = cn_http_route_index_find(c->index, &msg, &route[1], &which[1]);
+            assert_int_equal(rc[0], rc[1]);
+            if (rc[0] == CN_OK) {
+                assert_int_equal(route[0], route[1]);
+                assert_int_equal(which[0], which[1]);
+            }
+        }
+        unload(&l);
+    }
+}
+
+static void test_thousands_of_routes_are_told_apart(void **state CN_UNUSED)
+{
+    enum { N = 5000 };
+    char *text = cn_xzalloc(N * 64), *end = text;
+    loaded_t l;
+    cn_req_t req = {0};
+
+    for (int i = 0; i < N; i++)
+        end += snprintf(end, 64, "route r { match { path prefix /p%d; } backend c%d; }\n", i, i);
+    l = load(text);
+    for (int i = 0; i < N; i += 7) {
+        char path[32], cluster[32];
+
+        snprintf(path, sizeof(path), "/p%d/x", i);
+        snprintf(cluster, sizeof(cluster), "c%d", i);
+        assert_int_equal(ask(&l, &(ask_t){.path = path}, &req), CN_OK);
+        assert_str(req.cluster, cluster);
+    }
+    assert_int_equal(ask(&l, &(ask_t){.path = "/q"}, &req), CN_DONE);
+    assert_int_equal(req.status, 404);
+    unload(&l);
+    free(text);
+}
+
 static void test_what_has_no_meaning_is_refused(void **state CN_UNUSED)
 {
     static const struct {
@@ -434,6 +543,8 @@ int main(void)
         cmocka_unit_test(test_an_invalid_backend_answers_500_for_its_share),
         cmocka_unit_test(test_an_undecided_expression_is_refused),
         cmocka_unit_test(test_the_account_names_what_did_not_hold),
+        cmocka_unit_test(test_the_index_says_what_the_order_of_the_file_says),
+        cmocka_unit_test(test_thousands_of_routes_are_told_apart),
         cmocka_unit_test(test_what_has_no_meaning_is_refused),
     };
 
