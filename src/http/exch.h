@@ -67,7 +67,7 @@ typedef struct {
 struct cn_exch {
     const cn_exch_ops_t *ops;
     cn_task_t *owner;
-    cn_xerr xerr;
+    cn_xerr xerr;            /* server side: set before the owner is woken with CLOSED */
     cn_serr stream_err;      /* with CN_XERR_STREAM or GONE */
     const char *err_text;    /* for logs, or NULL */
     bool reused;             /* client: the connection had served before (a lost race may be repeated) */

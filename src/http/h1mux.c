@@ -52,6 +52,12 @@ static void stream_failed(cn_h1_conn_t *c)
 {
     c->failed = true;
     c->x.stream_err = c->stream->err;
+    /* a request whose client is gone ends whatever it waits for; a response may
+     * still have unread bytes here */
+    if (c->parser.kind == CN_H1_REQUEST && c->x.xerr == CN_XERR_NONE) {
+        c->x.xerr = CN_XERR_GONE;
+        c->x.err_text = c->stream->err_text;
+    }
     cn_exch_wake(&c->x, CN_WAKE_CLOSED);
 }
 
