@@ -13,7 +13,7 @@ NOUNS = {
     'tunnel': ['service'],
     'upstream': ['clusters', 'upool', 'host', 'lb', 'workloads', 'endpoint', 'registry'],
     'proxy': ['req', 'worker', 'flags', 'tunnel'],
-    'kube': ['gen', 'yaml'],
+    'kube': ['object'],
     'main': ['admin'],
 }
 
