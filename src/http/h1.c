@@ -549,6 +549,7 @@ static cn_rc request_upgrade(head_t *h)
     if (h->msg->has_body || !cn_str_eq(h->msg->method, CN_STR("GET")))
         return fail(h->p, CN_XERR_BAD_UPGRADE, "websocket upgrade that is no plain GET");
     h->msg->upgrade_websocket = h->msg->has_body = true;
+    h->msg->content_length = CN_LENGTH_NONE; /* it may have said 0 */
     return CN_OK;
 }
 
@@ -675,7 +676,7 @@ static bool opening_ok(const cn_h1_parser_t *p, const cn_chain_t *in)
         return memcmp(s, "HTTP/1.", n < 7 ? n : 7) == 0;
     while (i < n && is_method_char(s[i]))
         i++;
-    return i == n ? n <= METHOD_MAX : i > 0 && (s[i] == ' ' || s[i] == '\r');
+    return i == n ? n <= METHOD_MAX : i > 0 && s[i] == ' ';
 }
 
 /* For the log: method and target of a request whose head could not be read. */

@@ -67,10 +67,13 @@ typedef struct {
     size_t stray; /* position behind the last '%' that begins no escape; 0: none */
 } chars_t;
 
-/* A decoded digit directly behind a stray '%' would complete a new escape. */
+/* A decoded digit behind a stray '%', or behind one and a digit, would complete
+ * a new escape. */
 static bool completes_stray(const chars_t *w, int value)
 {
-    return w->stray > 0 && w->n - w->stray < 2 && hex_value((char)value) >= 0;
+    if (w->stray == 0 || hex_value((char)value) < 0)
+        return false;
+    return w->n == w->stray || (w->n == w->stray + 1 && hex_value(w->out[w->stray]) >= 0);
 }
 
 /* One '%' with what follows; returns how many input bytes it took, 0: refused. */

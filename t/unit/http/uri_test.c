@@ -81,6 +81,8 @@ static const path_t paths[] = {
     {"/a/..;x=1/b", "/b", NULL, NULL},
     {"/%%32e%%32e/x", NULL, NULL, NULL},
     {"/%2%65%2%65/x", NULL, NULL, NULL},
+    {"/%g%34/%/%41", "/%g4/%/A", NULL, NULL},
+    {"/..;%%5c%64e", "/", NULL, "/de"},
     {"/a%2f%2f..%2f%2eb", "/a%2f%2f..%2f.b", NULL, "/a/.b"},
     {"/.a/..a/a../.", "/.a/..a/a../", NULL, NULL},
 };
