@@ -95,17 +95,26 @@ static void put_unit(FILE *out, const char *name, const cn_directive_t *table)
     put_table(out, table, name, NULL, 0);
 }
 
+/* One line of links to what a unit knows on the levels, not inside its blocks. */
+static void put_links(FILE *out, const char *name, const cn_directive_t *table)
+{
+    if (!table || !table->name)
+        return;
+    fprintf(out, "<tr><td><a href=\"#%s\">%s</a></td><td>", name, name);
+    for (const cn_directive_t *d = table; d->name; d++)
+        fprintf(out, "%s<a href=\"#%s.%s\"><code>%s</code></a>", d == table ? "" : " ", name,
+                d->name, d->name);
+    fputs("</td></tr>\n", out);
+}
+
 void cn_conf_reference(const cn_units_t *units, FILE *out)
 {
-    fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-          "<title>cairn: directives</title>\n"
-          "<style>body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
-          "th{text-align:left;padding-right:1em;vertical-align:top;font-weight:normal;color:#555}"
-          "h3{margin-bottom:.2em}code{font-size:.95em}</style>\n"
-          "</head>\n<body>\n<h1>Directives</h1>\n",
-          out);
+    fputs("<table>\n<tr><th>Part</th><th>Directives</th></tr>\n", out);
+    put_links(out, "blocks", cn_gen_directives);
+    for (unsigned i = 0; i < units->n; i++)
+        put_links(out, units->v[i].name, units->v[i].directives);
+    fputs("</table>\n", out);
     put_unit(out, "blocks", cn_gen_directives);
     for (unsigned i = 0; i < units->n; i++)
         put_unit(out, units->v[i].name, units->v[i].directives);
-    fputs("</body>\n</html>\n", out);
 }

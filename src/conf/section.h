@@ -124,7 +124,7 @@ cn_str_t cn_gen_text(const cn_gen_t *, cn_str_t path);
 /* The same with its hash, or NULL. */
 const cn_text_t *cn_gen_text_find(const cn_gen_t *, cn_str_t path);
 
-/* Writes the directive reference of all units as HTML (`cairn -D`). */
+/* Writes the directives of all units as a piece of an HTML page (`cairn -D`). */
 void cn_conf_reference(const cn_units_t *, FILE *);
 
 #endif

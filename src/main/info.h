@@ -12,7 +12,7 @@
 void cn_info_version(FILE *);
 /* The phase table: in each phase, the modules in the order in which they run. */
 void cn_info_phases(FILE *);
-/* Directives and metrics as an HTML page. */
+/* Directives, balancers, endpoints and metrics as the page html/reference.html. */
 void cn_info_reference(const cn_units_t *, FILE *);
 
 #endif
