@@ -196,7 +196,8 @@ static void test_exact_port_wins_over_any_port(void **state)
     fixture_t *f = *state;
 
     put(f, "main",
-        "service any { address 10.0.0.1:0; } service one { address 10.0.0.1:80 [fd00::1]:80; }");
+        "service any { address 10.0.0.1:0; } service one { address 10.0.0.1:80 [fd00::1]:80 "
+        "[::]:80; }");
     expect_ok(f);
     assert_ptr_equal(at(f, "10.0.0.1:80"), service(f, "one"));
     assert_ptr_equal(at(f, "10.0.0.1:81"), service(f, "any"));

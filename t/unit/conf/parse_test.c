@@ -248,7 +248,6 @@ static void test_units_without_settings_on_a_level_have_none(void **state CN_UNU
     cn_section_t *c = cn_map_get(&gen->clusters, CN_STR("c"));
 
     assert_null(a->confs[UNIT_MAIN]);
-    assert_null(a->confs[UNIT_UP]);
     assert_non_null(a->confs[UNIT_NET]);
     assert_null(a->routes[0].confs[UNIT_NET]);
     assert_null(gen->main->confs[UNIT_NET]);
@@ -285,6 +284,7 @@ static void test_own_blocks_are_read_with_their_table(void **state CN_UNUSED)
     expect_words(&rules[0].to, "/p");
     expect_words(&rules[1].to, "/q /r");
     assert_int_equal(mc->limit, 7);
+    assert_int_equal(mc->first_rules, 1);
     unload(gen);
 }
 
@@ -313,8 +313,13 @@ static void test_nesting_is_bounded(void **state CN_UNUSED)
     append(text, sizeof(text), "} ", 17);
     expect_error_with(text, "blocks are nested deeper than 16");
     text[0] = '\0';
-    append(text, sizeof(text), "rule r { ", 1);
-    append(text, sizeof(text), "nest { ", 100);
+    append(text, sizeof(text), "rule r { to x; ", 1);
+    append(text, sizeof(text), "nest { ", 15);
+    append(text, sizeof(text), "} ", 16);
+    unload(load(text));
+    text[0] = '\0';
+    append(text, sizeof(text), "rule r { to x; ", 1);
+    append(text, sizeof(text), "nest { ", 16);
     expect_error_with(text, "blocks are nested deeper than 16");
 }
 

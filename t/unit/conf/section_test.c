@@ -240,6 +240,24 @@ static void test_changed_text_is_judged_though_its_section_is_shared(void **stat
     cn_gen_unref(one);
 }
 
+static void test_service_with_a_changed_text_keeps_its_addresses(void **state CN_UNUSED)
+{
+    cn_bundle_t *b = cn_fixture_bundle("service a { address 10.0.0.1:80; host h; endpoints e; }");
+    cn_gen_t *one;
+    cn_gen_t *two;
+
+    cn_bundle_put(b, CN_STR("e"), CN_STR("1"));
+    one = load_bundle(b, NULL);
+    cn_bundle_put(b, CN_STR("e"), CN_STR("2"));
+    two = load_bundle(b, one);
+    cn_bundle_destroy(b);
+    assert_ptr_equal(service(one, "a"), service(two, "a"));
+    cn_gen_unref(one);
+    assert_ptr_equal(at(two, "10.0.0.1:80"), service(two, "a"));
+    assert_ptr_equal(cn_gen_find_host(two, CN_STR("h"), 80), service(two, "a"));
+    cn_gen_unref(two);
+}
+
 static void test_text_of_main_is_in_every_generation(void **state CN_UNUSED)
 {
     cn_bundle_t *b = cn_fixture_bundle("endpoints e; cluster c { endpoints e; }");
@@ -335,6 +353,7 @@ int main(void)
         T(test_removed_sections_are_gone_from_the_new_generation_only),
         T(test_texts_of_shared_sections_are_in_the_new_generation),
         T(test_changed_text_is_judged_though_its_section_is_shared),
+        T(test_service_with_a_changed_text_keeps_its_addresses),
         T(test_text_of_main_is_in_every_generation),
         T(test_failed_load_frees_what_was_started),
         T(test_runtime_ends_with_the_last_reference),
