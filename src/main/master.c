@@ -30,6 +30,7 @@
 #include "proxy/worker.h"
 
 #define TICK_MS 1000
+#define PLACES_MIN 8u
 #define TERM_PATIENCE_MS 5000
 /* Longest time that a checker may take, in ticks. */
 #define CHECK_TICKS_MAX 120
@@ -402,11 +403,19 @@ static cn_rc go_to_background(cn_master_t *m, cn_pool_t *pool)
     return CN_OK;
 }
 
-/* Room for twice the workers: old ones may drain while new ones serve. */
+/* Room for twice the workers, since old ones may drain while new ones serve,
+ * and for some more of them later. */
+static unsigned places_for(unsigned workers)
+{
+    unsigned cpus = cn_proc_cpus(), n = workers > cpus ? workers : cpus;
+
+    n = n < PLACES_MIN ? PLACES_MIN : n;
+    return 2 * (n < CN_MAIN_WORKERS_MAX ? n : CN_MAIN_WORKERS_MAX);
+}
+
 static cn_rc share_memory(cn_master_t *m)
 {
-    unsigned cpus = cn_proc_cpus(), n = m->target.workers > cpus ? m->target.workers : cpus;
-    unsigned places = n > CN_MAIN_WORKERS_MAX ? 2 * CN_MAIN_WORKERS_MAX : 2 * n;
+    unsigned places = places_for(m->target.workers);
     size_t slot = (size_t)cn_main_conf(m->target.gen)->stats_memory;
     size_t stats = cn_stats_region_size(places + 1, slot), board = cn_board_size(places);
 

@@ -306,16 +306,17 @@ static void run(cn_task_t *task, uint32_t why)
 /* ---- start and end ---- */
 
 /* Descriptors of the master that a worker has no use for: the channels of other
- * workers above all, since those must end with the master. */
+ * workers above all, since those must end with the master, and sockets that an
+ * older configuration listened on, which would stay open with nobody accepting. */
 static void close_inherited(const cn_worker_start_t *s)
 {
-    int *keep = cn_xmalloc(sizeof(int) * (s->sockets->n + 2));
+    int *keep = cn_xmalloc(sizeof(int) * (s->main->listens.n + 2));
     unsigned n = 0;
 
     keep[n++] = s->bundle;
     keep[n++] = s->channel;
-    for (unsigned i = 0; i < s->sockets->n; i++)
-        keep[n++] = s->sockets->v[i].fd;
+    for (unsigned i = 0; i < s->main->listens.n; i++)
+        keep[n++] = cn_sockets_find(s->sockets, &cn_main_listen(s->main, i)->addr);
     cn_proc_close_others(keep, n);
     free(keep);
 }
