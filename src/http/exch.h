@@ -42,7 +42,9 @@ typedef enum {
 typedef struct {
     /* Fills msg (initialised, its pool is used).  Server: the request;
      * client: the final response or an informational one (1xx, then call
-     * again).  CN_ERR: xerr says why; what could be read is in msg. */
+     * again).  A 101 is final: it accepts the websocket that was asked for, and
+     * from then on both bodies are raw bytes until their end.
+     * CN_ERR: xerr says why; what could be read is in msg. */
     cn_rc (*recv_head)(cn_exch_t *, cn_msg_t *msg);
     /* CN_OK: got bytes; CN_DONE: the body is complete (trailers, if any, are
      * in the msg of recv_head); CN_AGAIN; CN_ERR. */

@@ -49,17 +49,17 @@ enum {
 
 /* Lower-case form of the characters of a token (RFC 9110 5.6.2), else 0. */
 static const char token_char[256] = {
-    ['!'] = '!', ['#'] = '#',  ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
-    ['+'] = '+', ['-'] = '-',  ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
-    ['~'] = '~', ['0'] = '0',  ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
-    ['6'] = '6', ['7'] = '7',  ['8'] = '8', ['9'] = '9', ['A'] = 'a', ['B'] = 'b',   ['C'] = 'c',
-    ['D'] = 'd', ['E'] = 'e',  ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i',   ['J'] = 'j',
-    ['K'] = 'k', ['L'] = 'l',  ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p',   ['Q'] = 'q',
-    ['R'] = 'r', ['S'] = 's',  ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w',   ['X'] = 'x',
-    ['Y'] = 'y', ['Z'] = 'z',  ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd',   ['e'] = 'e',
-    ['f'] = 'f', ['g'] = 'g',  ['h'] = 'h', ['i'] = 'i', ['j'] = 'j', ['k'] = 'k',   ['l'] = 'l',
-    ['m'] = 'm', ['n'] = 'n',  ['o'] = 'o', ['p'] = 'p', ['q'] = 'q', ['r'] = 'r',   ['s'] = 's',
-    ['t'] = 't', ['u'] = 'u',  ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y',   ['z'] = 'z',
+    ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
+    ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
+    ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
+    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['A'] = 'a', ['B'] = 'b',   ['C'] = 'c',
+    ['D'] = 'd', ['E'] = 'e', ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i',   ['J'] = 'j',
+    ['K'] = 'k', ['L'] = 'l', ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p',   ['Q'] = 'q',
+    ['R'] = 'r', ['S'] = 's', ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w',   ['X'] = 'x',
+    ['Y'] = 'y', ['Z'] = 'z', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd',   ['e'] = 'e',
+    ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j', ['k'] = 'k',   ['l'] = 'l',
+    ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q', ['r'] = 'r',   ['s'] = 's',
+    ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y',   ['z'] = 'z',
 };
 
 char cn_h1_token_char(char c)
@@ -211,8 +211,8 @@ static char *take_block(cn_chain_t *in, cn_pool_t *pool, size_t len)
 typedef struct {
     cn_h1_parser_t *p;
     cn_msg_t *msg;
-    char *at, *end;          /* unread lines */
-    cn_str_t upgrade;        /* value of the upgrade field */
+    char *at, *end;   /* unread lines */
+    cn_str_t upgrade; /* value of the upgrade field */
     cn_str_t nominated[NOMINATED_MAX];
     unsigned n_nominated, n_host, n_length, n_coding, n_upgrade, n_te;
     bool chunked, close, keep_alive, asks_upgrade;
@@ -237,8 +237,8 @@ static cn_rc split_field(head_t *h, char *line, size_t n, cn_str_t *name, cn_str
     while (i < n && (lower = token_char[(unsigned char)line[i]]) != '\0')
         line[i++] = lower;
     if (i == n || i == 0 || line[i] != ':') {
-        bool control = i < n && is_control((unsigned char)line[i]) && line[i] != '\t' &&
-                       line[i] != '\r';
+        bool control =
+            i < n && is_control((unsigned char)line[i]) && line[i] != '\t' && line[i] != '\r';
         return fail(h->p, control ? CN_XERR_BAD_CHARS : CN_XERR_PROTOCOL, "bad header name");
     }
     *name = cn_str_make(line, i);
@@ -792,26 +792,40 @@ static cn_rc take_framing(cn_h1_parser_t *p, cn_chain_t *in)
 bool cn_h1_trailer_ok(cn_str_t name)
 {
     static const cn_str_t refused[] = {
-        CN_STR("age"),           CN_STR("authorization"),
-        CN_STR("cache-control"), CN_STR("connection"),
-        CN_STR("content-encoding"), CN_STR("content-length"),
-        CN_STR("content-range"), CN_STR("content-type"),
-        CN_STR("cookie"),        CN_STR("date"),
-        CN_STR("expect"),        CN_STR("expires"),
-        CN_STR("forwarded"),     CN_STR("host"),
-        CN_STR("keep-alive"),    CN_STR("location"),
-        CN_STR("max-forwards"),  CN_STR("pragma"),
-        CN_STR("proxy-authenticate"), CN_STR("proxy-authorization"),
-        CN_STR("proxy-connection"), CN_STR("range"),
-        CN_STR("retry-after"),   CN_STR("set-cookie"),
-        CN_STR("te"),            CN_STR("trailer"),
-        CN_STR("transfer-encoding"), CN_STR("upgrade"),
-        CN_STR("vary"),          CN_STR("www-authenticate"),
+        CN_STR("age"),
+        CN_STR("authorization"),
+        CN_STR("cache-control"),
+        CN_STR("connection"),
+        CN_STR("content-encoding"),
+        CN_STR("content-length"),
+        CN_STR("content-range"),
+        CN_STR("content-type"),
+        CN_STR("cookie"),
+        CN_STR("date"),
+        CN_STR("expect"),
+        CN_STR("expires"),
+        CN_STR("forwarded"),
+        CN_STR("host"),
+        CN_STR("keep-alive"),
+        CN_STR("location"),
+        CN_STR("max-forwards"),
+        CN_STR("pragma"),
+        CN_STR("proxy-authenticate"),
+        CN_STR("proxy-authorization"),
+        CN_STR("proxy-connection"),
+        CN_STR("range"),
+        CN_STR("retry-after"),
+        CN_STR("set-cookie"),
+        CN_STR("te"),
+        CN_STR("trailer"),
+        CN_STR("transfer-encoding"),
+        CN_STR("upgrade"),
+        CN_STR("vary"),
+        CN_STR("www-authenticate"),
         CN_STR("x-request-id"),
     };
     return !ieq_any(name, refused, CN_COUNT(refused)) &&
-           !cn_str_starts(name, CN_STR("x-forwarded-")) &&
-           !cn_str_starts(name, CN_STR("x-envoy-"));
+           !cn_str_starts(name, CN_STR("x-forwarded-")) && !cn_str_starts(name, CN_STR("x-envoy-"));
 }
 
 static cn_rc read_trailers(head_t *h)

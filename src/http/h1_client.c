@@ -25,12 +25,12 @@ struct cn_h1_client {
     cn_h1_conn_t c;
     cn_task_t *idle;
     state_t state;
-    bool served;     /* a response was complete on it */
-    bool abort;      /* an exchange was given up in the middle */
+    bool served; /* a response was complete on it */
+    bool abort;  /* an exchange was given up in the middle */
     /* of the current exchange */
     bool head_done;
-    bool early;      /* answered before the request was complete */
-    bool upgrade;    /* a websocket was asked for */
+    bool early;   /* answered before the request was complete */
+    bool upgrade; /* a websocket was asked for */
     unsigned informational;
 };
 
@@ -86,11 +86,10 @@ static cn_rc exch_recv_head(cn_exch_t *x, cn_msg_t *msg)
     cn_h1_client_t *cl = self(x);
     if (x->xerr != CN_XERR_NONE)
         return CN_ERR;
-    if (cl->c.zombie)
-        return cn_h1_conn_lost(&cl->c, CN_XERR_GONE);
     if (cl->state == CONNECTING)
         return CN_AGAIN;
-    CN_BUG_ON(cl->head_done);
+    if (cl->head_done)
+        return cn_h1_conn_error(&cl->c, CN_XERR_PROTOCOL, "no further response head");
     cn_rc rc = cn_h1_conn_recv_head(&cl->c, msg);
     if (rc == CN_OK)
         return head_arrived(cl, msg);
@@ -104,8 +103,6 @@ static cn_rc exch_recv_body(cn_exch_t *x, cn_chain_t *dst, size_t max)
     cn_h1_client_t *cl = self(x);
     if (x->xerr != CN_XERR_NONE)
         return CN_ERR;
-    if (cl->c.zombie)
-        return cn_h1_conn_lost(&cl->c, CN_XERR_GONE);
     CN_BUG_ON(!cl->head_done);
     cn_rc rc = cn_h1_conn_recv_body(&cl->c, dst, max);
     if (rc != CN_AGAIN || (!cl->c.failed && !cl->c.in_eof))
@@ -153,8 +150,8 @@ static bool is_reusable(const cn_h1_client_t *cl)
 {
     const cn_h1_conn_t *c = &cl->c;
     return cl->state == READY && cl->head_done && cn_h1_parser_complete(&c->parser) &&
-           c->parser.keep_alive && c->sent && c->out.bytes == 0 && c->in.bytes == 0 &&
-           !cl->early && !cl->upgrade && c->x.xerr == CN_XERR_NONE && !c->failed && !c->in_eof;
+           c->parser.keep_alive && c->sent && c->out.bytes == 0 && c->in.bytes == 0 && !cl->early &&
+           !cl->upgrade && c->x.xerr == CN_XERR_NONE && !c->failed && !c->in_eof;
 }
 
 static void exch_close(cn_exch_t *x)
@@ -286,5 +283,6 @@ void cn_h1_client_destroy(cn_h1_client_t *cl)
         return;
     }
     cl->c.zombie = true;
+    cn_h1_conn_lost(&cl->c, CN_XERR_GONE);
     cn_exch_wake(&cl->c.x, CN_WAKE_CLOSED);
 }

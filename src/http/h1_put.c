@@ -12,7 +12,7 @@
 #include "http/h1_int.h"
 
 typedef struct {
-    char *p;  /* NULL while measuring */
+    char *p; /* NULL while measuring */
     size_t n;
 } out_t;
 

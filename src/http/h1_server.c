@@ -35,9 +35,9 @@ struct cn_h1_server {
     bool draining;
     /* of the current exchange */
     bool head_done, responded;
-    bool upgrade;     /* a websocket was asked for and not answered yet */
-    bool last;        /* no request after this one */
-    cn_str_t method;  /* as far as it matters for the response */
+    bool upgrade;    /* a websocket was asked for and not answered yet */
+    bool last;       /* no request after this one */
+    cn_str_t method; /* as far as it matters for the response */
 };
 
 const cn_h1_server_conf_t cn_h1_server_conf_default = {
@@ -121,9 +121,8 @@ static cn_rc exch_send_head(cn_exch_t *x, const cn_msg_t *msg, bool eos)
     bool switching = msg->status == 101;
     if (s->c.failed)
         return cn_h1_conn_lost(&s->c, CN_XERR_GONE);
-    CN_BUG_ON(s->responded);
-    if (switching && !s->upgrade)
-        return cn_h1_conn_error(&s->c, CN_XERR_PROTOCOL, "101 without an upgrade");
+    if (s->responded || (switching && !s->upgrade))
+        return cn_h1_conn_error(&s->c, CN_XERR_PROTOCOL, "no place for this response");
     bool final = switching || msg->status >= 200;
     bool close = final && !switching && closes_after(s);
     cn_h1_framing framing = cn_h1_put_response(&s->c.out, msg, s->method, eos, close);
@@ -144,7 +143,8 @@ static cn_rc exch_send_body(cn_exch_t *x, cn_chain_t *src, bool eos, const cn_he
     cn_h1_server_t *s = self(x);
     if (s->c.failed)
         return cn_h1_conn_lost(&s->c, CN_XERR_GONE);
-    CN_BUG_ON(!s->responded);
+    if (!s->responded)
+        return cn_h1_conn_error(&s->c, CN_XERR_PROTOCOL, "body without a head");
     return cn_h1_conn_send_body(&s->c, src, eos, trailers);
 }
 
@@ -372,5 +372,6 @@ void cn_h1_server_destroy(cn_h1_server_t *s)
         return;
     }
     s->c.zombie = true;
+    cn_h1_conn_lost(&s->c, CN_XERR_GONE);
     cn_exch_wake(&s->c.x, CN_WAKE_CLOSED);
 }

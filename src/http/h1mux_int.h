@@ -16,15 +16,15 @@ typedef struct {
     cn_stream_t *stream; /* ours; NULL once given back */
     cn_task_t task;      /* owner of the stream */
     cn_exch_t x;
-    bool open;           /* x is in use */
-    bool zombie;         /* destroyed, but x is still in use */
+    bool open;   /* x is in use */
+    bool zombie; /* destroyed, but x is still in use */
     size_t buffer;
     /* reading */
     cn_h1_parser_t parser;
     cn_chain_t in;
-    cn_msg_t *msg;       /* where trailers go: the message of recv_head */
-    bool in_eof;         /* the peer will send no more */
-    bool failed;         /* the stream is dead; in may hold bytes from before */
+    cn_msg_t *msg; /* where trailers go: the message of recv_head */
+    bool in_eof;   /* the peer will send no more */
+    bool failed;   /* the stream is dead; in may hold bytes from before */
     /* writing the current message */
     cn_chain_t out;
     cn_h1_framing framing;

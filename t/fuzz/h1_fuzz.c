@@ -27,7 +27,7 @@ typedef struct {
     cn_h1_limits_t limits;
     cn_vec_t messages; /* message_t * */
     cn_xerr err;
-    bool orderly;      /* the end of the input is the end of a message */
+    bool orderly; /* the end of the input is the end of a message */
 } outcome_t;
 
 static bool same_list(const cn_headers_t *a, const cn_headers_t *b)

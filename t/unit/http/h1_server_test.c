@@ -20,9 +20,9 @@ typedef struct {
     cn_h1_server_t *server;
     cn_h1_server_conf_t conf;
     cn_owner_t owner;
-    cn_exch_t *waiting;  /* request() was called, nobody took it */
+    cn_exch_t *waiting; /* request() was called, nobody took it */
     unsigned requests, closed;
-    bool hands_off;      /* the owner does not take exchanges */
+    bool hands_off; /* the owner does not take exchanges */
 } fix_t;
 
 static void on_request(void *ctx, cn_exch_t *x)

@@ -126,7 +126,8 @@ static void test_a_websocket_request_is_made_for_this_hop(void **state)
                   "connection: Upgrade\r\nupgrade: websocket\r\n\r\n");
 }
 
-static cn_h1_framing put_response(fix_t *f, unsigned status, const char *method, bool eos, bool close)
+static cn_h1_framing put_response(fix_t *f, unsigned status, const char *method, bool eos,
+                                  bool close)
 {
     f->m.status = (uint16_t)status;
     return cn_h1_put_response(&f->out, &f->m, cn_str_c(method), eos, close);
@@ -225,7 +226,8 @@ static void test_tiny_chunks_do_not_become_tiny_slices(void **state)
     fix_t *f = *state;
     cn_h1_parser_t p;
     cn_h1_parser_init(&p, CN_H1_REQUEST, &cn_h1_limits_default);
-    cn_chain_puts(&f->body, CN_STR("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    cn_chain_puts(&f->body,
+                  CN_STR("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"));
     for (int i = 0; i < 5000; i++)
         cn_chain_puts(&f->body, CN_STR("1\r\nx\r\n"));
     cn_msg_init(&f->m, f->pool);

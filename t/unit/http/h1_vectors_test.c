@@ -120,12 +120,18 @@ typedef struct {
 static const char *error_name(cn_xerr err)
 {
     static const char *const names[] = {
-        [CN_XERR_NONE] = "NONE",           [CN_XERR_PROTOCOL] = "PROTOCOL",
-        [CN_XERR_VERSION] = "VERSION",     [CN_XERR_TOO_LARGE] = "TOO_LARGE",
-        [CN_XERR_TOO_MANY] = "TOO_MANY",   [CN_XERR_BAD_CHARS] = "BAD_CHARS",
-        [CN_XERR_BAD_TE] = "BAD_TE",       [CN_XERR_CL_TE] = "CL_TE",
-        [CN_XERR_NO_HOST] = "NO_HOST",     [CN_XERR_BAD_HOST] = "BAD_HOST",
-        [CN_XERR_BAD_URL] = "BAD_URL",     [CN_XERR_BAD_CONNECTION] = "BAD_CONNECTION",
+        [CN_XERR_NONE] = "NONE",
+        [CN_XERR_PROTOCOL] = "PROTOCOL",
+        [CN_XERR_VERSION] = "VERSION",
+        [CN_XERR_TOO_LARGE] = "TOO_LARGE",
+        [CN_XERR_TOO_MANY] = "TOO_MANY",
+        [CN_XERR_BAD_CHARS] = "BAD_CHARS",
+        [CN_XERR_BAD_TE] = "BAD_TE",
+        [CN_XERR_CL_TE] = "CL_TE",
+        [CN_XERR_NO_HOST] = "NO_HOST",
+        [CN_XERR_BAD_HOST] = "BAD_HOST",
+        [CN_XERR_BAD_URL] = "BAD_URL",
+        [CN_XERR_BAD_CONNECTION] = "BAD_CONNECTION",
         [CN_XERR_BAD_UPGRADE] = "BAD_UPGRADE",
     };
     return (size_t)err < CN_COUNT(names) && names[err] ? names[err] : "?";

@@ -45,9 +45,9 @@ static void assert_list(fix_t *f, const char *expected)
 {
     cn_str_t all = CN_STR("");
     for (uint32_t i = 0; i < f->m.headers.n; i++)
-        all = cn_pool_printf(f->pool, "%.*s%s%.*s=%.*s", CN_STR_ARG(all), i ? "|" : "",
-                             CN_STR_ARG(f->m.headers.v[i].name),
-                             CN_STR_ARG(f->m.headers.v[i].value));
+        all =
+            cn_pool_printf(f->pool, "%.*s%s%.*s=%.*s", CN_STR_ARG(all), i ? "|" : "",
+                           CN_STR_ARG(f->m.headers.v[i].name), CN_STR_ARG(f->m.headers.v[i].value));
     assert_str(all, expected);
 }
 
@@ -154,9 +154,9 @@ static void test_grpc_is_known_by_its_exact_content_type(void **state)
         const char *type;
         bool grpc;
     } v[] = {
-        {"application/grpc", true},        {"application/grpc+proto", true},
-        {"application/grpcx", false},      {"application/grpc; charset=utf-8", false},
-        {"application/grpc-web", false},   {"APPLICATION/GRPC", false},
+        {"application/grpc", true},      {"application/grpc+proto", true},
+        {"application/grpcx", false},    {"application/grpc; charset=utf-8", false},
+        {"application/grpc-web", false}, {"APPLICATION/GRPC", false},
         {"application/json", false},
     };
     fix_t *f = *state;

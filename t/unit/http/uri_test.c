@@ -132,9 +132,9 @@ static void test_a_target_is_split_and_its_fragment_cut(void **state CN_UNUSED)
     static const struct {
         const char *in, *path, *query;
     } v[] = {
-        {"/a", "/a", NULL},           {"/a?", "/a", ""},          {"/a?b=c", "/a", "b=c"},
-        {"/a#f", "/a", NULL},         {"/a?q#f", "/a", "q"},      {"/a#f?q", "/a", NULL},
-        {"/a?b?c", "/a", "b?c"},      {"?", "", ""},              {"", "", NULL},
+        {"/a", "/a", NULL},      {"/a?", "/a", ""},     {"/a?b=c", "/a", "b=c"},
+        {"/a#f", "/a", NULL},    {"/a?q#f", "/a", "q"}, {"/a#f?q", "/a", NULL},
+        {"/a?b?c", "/a", "b?c"}, {"?", "", ""},         {"", "", NULL},
     };
     for (size_t i = 0; i < CN_COUNT(v); i++) {
         cn_str_t path, query;
@@ -151,10 +151,10 @@ static void test_query_parameters_are_not_decoded(void **state CN_UNUSED)
     static const struct {
         const char *query, *name, *value;
     } v[] = {
-        {"k=v", "k", "v"},          {"a=1&k=v&k=w", "k", "v"}, {"k", "k", ""},
-        {"k=", "k", ""},            {"k=a=b", "k", "a=b"},     {"k=%41+", "k", "%41+"},
-        {"%6b=v", "k", NULL},       {"a=1;k=v", "k", NULL},    {"K=v", "k", NULL},
-        {"", "k", NULL},            {"&&k=v", "k", "v"},       {"kk=v", "k", NULL},
+        {"k=v", "k", "v"},    {"a=1&k=v&k=w", "k", "v"}, {"k", "k", ""},
+        {"k=", "k", ""},      {"k=a=b", "k", "a=b"},     {"k=%41+", "k", "%41+"},
+        {"%6b=v", "k", NULL}, {"a=1;k=v", "k", NULL},    {"K=v", "k", NULL},
+        {"", "k", NULL},      {"&&k=v", "k", "v"},       {"kk=v", "k", NULL},
     };
     for (size_t i = 0; i < CN_COUNT(v); i++) {
         cn_str_t value;
@@ -179,9 +179,26 @@ static void test_authorities_are_checked_and_split(void **state CN_UNUSED)
         {"a:", "a", 0},
     };
     static const char *const bad[] = {
-        "",      ":80",   "a:80:90", "a:x",   "a:65536", "u@h",     "a b",     "a/b", "a\\b",
-        "[::1",  "[]",    "[a]",     "[1.2.3.4]", "[::1]80", "a:-1", "a#b",    "a?b", "\"a\"",
-        "[fe80::1%25eth0]", "caf\xc3\xa9",
+        "",
+        ":80",
+        "a:80:90",
+        "a:x",
+        "a:65536",
+        "u@h",
+        "a b",
+        "a/b",
+        "a\\b",
+        "[::1",
+        "[]",
+        "[a]",
+        "[1.2.3.4]",
+        "[::1]80",
+        "a:-1",
+        "a#b",
+        "a?b",
+        "\"a\"",
+        "[fe80::1%25eth0]",
+        "caf\xc3\xa9",
     };
     cn_str_t host;
     uint16_t port;
