@@ -12,6 +12,7 @@
 #include "http/exch.h"
 #include "http/h1mux.h"
 #include "http/h2mux.h"
+#include "http/h2pool.h"
 #include "tls/ctx.h"
 #include "tls/stream.h"
 

@@ -331,11 +331,14 @@ static void dial_failed(session_t *ses)
 {
     cn_h2pool_t *pool = ses->pool;
     cn_stream_t *lower = ses->lower;
+    cn_serr err = lower ? lower->err : CN_SERR_LOCAL;
+    const char *text = lower ? lower->err_text : "cannot connect now";
 
     if (pool->cbs.failed)
-        pool->cbs.failed(pool->ctx, lower->err, lower->err_text);
-    fail_waiting(ses, lower->err, lower->err_text);
-    cn_stream_close(lower, false);
+        pool->cbs.failed(pool->ctx, err, text);
+    fail_waiting(ses, err, text);
+    if (lower)
+        cn_stream_close(lower, false);
     free_session(ses);
 }
 
@@ -372,9 +375,9 @@ static void on_session(cn_task_t *task, uint32_t why CN_UNUSED)
     session_t *ses = cn_container_of(task, session_t, task);
     cn_rc rc;
 
-    if (!ses->lower)
+    if (ses->h2)
         return;
-    rc = cn_stream_ready(ses->lower);
+    rc = ses->lower ? cn_stream_ready(ses->lower) : CN_ERR;
     if (rc == CN_ERR)
         dial_failed(ses);
     else if (rc == CN_OK)
@@ -471,7 +474,7 @@ void cn_h2pool_destroy(cn_h2pool_t *pool)
 
         if (ses->h2)
             cn_h2_destroy(ses->h2);
-        else
+        else if (ses->lower)
             cn_stream_close(ses->lower, true);
         free_session(ses);
     }

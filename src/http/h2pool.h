@@ -13,7 +13,8 @@
 typedef struct cn_h2pool cn_h2pool_t;
 
 typedef struct {
-    /* A stream to the peer, which may still be connecting or in a handshake. */
+    /* A stream to the peer, which may still be connecting or in a handshake.
+     * NULL: not possible now, which fails the open with CN_SERR_LOCAL. */
     cn_stream_t *(*dial)(void *ctx, uint64_t timeout_ms, cn_task_t *owner);
     /* The rest may be NULL.  None may destroy the pool, but for idle(). */
     void (*connected)(void *ctx);

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the two halves of the module share: settings and the worker's state.
+ */
+#ifndef CN_HBONE_INT_H
+#define CN_HBONE_INT_H
+
+#include <cairn/transport.h>
+
+typedef struct {
+    uint32_t max_streams;
+    uint32_t max_connections;
+    uint64_t stream_window, connection_window;
+    uint64_t ping_interval_ms, ping_timeout_ms;
+    uint64_t handshake_timeout_ms;
+    uint64_t idle_timeout_ms;
+} cn_hbone_conf_t;
+
+/* Numbers of cn_hbone_metrics. */
+enum {
+    CN_HBONE_CONNECTIONS,
+    CN_HBONE_CONNECTIONS_TOTAL,
+    CN_HBONE_CONNECTIONS_REFUSED,
+    CN_HBONE_HANDSHAKE_FAILURES,
+    CN_HBONE_TUNNELS,
+    CN_HBONE_REFUSED,
+    CN_HBONE_UPSTREAM_SESSIONS,
+    CN_HBONE_UPSTREAM_SESSIONS_TOTAL,
+    CN_HBONE_UPSTREAM_FAILURES,
+    CN_HBONE_METRICS
+};
+extern const cn_metric_def_t *const cn_hbone_metrics[CN_HBONE_METRICS + 1];
+
+/* A worker's. */
+typedef struct {
+    cn_worker_t *w;
+    cn_loop_t *loop;
+    cn_hbone_conf_t conf; /* of the generation in force */
+    bool draining;
+    cn_list_t conns; /* in.c */
+    uint32_t nconns;
+    cn_list_t peers; /* out.c */
+    cn_series_t *series[CN_HBONE_METRICS];
+} cn_hbone_t;
+
+/* HTTP/2 settings of a session made now. */
+cn_h2_conf_t cn_hbone_h2_conf(const cn_hbone_t *);
+/* The series of a metric with one label. */
+cn_series_t *cn_hbone_labelled(cn_hbone_t *, unsigned metric, const char *label, const char *value);
+
+/* ---- in.c ---- */
+extern const cn_listener_ops_t cn_hbone_listener;
+void cn_hbone_in_fini(cn_hbone_t *);
+
+/* ---- out.c ---- */
+extern const cn_transport_ops_t cn_hbone_transport;
+/* Retires sessions to hosts that have left. */
+void cn_hbone_out_sweep(cn_hbone_t *);
+void cn_hbone_out_fini(cn_hbone_t *);
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Tunnels to captured pods.  Each host that tunnels lead to has one pool of
+ * shared HTTP/2 sessions in its `tunnels` list, made with the first tunnel and
+ * ended with the last session; it holds a reference of the host.  The address
+ * that is dialled and the one in :authority are the same pod's (ztunnel answers
+ * 400 otherwise), and the pod's exact identity is expected where it is known.
+ */
+#include <stdlib.h>
+
+#include "hbone_int.h"
+
+typedef struct {
+    cn_hbone_t *hb;
+    cn_list_t link; /* host->tunnels */
+    cn_list_t all;  /* hb->peers */
+    cn_host_t *host;
+    cn_h2pool_t *pool;
+} peer_t;
+
+static const char *reason_label(cn_serr err)
+{
+    switch (err) {
+    case CN_SERR_REFUSED:
+        return "refused";
+    case CN_SERR_TIMEOUT:
+        return "timeout";
+    case CN_SERR_TLS:
+        return "tls";
+    case CN_SERR_IDENTITY:
+        return "identity";
+    default:
+        return "other";
+    }
+}
+
+static void free_peer(peer_t *p)
+{
+    cn_list_remove(&p->link);
+    cn_list_remove(&p->all);
+    cn_h2pool_destroy(p->pool);
+    cn_host_unref(p->host);
+    free(p);
+}
+
+/* ---- what the pool of sessions asks and tells ---- */
+
+static cn_stream_t *on_dial(void *ctx, uint64_t timeout_ms, cn_task_t *owner)
+{
+    peer_t *p = ctx;
+    cn_hbone_t *hb = p->hb;
+    cn_tls_ctx_t *tls = cn_worker_tls(hb->w);
+    cn_stream_t *sock;
+
+    if (!tls)
+        return NULL;
+    sock = cn_sock_connect(hb->loop, &p->host->tunnel_addr, timeout_ms, NULL);
+    return cn_tls_client(hb->loop, sock, tls, p->host->identity, hb->conf.handshake_timeout_ms,
+                         owner);
+}
+
+static void on_connected(void *ctx)
+{
+    cn_hbone_t *hb = ((peer_t *)ctx)->hb;
+
+    cn_series_add(hb->series[CN_HBONE_UPSTREAM_SESSIONS], 1);
+    cn_series_add(hb->series[CN_HBONE_UPSTREAM_SESSIONS_TOTAL], 1);
+}
+
+static void on_failed(void *ctx, cn_serr err, const char *text)
+{
+    peer_t *p = ctx;
+    char to[CN_INET_TEXT];
+
+    cn_inet_put(to, &p->host->tunnel_addr, true);
+    cn_log(CN_LOG_INFO, "hbone", "cannot open a tunnel to %s: %s", to, text ? text : "failed");
+    cn_series_add(cn_hbone_labelled(p->hb, CN_HBONE_UPSTREAM_FAILURES, "reason", reason_label(err)),
+                  1);
+}
+
+static void on_closed(void *ctx)
+{
+    cn_series_sub(((peer_t *)ctx)->hb->series[CN_HBONE_UPSTREAM_SESSIONS], 1);
+}
+
+static void on_idle(void *ctx)
+{
+    free_peer(ctx);
+}
+
+static peer_t *peer_of(cn_hbone_t *hb, cn_host_t *host)
+{
+    static const cn_h2pool_cbs_t cbs = {on_dial, on_connected, on_failed, on_closed, on_idle};
+    cn_h2_conf_t conf = cn_hbone_h2_conf(hb);
+    peer_t *p;
+
+    if (!cn_list_empty(&host->tunnels))
+        return cn_list_entry(host->tunnels.next, peer_t, link);
+    p = cn_xzalloc(sizeof(*p));
+    p->hb = hb;
+    p->host = cn_host_ref(host);
+    conf.idle_ms = hb->conf.idle_timeout_ms;
+    p->pool = cn_h2pool_create(hb->loop, &conf, &cbs, p);
+    cn_list_push(&host->tunnels, &p->link);
+    cn_list_push(&hb->peers, &p->all);
+    return p;
+}
+
+/* ---- the transport ---- */
+
+static cn_stream_t *on_open(void *wctx, cn_host_t *host, uint16_t port, uint64_t timeout_ms,
+                            cn_task_t *owner)
+{
+    cn_addr_t to = host->addr;
+    char authority[CN_INET_TEXT];
+    size_t n;
+
+    if (to.port == 0)
+        to.port = port;
+    n = cn_inet_put(authority, &to, true);
+    return cn_h2pool_open(peer_of(wctx, host)->pool, cn_str_make(authority, n), timeout_ms, owner);
+}
+
+static void on_retire(void *wctx, cn_host_t *host)
+{
+    (void)wctx;
+    if (!cn_list_empty(&host->tunnels))
+        cn_h2pool_retire(cn_list_entry(host->tunnels.next, peer_t, link)->pool);
+}
+
+const cn_transport_ops_t cn_hbone_transport = {
+    .kind = CN_TUNNEL_HBONE,
+    .open = on_open,
+    .retire = on_retire,
+};
+
+void cn_hbone_out_sweep(cn_hbone_t *hb)
+{
+    cn_list_each(node, &hb->peers)
+    {
+        peer_t *p = cn_list_entry(node, peer_t, all);
+
+        if (p->host->gone)
+            cn_h2pool_retire(p->pool);
+    }
+}
+
+void cn_hbone_out_fini(cn_hbone_t *hb)
+{
+    cn_list_each(node, &hb->peers) free_peer(cn_list_entry(node, peer_t, all));
+}
