@@ -54,7 +54,8 @@ typedef struct {
      * orderly end of this direction (again and again), CN_ERR. */
     cn_rc (*read)(cn_stream_t *, cn_chain_t *dst, size_t max);
     /* Takes from the front of src what fits.  CN_OK: all; CN_AGAIN: some left,
-     * owner woken with WRITE; CN_ERR. */
+     * owner woken with WRITE; CN_ERR.  An empty src asks whether anybody is
+     * still there to read. */
     cn_rc (*write)(cn_stream_t *, cn_chain_t *src);
     /* No more writes: the other side sees the end after everything written. */
     void (*shutdown)(cn_stream_t *);

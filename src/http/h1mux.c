@@ -61,6 +61,14 @@ static void stream_failed(cn_h1_conn_t *c)
     cn_exch_wake(&c->x, CN_WAKE_CLOSED);
 }
 
+/* Only one direction may have ended, or both: a tunnel that was cancelled. */
+static bool nobody_reads(cn_h1_conn_t *c)
+{
+    cn_chain_t none = {0};
+    return c->parser.kind == CN_H1_REQUEST && !c->shut &&
+           cn_stream_write(c->stream, &none) == CN_ERR;
+}
+
 bool cn_h1_conn_fill(cn_h1_conn_t *c, bool starving)
 {
     size_t before = c->in.bytes, limit = c->buffer;
@@ -75,6 +83,8 @@ bool cn_h1_conn_fill(cn_h1_conn_t *c, bool starving)
         else if (rc != CN_OK)
             stream_failed(c);
     }
+    if (c->in_eof && !c->failed && nobody_reads(c))
+        stream_failed(c);
     return c->in.bytes > before;
 }
 

@@ -516,7 +516,7 @@ static cn_rc stream_write(cn_stream_t *s, cn_chain_t *src)
     if (rc != CN_OK)
         return rc;
     if (st->reset || st->h->ended || !st->open)
-        return src->bytes ? stream_fail(st) : CN_OK;
+        return stream_fail(st);
     if (st->send_eos && src->bytes)
         return cn_stream_fail(s, CN_SERR_LOCAL, "write after shutdown");
     all = append(st, src);
