@@ -228,7 +228,7 @@ class Load:
 
 
 def vip(demo, service):
-    with open(os.path.join(demo.conf, "conf.d", "bookinfo.%s.%d.conf" % (service, APP_PORT))) as f:
+    with open(os.path.join(demo.conf, "conf.d", "%s.bookinfo.conf" % service)) as f:
         return re.search(r"address\s+([0-9.]+:\d+)", f.read()).group(1)
 
 
