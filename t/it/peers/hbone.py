@@ -52,6 +52,17 @@ class Anonymous:
         self.cert, self.key, self.roots, self.uri = None, None, str(roots), ''
 
 
+class PatientH2(h2.connection.H2Connection):
+    """Goes on after GOAWAY, as RFC 9113 6.8 wants: streams that are open then are served."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        states, inputs = h2.connection.ConnectionState, h2.connection.ConnectionInputs
+        machine = self.state_machine
+        machine._transitions = {**machine._transitions,
+                                (states.CLIENT_OPEN, inputs.RECV_GOAWAY): (None, states.CLIENT_OPEN)}
+
+
 class Refused(Exception):
     """The CONNECT was not answered with 200."""
 
@@ -65,7 +76,7 @@ class Connection:
         self.sock = tls_context(False, identity, alpn, maximum).wrap_socket(raw)
         self.peer = spiffe_of(self.sock)
         self.alpn = self.sock.selected_alpn_protocol()
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(
+        self.h2 = PatientH2(h2.config.H2Configuration(
             client_side=True, header_encoding='utf-8', validate_outbound_headers=False,
             normalize_outbound_headers=False))
         self.tunnels, self.pongs, self.goaway, self.closed = {}, 0, None, False
