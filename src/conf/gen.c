@@ -42,9 +42,9 @@ static cn_rc dump(FILE *out, cn_str_t path, cn_str_t text)
 {
     if (!out)
         return CN_OK;
-    fprintf(out, "# configuration file %.*s:\n", CN_STR_ARG(path));
-    fwrite(text.p ? text.p : "", 1, text.n, out);
-    fputs(text.n && text.p[text.n - 1] != '\n' ? "\n\n" : "\n", out);
+    (void)fprintf(out, "# configuration file %.*s:\n", CN_STR_ARG(path));
+    (void)fwrite(text.p ? text.p : "", 1, text.n, out);
+    (void)fprintf(out, "%s\n", cn_str_ends(text, CN_STR("\n")) ? "" : "\n");
     return ferror(out) ? CN_ERR : CN_OK;
 }
 

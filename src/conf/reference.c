@@ -10,33 +10,44 @@
 /* Tables of blocks inside blocks; a table may name itself. */
 #define DEPTH_MAX 6u
 
+/* Whether all of it was written is asked of the stream at the end. */
+static void put(FILE *out, const char *fmt, ...) CN_PRINTF(2, 3);
+static void put(FILE *out, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vfprintf(out, fmt, ap);
+    va_end(ap);
+}
+
 static void put_text(FILE *out, const char *text)
 {
     for (const char *p = text; *p; p++) {
         switch (*p) {
         case '<':
-            fputs("&lt;", out);
+            put(out, "&lt;");
             break;
         case '>':
-            fputs("&gt;", out);
+            put(out, "&gt;");
             break;
         case '&':
-            fputs("&amp;", out);
+            put(out, "&amp;");
             break;
         case '"':
-            fputs("&quot;", out);
+            put(out, "&quot;");
             break;
         default:
-            fputc(*p, out);
+            put(out, "%c", *p);
         }
     }
 }
 
 static void put_row(FILE *out, const char *head, const char *text, bool code)
 {
-    fprintf(out, "<tr><th>%s</th><td>%s", head, code ? "<code>" : "");
+    put(out, "<tr><th>%s</th><td>%s", head, code ? "<code>" : "");
     put_text(out, text);
-    fprintf(out, "%s</td></tr>\n", code ? "</code>" : "");
+    put(out, "%s</td></tr>\n", code ? "</code>" : "");
 }
 
 static void put_places(FILE *out, unsigned where, const char *block)
@@ -44,31 +55,30 @@ static void put_places(FILE *out, unsigned where, const char *block)
     static const char *const names[CN_LV_MAX] = {"main", "service", "route", "cluster"};
     const char *between = "";
 
-    fputs("<tr><th>Stands in</th><td>", out);
+    put(out, "<tr><th>Stands in</th><td>");
     for (int lv = 0; lv < CN_LV_MAX; lv++) {
         if (where & 1u << lv) {
-            fprintf(out, "%s%s", between, names[lv]);
+            put(out, "%s%s", between, names[lv]);
             between = ", ";
         }
     }
     if (block)
-        fprintf(out, "%s<code>%s</code>", between, block);
-    fputs(where & CN_D_REPEAT ? "; may be given several times" : "", out);
-    fputs(where & CN_D_STRUCTURAL ? "; a change starts new workers" : "", out);
-    fputs("</td></tr>\n", out);
+        put(out, "%s<code>%s</code>", between, block);
+    put(out, "%s%s</td></tr>\n", where & CN_D_REPEAT ? "; may be given several times" : "",
+        where & CN_D_STRUCTURAL ? "; a change starts new workers" : "");
 }
 
 /* One entry; path makes the anchor: proxy.mesh.identity. */
 static void put_directive(FILE *out, const cn_directive_t *d, const char *path, const char *block)
 {
-    fprintf(out, "<section id=\"%s.%s\">\n<h3>%s</h3>\n<table>\n", path, d->name, d->name);
+    put(out, "<section id=\"%s.%s\">\n<h3>%s</h3>\n<table>\n", path, d->name, d->name);
     put_row(out, "Syntax", d->syntax ? d->syntax : d->name, true);
     if (d->deflt)
         put_row(out, "Default", d->deflt, true);
     put_places(out, d->where, block);
-    fputs("</table>\n<p>", out);
+    put(out, "</table>\n<p>");
     put_text(out, d->help ? d->help : "");
-    fputs("</p>\n</section>\n", out);
+    put(out, "</p>\n</section>\n");
 }
 
 static void put_table(FILE *out, const cn_directive_t *table, const char *path, const char *block,
@@ -80,7 +90,7 @@ static void put_table(FILE *out, const cn_directive_t *table, const char *path, 
         put_directive(out, d, path, block);
         if (!cn_conf_table(d) || depth == DEPTH_MAX)
             continue;
-        snprintf(inner, sizeof(inner), "%s.%s", path, d->name);
+        (void)snprintf(inner, sizeof(inner), "%s.%s", path, d->name);
         put_table(out, cn_conf_table(d), inner, d->name, depth + 1);
     }
 }
@@ -89,9 +99,9 @@ static void put_unit(FILE *out, const char *name, const cn_directive_t *table)
 {
     if (!table || !table->name)
         return;
-    fprintf(out, "<h2 id=\"%s\">", name);
+    put(out, "<h2 id=\"%s\">", name);
     put_text(out, name);
-    fputs("</h2>\n", out);
+    put(out, "</h2>\n");
     put_table(out, table, name, NULL, 0);
 }
 
@@ -100,20 +110,20 @@ static void put_links(FILE *out, const char *name, const cn_directive_t *table)
 {
     if (!table || !table->name)
         return;
-    fprintf(out, "<tr><td><a href=\"#%s\">%s</a></td><td>", name, name);
+    put(out, "<tr><td><a href=\"#%s\">%s</a></td><td>", name, name);
     for (const cn_directive_t *d = table; d->name; d++)
-        fprintf(out, "%s<a href=\"#%s.%s\"><code>%s</code></a>", d == table ? "" : " ", name,
-                d->name, d->name);
-    fputs("</td></tr>\n", out);
+        put(out, "%s<a href=\"#%s.%s\"><code>%s</code></a>", d == table ? "" : " ", name, d->name,
+            d->name);
+    put(out, "</td></tr>\n");
 }
 
 void cn_conf_reference(const cn_units_t *units, FILE *out)
 {
-    fputs("<table>\n<tr><th>Part</th><th>Directives</th></tr>\n", out);
+    put(out, "<table>\n<tr><th>Part</th><th>Directives</th></tr>\n");
     put_links(out, "blocks", cn_gen_directives);
     for (unsigned i = 0; i < units->n; i++)
         put_links(out, units->v[i].name, units->v[i].directives);
-    fputs("</table>\n", out);
+    put(out, "</table>\n");
     put_unit(out, "blocks", cn_gen_directives);
     for (unsigned i = 0; i < units->n; i++)
         put_unit(out, units->v[i].name, units->v[i].directives);
