@@ -31,7 +31,6 @@ def test_only_identities_of_the_mesh_get_in(waypoint, pki, curl):
         'foreign CA': pki.foreign_ca('default', 'curl'),
         'foreign trust domain': pki.foreign_domain('default', 'curl'),
         'no SPIFFE name': pki.identity('default', 'none', uris=[]),
-        'two names': pki.identity('default', 'two', uris=[curl.uri, 'spiffe://cluster.local/ns/a/sa/b']),
     }
     assert [name for name, who in strangers.items() if not hbone.is_refused(waypoint.ip, who)] == []
     assert waypoint.request(curl, VIP).status == 200
