@@ -60,6 +60,13 @@ static cn_rc adopt(cn_master_t *m, int bundle, bool patient, cn_pool_t *pool, cn
         close(bundle);
         return CN_ERR;
     }
+    if (cn_main_conf(gen)->listens.n == 0) {
+        /* An empty or truncated file is a valid one. */
+        *why = CN_STR("the configuration has no `listen` directive");
+        cn_gen_unref(gen);
+        close(bundle);
+        return CN_ERR;
+    }
     bool structural = !t->gen || t->gen->structural_hash != gen->structural_hash;
     if (structural &&
         cn_sockets_open(&m->sockets, cn_main_conf(gen), patient, pool, why) != CN_OK) {

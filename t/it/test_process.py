@@ -372,11 +372,11 @@ def test_structural_reload_moves_listeners_and_brings_other_workers(cairn, plain
     one.reload()
     after = wait_workers(one, 3, other_than=before.values())
     assert len(after) == 3
-    assert one.get('/metrics', 15999).status == 200
+    assert one.get('/stats/prometheus', 15999).status == 200
     one.write('')
     one.reload()
     with pytest.raises(OSError):
-        one.get('/metrics', 15999)
+        one.get('/stats/prometheus', 15999)
     kept.stream.close()
 
 
@@ -389,7 +389,15 @@ def test_structural_reload_onto_a_taken_address_is_refused(cairn):
         one.wait_log('reload refused.*:15999: Address already in use')
     assert workers(one) == before
     with pytest.raises(OSError):
-        one.get('/metrics', 15998)
+        one.get('/stats/prometheus', 15998)
+
+
+def test_reload_of_an_emptied_file_is_refused(cairn):
+    one = cairn()
+    (one.folder / 'cairn.conf').write_text('')
+    one.send_signal(signal.SIGHUP)
+    one.wait_log('reload refused.*no `listen`')
+    assert one.is_ready()
 
 
 def test_respawned_worker_has_the_newest_configuration(cairn):
@@ -459,7 +467,7 @@ def test_upgrade_to_a_broken_binary_changes_nothing(cairn, tmp_path, builddir):
     binary = tmp_path / 'cairn'
     shutil.copy(builddir / 'cairn', binary)
     one = cairn(start=False)
-    one.binary = binary
+    one.binary, one.expect_crash = binary, True
     one.start()
     before = workers(one)
     fresh = tmp_path / 'fresh'

@@ -88,7 +88,9 @@ class Cairn:
             main += '\naccess_log %s %s;' % (self.access_path, self.access_log)
         head = MAIN.format(ip=self.ip, folder=self.folder, cert=self.identity.cert, key=self.identity.key,
                            roots=self.identity.roots, main=main, **self.settings)
-        (self.folder / 'cairn.conf').write_text(head + body)
+        fresh = self.folder / 'cairn.conf.new'
+        fresh.write_text(head + body)
+        fresh.rename(self.folder / 'cairn.conf')
 
     def command(self, *words):
         return [str(self.binary), '-p', str(self.folder), '-c', 'cairn.conf', *words]
