@@ -286,8 +286,8 @@ static const cn_directive_t from_table[] = {
     LIST("ip_blocks", "from", CN_AUTHZ_SOURCE_IP,
          "Address of the client's pod: IP addresses or blocks such as 10.0.0.0/8."),
     LIST("remote_ip_blocks", "from", CN_AUTHZ_REMOTE_IP,
-         "Address of the original client, the last one in X-Forwarded-For where there is one: IP "
-         "addresses or blocks."),
+         "Address of the original client: where trust_forwarded_for is on, the last one in "
+         "X-Forwarded-For, else that of the client's pod. IP addresses or blocks."),
     {.name = NULL}};
 
 static const cn_directive_t to_table[] = {
