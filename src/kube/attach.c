@@ -42,34 +42,42 @@ static bool allows(const cn_world_t *w, const cn_gateway_t *g, cn_str_t ns)
 
 static bool serves(const cn_gateway_t *g, const char *traffic)
 {
-    return cn_str_eq(g->waypoint_for, CN_STR("all")) || cn_str_eq(g->waypoint_for, cn_str_c(traffic));
+    return cn_str_eq(g->waypoint_for, CN_STR("all")) ||
+           cn_str_eq(g->waypoint_for, cn_str_c(traffic));
 }
 
-static cn_binding_t resolve(cn_world_t *w, const cn_object_t *labelled, cn_str_t ns, const char *traffic)
+static cn_binding_t resolve(cn_world_t *w, const cn_object_t *labelled, cn_str_t ns,
+                            const char *traffic)
 {
-    cn_str_t name = cn_object_label(labelled, USE), gw_ns = cn_object_label(labelled, USE_NAMESPACE);
+    cn_str_t name = cn_store_label(labelled, USE), gw_ns = cn_store_label(labelled, USE_NAMESPACE);
     const cn_gateway_t *g;
 
     if (cn_str_eq(name, CN_STR("none")))
-        return (cn_binding_t){.state = CN_BIND_OPT_OUT,
-                              .why = text(w, "label " USE ": none on %.*s", CN_STR_ARG(labelled->label))};
+        return (cn_binding_t){
+            .state = CN_BIND_OPT_OUT,
+            .why = text(w, "label " USE ": none on %.*s", CN_STR_ARG(labelled->label))};
     if (gw_ns.n == 0)
         gw_ns = ns;
     g = cn_map_get(&w->gateway_map, cn_model_key(w, gw_ns, name));
     if (!g)
-        return (cn_binding_t){.state = CN_BIND_MISSING,
-                              .why = text(w, "label " USE " of %.*s names Gateway %.*s/%.*s, which does not exist",
-                                          CN_STR_ARG(labelled->label), CN_STR_ARG(gw_ns), CN_STR_ARG(name))};
+        return (cn_binding_t){
+            .state = CN_BIND_MISSING,
+            .why = text(w, "label " USE " of %.*s names Gateway %.*s/%.*s, which does not exist",
+                        CN_STR_ARG(labelled->label), CN_STR_ARG(gw_ns), CN_STR_ARG(name))};
     if (!allows(w, g, ns))
-        return (cn_binding_t){.state = CN_BIND_DENIED,
-                              .gateway = g,
-                              .why = text(w, "Gateway %.*s does not allow namespace %.*s (allowedRoutes of its "
-                                          "listener)", CN_STR_ARG(g->obj->id), CN_STR_ARG(ns))};
+        return (cn_binding_t){
+            .state = CN_BIND_DENIED,
+            .gateway = g,
+            .why = text(w,
+                        "Gateway %.*s does not allow namespace %.*s (allowedRoutes of its "
+                        "listener)",
+                        CN_STR_ARG(g->obj->id), CN_STR_ARG(ns))};
     if (!serves(g, traffic))
-        return (cn_binding_t){.state = CN_BIND_TYPE,
-                              .gateway = g,
-                              .why = text(w, "Gateway %.*s is a waypoint for \"%.*s\", not for a %s",
-                                          CN_STR_ARG(g->obj->id), CN_STR_ARG(g->waypoint_for), traffic)};
+        return (cn_binding_t){
+            .state = CN_BIND_TYPE,
+            .gateway = g,
+            .why = text(w, "Gateway %.*s is a waypoint for \"%.*s\", not for a %s",
+                        CN_STR_ARG(g->obj->id), CN_STR_ARG(g->waypoint_for), traffic)};
     return (cn_binding_t){.state = CN_BIND_OK,
                           .gateway = g,
                           .why = text(w, "label on %.*s", CN_STR_ARG(labelled->label))};
@@ -80,13 +88,15 @@ static cn_binding_t enrol(cn_world_t *w, const cn_object_t *o, const char *traff
     const cn_object_t *ns = namespace_of(w, o->ns);
     cn_binding_t b;
 
-    if (cn_object_has_label(o, USE))
+    if (cn_store_has_label(o, USE))
         return resolve(w, o, o->ns, traffic);
     if (!ns)
-        return (cn_binding_t){.why = text(w, "no label " USE ", and Namespace %.*s is not in the input",
-                                          CN_STR_ARG(o->ns))};
-    if (!cn_object_has_label(ns, USE))
-        return (cn_binding_t){.why = text(w, "no label " USE " on it or Namespace %.*s", CN_STR_ARG(o->ns))};
+        return (cn_binding_t){
+            .why = text(w, "no label " USE ", and Namespace %.*s is not in the input",
+                        CN_STR_ARG(o->ns))};
+    if (!cn_store_has_label(ns, USE))
+        return (cn_binding_t){
+            .why = text(w, "no label " USE " on it or Namespace %.*s", CN_STR_ARG(o->ns))};
     b = resolve(w, ns, o->ns, traffic);
     b.inherited = true;
     return b;
@@ -112,12 +122,13 @@ static bool selects_waypoint(const cn_world_t *w, const cn_service_t *s)
 
 static const char *service_exemption(const cn_world_t *w, const cn_service_t *s)
 {
-    cn_str_t managed = cn_object_label(s->obj, "gateway.istio.io/managed");
+    cn_str_t managed = cn_store_label(s->obj, "gateway.istio.io/managed");
 
     if (s->external_name)
         return "an ExternalName Service has no traffic of its own";
     if (s->headless)
-        return "a headless Service has no virtual IP; only a workload waypoint sees its pods' traffic";
+        return "a headless Service has no virtual IP; only a workload waypoint sees its pods' "
+               "traffic";
     if (cn_str_eq(managed, CN_STR("istio.io-mesh-controller")) ||
         cn_str_eq(managed, CN_STR("istio.io-eastwest-controller")) || selects_waypoint(w, s))
         return "it is the Service of a waypoint";
@@ -126,7 +137,7 @@ static const char *service_exemption(const cn_world_t *w, const cn_service_t *s)
 
 static const char *pod_exemption(const cn_world_t *w, const cn_pod_t *p)
 {
-    if (is_gateways_own(w, p->obj->ns, cn_object_label(p->obj, GATEWAY_NAME)))
+    if (is_gateways_own(w, p->obj->ns, cn_store_label(p->obj, GATEWAY_NAME)))
         return "it is a pod of a waypoint";
     if (p->host_network)
         return "a pod in the host's network cannot be told from its node";
@@ -137,7 +148,8 @@ static void exempt(cn_world_t *w, cn_binding_t *b, const char *why)
 {
     if (!why || b->state == CN_BIND_NONE || b->state == CN_BIND_OPT_OUT)
         return;
-    *b = (cn_binding_t){.state = CN_BIND_EXEMPT, .inherited = b->inherited, .why = text(w, "%s", why)};
+    *b = (cn_binding_t){
+        .state = CN_BIND_EXEMPT, .inherited = b->inherited, .why = text(w, "%s", why)};
 }
 
 static void add_row(cn_world_t *w, cn_audit_row_t row)
@@ -157,16 +169,17 @@ static void audit_binding(cn_world_t *w, const cn_object_t *o, const cn_binding_
     if (row.effect || row.expected)
         return;
     if (b->inherited) /* said once for the namespace, not for each object in it */
-        cn_object_warn(w->diag, namespace_of(w, o->ns), NULL, "its %s have no waypoint: %.*s",
-                       o->kind == CN_KIND_POD ? "pods" : "services", CN_STR_ARG(b->why));
+        cn_store_warn(w->diag, namespace_of(w, o->ns), NULL, "its %s have no waypoint: %.*s",
+                      o->kind == CN_KIND_POD ? "pods" : "services", CN_STR_ARG(b->why));
     else
-        cn_object_warn(w->diag, o, NULL, "has no waypoint: %.*s", CN_STR_ARG(b->why));
+        cn_store_warn(w->diag, o, NULL, "has no waypoint: %.*s", CN_STR_ARG(b->why));
 }
 
 static void say_canary(cn_world_t *w, const cn_object_t *o)
 {
-    if (o && cn_object_has_label(o, "istio.io/use-waypoint-canary"))
-        cn_object_warn(w->diag, o, NULL, "label istio.io/use-waypoint-canary: not supported yet and has no effect");
+    if (o && cn_store_has_label(o, "istio.io/use-waypoint-canary"))
+        cn_store_warn(w->diag, o, NULL,
+                      "label istio.io/use-waypoint-canary: not supported yet and has no effect");
 }
 
 static void bind_services(cn_world_t *w)
@@ -230,7 +243,8 @@ static bool is_core(cn_str_t group)
 static cn_str_t parent_name(const cn_world_t *w, const cn_parent_ref_t *p)
 {
     if (p->port)
-        return text(w, "%.*s %.*s/%.*s:%u", CN_STR_ARG(p->kind), CN_STR_ARG(p->ns), CN_STR_ARG(p->name), p->port);
+        return text(w, "%.*s %.*s/%.*s:%u", CN_STR_ARG(p->kind), CN_STR_ARG(p->ns),
+                    CN_STR_ARG(p->name), p->port);
     return text(w, "%.*s %.*s/%.*s", CN_STR_ARG(p->kind), CN_STR_ARG(p->ns), CN_STR_ARG(p->name));
 }
 
@@ -240,14 +254,17 @@ static void refuse_parent(cn_world_t *w, const cn_parent_ref_t *p, cn_audit_row_
     const cn_gateway_t *g = cn_map_get(&w->gateway_map, cn_model_key(w, p->ns, p->name));
 
     if (cn_str_eq(p->kind, CN_STR("Service"))) {
-        row->text = text(w, "a Service has the group \"\", not \"%.*s\": write group: \"\"", CN_STR_ARG(p->group));
+        row->text = text(w, "a Service has the group \"\", not \"%.*s\": write group: \"\"",
+                         CN_STR_ARG(p->group));
     } else if (cn_str_eq(p->kind, CN_STR("Gateway"))) {
         row->expected = !g || !g->is_waypoint;
-        row->text = row->expected ? CN_STR("not for a waypoint: routes reach one through a Service")
-                                  : CN_STR("a waypoint takes no routes as a parent: name the Service instead");
+        row->text =
+            row->expected
+                ? CN_STR("not for a waypoint: routes reach one through a Service")
+                : CN_STR("a waypoint takes no routes as a parent: name the Service instead");
     } else {
-        row->text = text(w, "kind %.*s of group \"%.*s\" is not supported as a parent", CN_STR_ARG(p->kind),
-                         CN_STR_ARG(p->group));
+        row->text = text(w, "kind %.*s of group \"%.*s\" is not supported as a parent",
+                         CN_STR_ARG(p->kind), CN_STR_ARG(p->group));
     }
 }
 
@@ -267,8 +284,10 @@ static void attach_parent(cn_world_t *w, const cn_http_route_t *r, const cn_pare
     } else if (!g) {
         row.text = text(w, "the Service uses no waypoint: %.*s", CN_STR_ARG(s->binding.why));
     } else if (!cn_str_eq(r->obj->ns, s->obj->ns) && !cn_str_eq(r->obj->ns, g->obj->ns)) {
-        row.text = text(w, "a waypoint takes routes from the Service's namespace (%.*s) and its own (%.*s) only",
-                        CN_STR_ARG(s->obj->ns), CN_STR_ARG(g->obj->ns));
+        row.text = text(
+            w,
+            "a waypoint takes routes from the Service's namespace (%.*s) and its own (%.*s) only",
+            CN_STR_ARG(s->obj->ns), CN_STR_ARG(g->obj->ns));
     } else if (!has_http(s, p->port)) {
         row.text = CN_STR("the port does not carry HTTP, as its name or appProtocol says");
     } else {
@@ -278,7 +297,8 @@ static void attach_parent(cn_world_t *w, const cn_http_route_t *r, const cn_pare
         bound = cn_vec_push(w->pool, &s->routes, sizeof(*bound));
         *bound = (cn_bound_route_t){r, p->port};
         if (p->section)
-            cn_object_warn(w->diag, r->obj, p->node, "sectionName: has no effect: a Service is chosen by port");
+            cn_store_warn(w->diag, r->obj, p->node,
+                          "sectionName: has no effect: a Service is chosen by port");
     }
     add_row(w, row);
 }
@@ -295,8 +315,9 @@ static void attach_routes(cn_world_t *w)
         if (v[i]->parents.n == 0)
             add_row(w, (cn_audit_row_t){.obj = v[i]->obj, .text = CN_STR("has no parentRefs")});
         if (v[i]->hostnames && v[i]->parents.n && cn_str_eq(p[0].kind, CN_STR("Service")))
-            cn_object_warn(w->diag, v[i]->obj, cn_node_get(v[i]->obj->spec, "hostnames"), "spec.hostnames: has no "
-                           "effect: the parent Service says which requests are meant");
+            cn_store_warn(w->diag, v[i]->obj, cn_node_get(v[i]->obj->spec, "hostnames"),
+                          "spec.hostnames: has no "
+                          "effect: the parent Service says which requests are meant");
     }
 }
 
@@ -311,7 +332,8 @@ static void push_policy(cn_world_t *w, cn_vec_t *list, const cn_policy_t *p)
     *(const cn_policy_t **)cn_vec_push(w->pool, list, sizeof(p)) = p;
 }
 
-static void attach_to_service(cn_world_t *w, const cn_policy_t *p, const cn_target_ref_t *t, cn_audit_row_t *row)
+static void attach_to_service(cn_world_t *w, const cn_policy_t *p, const cn_target_ref_t *t,
+                              cn_audit_row_t *row)
 {
     cn_service_t *s = cn_map_get(&w->service_map, cn_model_key(w, p->obj->ns, t->name));
 
@@ -326,7 +348,8 @@ static void attach_to_service(cn_world_t *w, const cn_policy_t *p, const cn_targ
     }
 }
 
-static void attach_to_gateway(cn_world_t *w, const cn_policy_t *p, const cn_target_ref_t *t, cn_audit_row_t *row)
+static void attach_to_gateway(cn_world_t *w, const cn_policy_t *p, const cn_target_ref_t *t,
+                              cn_audit_row_t *row)
 {
     cn_gateway_t *g = cn_map_get(&w->gateway_map, cn_model_key(w, p->obj->ns, t->name));
 
@@ -342,7 +365,8 @@ static void attach_to_gateway(cn_world_t *w, const cn_policy_t *p, const cn_targ
     }
 }
 
-static void attach_to_class(cn_world_t *w, const cn_policy_t *p, const cn_target_ref_t *t, cn_audit_row_t *row)
+static void attach_to_class(cn_world_t *w, const cn_policy_t *p, const cn_target_ref_t *t,
+                            cn_audit_row_t *row)
 {
     row->target = text(w, "GatewayClass %.*s", CN_STR_ARG(t->name));
     if (!cn_str_eq(t->name, CN_STR("istio-waypoint"))) {
@@ -363,7 +387,8 @@ static void attach_target(cn_world_t *w, const cn_policy_t *p, const cn_target_r
     cn_str_t ns = t->ns.n ? t->ns : p->obj->ns;
     cn_audit_row_t row = {.obj = p->obj, .at = t->node};
 
-    row.target = text(w, "%.*s %.*s/%.*s", CN_STR_ARG(t->kind), CN_STR_ARG(ns), CN_STR_ARG(t->name));
+    row.target =
+        text(w, "%.*s %.*s/%.*s", CN_STR_ARG(t->kind), CN_STR_ARG(ns), CN_STR_ARG(t->name));
     if (!cn_str_eq(ns, p->obj->ns))
         row.text = CN_STR("a target must be in the policy's namespace");
     else if (cn_str_eq(t->kind, CN_STR("Service")) && is_core(t->group))
@@ -373,12 +398,12 @@ static void attach_target(cn_world_t *w, const cn_policy_t *p, const cn_target_r
     else if (cn_str_eq(t->kind, CN_STR("GatewayClass")) && gateway_group)
         attach_to_class(w, p, t, &row);
     else
-        row.text = text(w, "kind \"%.*s\" of group \"%.*s\" is not supported as a target", CN_STR_ARG(t->kind),
-                        CN_STR_ARG(t->group));
+        row.text = text(w, "kind \"%.*s\" of group \"%.*s\" is not supported as a target",
+                        CN_STR_ARG(t->kind), CN_STR_ARG(t->group));
     if (row.effect)
-        row.text = p->custom      ? CN_STR("CUSTOM, not supported: what matches is denied")
-                   : p->dry_run   ? CN_STR("dry run: decides nothing, is only recorded")
-                                  : CN_STR("");
+        row.text = p->custom    ? CN_STR("CUSTOM, not supported: what matches is denied")
+                   : p->dry_run ? CN_STR("dry run: decides nothing, is only recorded")
+                                : CN_STR("");
     add_row(w, row);
 }
 
@@ -393,8 +418,9 @@ static bool selects_waypoint_pods(const cn_world_t *w, const cn_policy_t *p)
             is_gateways_own(w, p->obj->ns, ((const cn_str_t *)t[i].values.v)[0]))
             return true;
     for (uint32_t i = 0; p->has_selector && i < w->pods.n; i++)
-        if (cn_str_eq(pods[i]->obj->ns, p->obj->ns) && cn_read_selects(&p->selector, pods[i]->obj->meta, NULL, CN_STR_NULL) &&
-            is_gateways_own(w, p->obj->ns, cn_object_label(pods[i]->obj, GATEWAY_NAME)))
+        if (cn_str_eq(pods[i]->obj->ns, p->obj->ns) &&
+            cn_read_selects(&p->selector, pods[i]->obj->meta, NULL, CN_STR_NULL) &&
+            is_gateways_own(w, p->obj->ns, cn_store_label(pods[i]->obj, GATEWAY_NAME)))
             return true;
     return false;
 }
@@ -410,10 +436,11 @@ static void attach_policies(cn_world_t *w)
             attach_target(w, v[i], &t[k]);
         if (v[i]->targets.n)
             continue;
-        add_row(w, (cn_audit_row_t){.obj = v[i]->obj,
-                                    .expected = !selects_waypoint_pods(w, v[i]),
-                                    .text = CN_STR("without targetRefs it is for ztunnel; a waypoint does not "
-                                                   "enforce it")});
+        add_row(w, (cn_audit_row_t){
+                       .obj = v[i]->obj,
+                       .expected = !selects_waypoint_pods(w, v[i]),
+                       .text = CN_STR("without targetRefs it is for ztunnel; a waypoint does not "
+                                      "enforce it")});
     }
 }
 
@@ -425,8 +452,9 @@ static void warn_about_rows(cn_world_t *w)
         if (row[i].effect || row[i].expected || row[i].obj->kind == CN_KIND_SERVICE ||
             row[i].obj->kind == CN_KIND_POD)
             continue;
-        cn_object_warn(w->diag, row[i].obj, row[i].at, "%.*s%shas no effect: %.*s", CN_STR_ARG(row[i].target),
-                       row[i].target.n ? ": " : "", CN_STR_ARG(row[i].text));
+        cn_store_warn(w->diag, row[i].obj, row[i].at, "%.*s%shas no effect: %.*s",
+                      CN_STR_ARG(row[i].target), row[i].target.n ? ": " : "",
+                      CN_STR_ARG(row[i].text));
     }
 }
 

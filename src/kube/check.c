@@ -31,12 +31,14 @@ static void print_table(const table_t *t, FILE *f)
     }
 }
 
-static void add_row(const cn_world_t *w, cn_vec_t *cells, cn_str_t a, cn_str_t b, cn_str_t c, cn_str_t d)
+static void add_row(const cn_world_t *w, cn_vec_t *cells, cn_str_t a, cn_str_t b, cn_str_t c,
+                    cn_str_t d)
 {
     const cn_str_t row[COLUMNS] = {a, b, c, d};
 
     for (int i = 0; i < COLUMNS; i++)
-        *(cn_str_t *)cn_vec_push(w->pool, cells, sizeof(cn_str_t)) = row[i].n ? row[i] : CN_STR("-");
+        *(cn_str_t *)cn_vec_push(w->pool, cells, sizeof(cn_str_t)) =
+            row[i].n ? row[i] : CN_STR("-");
 }
 
 static unsigned count_services(const cn_world_t *w, const cn_gateway_t *g)
@@ -67,14 +69,16 @@ static void print_waypoints(const cn_world_t *w, FILE *f)
     add_row(w, &cells, CN_STR("WAYPOINT"), CN_STR("FOR"), CN_STR("SERVICES"), CN_STR("PODS"));
     for (uint32_t i = 0; i < w->gateways.n; i++)
         if (v[i]->is_waypoint)
-            add_row(w, &cells, v[i]->obj->id, v[i]->waypoint_for, cn_pool_printf(w->pool, "%u", count_services(w, v[i])),
+            add_row(w, &cells, v[i]->obj->id, v[i]->waypoint_for,
+                    cn_pool_printf(w->pool, "%u", count_services(w, v[i])),
                     cn_pool_printf(w->pool, "%u", count_pods(w, v[i])));
     print_table(&(table_t){cells.v, cells.n / COLUMNS}, f);
 }
 
 static int by_object(const void *va, const void *vb)
 {
-    const cn_audit_row_t *a = *(const cn_audit_row_t *const *)va, *b = *(const cn_audit_row_t *const *)vb;
+    const cn_audit_row_t *a = *(const cn_audit_row_t *const *)va,
+                         *b = *(const cn_audit_row_t *const *)vb;
     int c = (int)a->obj->kind - (int)b->obj->kind;
 
     if (c == 0)
@@ -97,7 +101,8 @@ void cn_check_print(const cn_world_t *w, FILE *f)
         without += !audit[i].effect;
     }
     qsort(rows, w->audit.n, sizeof(*rows), by_object);
-    add_row(w, &cells, CN_STR("OBJECT"), CN_STR("ATTACHED TO"), CN_STR("WAYPOINT"), CN_STR("EFFECT"));
+    add_row(w, &cells, CN_STR("OBJECT"), CN_STR("ATTACHED TO"), CN_STR("WAYPOINT"),
+            CN_STR("EFFECT"));
     for (uint32_t i = 0; i < w->audit.n; i++) {
         const cn_audit_row_t *r = rows[i];
         cn_str_t effect = cn_pool_printf(w->pool, "%s%s%.*s", r->effect ? "in effect" : "NONE",

@@ -88,7 +88,8 @@ void cn_diag_warn(cn_diag_t *d, cn_pos_t pos, const char *fmt, ...)
 static int by_place(const void *va, const void *vb)
 {
     const diag_line_t *a = va, *b = vb;
-    unsigned ia = a->pos.src ? a->pos.src->index + 1 : 0, ib = b->pos.src ? b->pos.src->index + 1 : 0;
+    unsigned ia = a->pos.src ? a->pos.src->index + 1 : 0,
+             ib = b->pos.src ? b->pos.src->index + 1 : 0;
 
     if (ia != ib)
         return ia < ib ? -1 : 1;

@@ -17,8 +17,9 @@ static const cn_pod_t *pod_at(const cn_map_t *by_ip, const cn_addr_t *addr)
 
 cn_str_t cn_endpoints_identity(const cn_world_t *w, const cn_pod_t *p)
 {
-    return cn_pool_printf(w->pool, "spiffe://%.*s/ns/%.*s/sa/%.*s", CN_STR_ARG(w->mesh.trust_domain),
-                          CN_STR_ARG(p->obj->ns), CN_STR_ARG(p->service_account));
+    return cn_pool_printf(w->pool, "spiffe://%.*s/ns/%.*s/sa/%.*s",
+                          CN_STR_ARG(w->mesh.trust_domain), CN_STR_ARG(p->obj->ns),
+                          CN_STR_ARG(p->service_account));
 }
 
 static int by_address(const void *va, const void *vb)
@@ -60,8 +61,8 @@ static bool has_ip(const cn_pod_t *p, const cn_addr_t *addr)
 }
 
 /* False: a pod that we should know is not in the input. */
-static bool add_slice_endpoint(const cn_world_t *w, const cn_slice_t *s, const cn_slice_endpoint_t *ep,
-                               uint16_t port, cn_vec_t *out)
+static bool add_slice_endpoint(const cn_world_t *w, const cn_slice_t *s,
+                               const cn_slice_endpoint_t *ep, uint16_t port, cn_vec_t *out)
 {
     const cn_pod_t *pod = NULL;
     cn_endpoint_out_t *to;
@@ -83,7 +84,8 @@ static bool add_slice_endpoint(const cn_world_t *w, const cn_slice_t *s, const c
     return pod || ep->pod.n == 0;
 }
 
-static void from_slices(const cn_world_t *w, const cn_service_t *svc, const cn_service_port_t *port, cn_vec_t *out)
+static void from_slices(const cn_world_t *w, const cn_service_t *svc, const cn_service_port_t *port,
+                        cn_vec_t *out)
 {
     const cn_slice_t *const *slices = svc->slices.v;
     uint32_t unknown = 0;
@@ -100,8 +102,10 @@ static void from_slices(const cn_world_t *w, const cn_service_t *svc, const cn_s
             unknown += !add_slice_endpoint(w, slices[i], &ep[k], number, out);
     }
     if (unknown)
-        cn_object_warn(w->diag, svc->obj, NULL, "%u of its endpoints on port %u are Pods that are not in the input: "
-                       "they are dialled without HBONE", unknown, port->port);
+        cn_store_warn(w->diag, svc->obj, NULL,
+                      "%u of its endpoints on port %u are Pods that are not in the input: "
+                      "they are dialled without HBONE",
+                      unknown, port->port);
 }
 
 /* ---- without slices ---- */
@@ -135,21 +139,25 @@ static uint16_t target_of(const cn_pod_t *pod, const cn_service_port_t *port)
     return 0;
 }
 
-static void from_pods(const cn_world_t *w, const cn_service_t *svc, const cn_service_port_t *port, cn_vec_t *out)
+static void from_pods(const cn_world_t *w, const cn_service_t *svc, const cn_service_port_t *port,
+                      cn_vec_t *out)
 {
     cn_pod_t *const *v = w->pods.v;
 
-    for (uint32_t i = first_pod(w, svc->obj->ns); i < w->pods.n && cn_str_eq(v[i]->obj->ns, svc->obj->ns); i++) {
+    for (uint32_t i = first_pod(w, svc->obj->ns);
+         i < w->pods.n && cn_str_eq(v[i]->obj->ns, svc->obj->ns); i++) {
         cn_endpoint_out_t *to;
         uint16_t number;
 
-        if (v[i]->ips.n == 0 || !cn_read_selects(&svc->selector, v[i]->obj->meta, NULL, CN_STR_NULL))
+        if (v[i]->ips.n == 0 ||
+            !cn_read_selects(&svc->selector, v[i]->obj->meta, NULL, CN_STR_NULL))
             continue;
         number = target_of(v[i], port);
         if (number == 0) {
-            cn_object_warn(w->diag, v[i]->obj, NULL, "is no endpoint of port %u of %.*s: none of its containers "
-                           "names a port \"%.*s\"", port->port, CN_STR_ARG(svc->obj->label),
-                           CN_STR_ARG(port->target_name));
+            cn_store_warn(w->diag, v[i]->obj, NULL,
+                          "is no endpoint of port %u of %.*s: none of its containers "
+                          "names a port \"%.*s\"",
+                          port->port, CN_STR_ARG(svc->obj->label), CN_STR_ARG(port->target_name));
             continue;
         }
         to = cn_vec_push(w->pool, out, sizeof(*to));
@@ -158,7 +166,8 @@ static void from_pods(const cn_world_t *w, const cn_service_t *svc, const cn_ser
     }
 }
 
-void cn_endpoints_build(const cn_world_t *w, const cn_service_t *svc, const cn_service_port_t *port, cn_vec_t *out)
+void cn_endpoints_build(const cn_world_t *w, const cn_service_t *svc, const cn_service_port_t *port,
+                        cn_vec_t *out)
 {
     if (svc->slices.n)
         from_slices(w, svc, port, out);

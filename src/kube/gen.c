@@ -35,23 +35,25 @@ typedef struct {
 
 static void usage(FILE *to)
 {
-    fputs("usage: cairn-gen render -f FILE|FOLDER|- ... -w NAMESPACE/NAME [-o FOLDER]\n"
-          "                 [--bind ADDRESS] [--cert FILE --key FILE --roots FILE] [--mesh-config FILE]\n"
-          "       cairn-gen check -f FILE|FOLDER|- ... [--mesh-config FILE]\n"
-          "       cairn-gen -V\n"
-          "\n"
-          "render writes the conf of a waypoint: a tree below -o, else one file on standard output.\n"
-          "check prints what each route and policy binds to, and what has no effect and why.\n"
-          "\n"
-          "  -f  manifests: YAML or JSON, as written by hand or as kubectl get -o yaml prints them;\n"
-          "      of a folder, its .yaml, .yml and .json files\n"
-          "  -w  the waypoint: namespace and name of its Gateway\n"
-          "  --bind  address to listen at instead of 0.0.0.0; a loopback address is used for all\n"
-          "      ports, else the admin port stays at 127.0.0.1\n"
-          "  --cert, --key, --roots  PEM files as the conf shall name them, relative to the folder\n"
-          "      of the conf (cert.pem, key.pem, roots.pem)\n"
-          "  --mesh-config  Istio's MeshConfig, or the ConfigMap that holds it\n",
-          to);
+    fputs(
+        "usage: cairn-gen render -f FILE|FOLDER|- ... -w NAMESPACE/NAME [-o FOLDER]\n"
+        "                 [--bind ADDRESS] [--cert FILE --key FILE --roots FILE] [--mesh-config "
+        "FILE]\n"
+        "       cairn-gen check -f FILE|FOLDER|- ... [--mesh-config FILE]\n"
+        "       cairn-gen -V\n"
+        "\n"
+        "render writes the conf of a waypoint: a tree below -o, else one file on standard output.\n"
+        "check prints what each route and policy binds to, and what has no effect and why.\n"
+        "\n"
+        "  -f  manifests: YAML or JSON, as written by hand or as kubectl get -o yaml prints them;\n"
+        "      of a folder, its .yaml, .yml and .json files\n"
+        "  -w  the waypoint: namespace and name of its Gateway\n"
+        "  --bind  address to listen at instead of 0.0.0.0; a loopback address is used for all\n"
+        "      ports, else the admin port stays at 127.0.0.1\n"
+        "  --cert, --key, --roots  PEM files as the conf shall name them, relative to the folder\n"
+        "      of the conf (cert.pem, key.pem, roots.pem)\n"
+        "  --mesh-config  Istio's MeshConfig, or the ConfigMap that holds it\n",
+        to);
 }
 
 static bool is_word(const char *s)
@@ -101,12 +103,14 @@ static cn_rc take_option(options_t *o, int c, const char *arg)
 static cn_rc take_options(options_t *o, int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"bind", required_argument, NULL, 'b'},  {"cert", required_argument, NULL, 'c'},
-        {"key", required_argument, NULL, 'k'},   {"roots", required_argument, NULL, 'r'},
+        {"bind", required_argument, NULL, 'b'},        {"cert", required_argument, NULL, 'c'},
+        {"key", required_argument, NULL, 'k'},         {"roots", required_argument, NULL, 'r'},
         {"mesh-config", required_argument, NULL, 'm'}, {NULL, 0, NULL, 0}};
     int c;
 
-    *o = (options_t){.render = {.cert = CN_STR("cert.pem"), .key = CN_STR("key.pem"), .roots = CN_STR("roots.pem")}};
+    *o = (options_t){.render = {.cert = CN_STR("cert.pem"),
+                                .key = CN_STR("key.pem"),
+                                .roots = CN_STR("roots.pem")}};
     while ((c = getopt_long(argc, argv, "f:w:o:", longs, NULL)) != -1)
         if (c == '?' || take_option(o, c, optarg) != CN_OK) {
             if (c != '?')
@@ -114,7 +118,8 @@ static cn_rc take_options(options_t *o, int argc, char **argv)
             return CN_ERR;
         }
     if (optind < argc) {
-        fprintf(stderr, "cairn-gen: unexpected argument \"%s\": give each input with -f\n", argv[optind]);
+        fprintf(stderr, "cairn-gen: unexpected argument \"%s\": give each input with -f\n",
+                argv[optind]);
         return CN_ERR;
     }
     if (o->ninputs == 0)
@@ -182,15 +187,19 @@ static const cn_gateway_t *find_waypoint(program_t *p, const char *name)
         return g;
     for (uint32_t i = 0; i < p->world.gateways.n; i++)
         if (v[i]->is_waypoint)
-            list = cn_pool_printf(p->pool, "%.*s%s%.*s", CN_STR_ARG(list), list.n ? ", " : "", CN_STR_ARG(v[i]->obj->id));
+            list = cn_pool_printf(p->pool, "%.*s%s%.*s", CN_STR_ARG(list), list.n ? ", " : "",
+                                  CN_STR_ARG(v[i]->obj->id));
     if (list.n == 0)
         list = CN_STR("none");
     if (g)
-        cn_diag_error(&p->diag, (cn_pos_t){NULL, 0}, "Gateway %s is not a waypoint (its class is \"%.*s\"); the input "
-                      "has these waypoints: %.*s", name, CN_STR_ARG(g->class_name), CN_STR_ARG(list));
+        cn_diag_error(&p->diag, (cn_pos_t){NULL, 0},
+                      "Gateway %s is not a waypoint (its class is \"%.*s\"); the input "
+                      "has these waypoints: %.*s",
+                      name, CN_STR_ARG(g->class_name), CN_STR_ARG(list));
     else
-        cn_diag_error(&p->diag, (cn_pos_t){NULL, 0}, "there is no waypoint \"%s\" in the input, which has these: %.*s",
-                      name, CN_STR_ARG(list));
+        cn_diag_error(&p->diag, (cn_pos_t){NULL, 0},
+                      "there is no waypoint \"%s\" in the input, which has these: %.*s", name,
+                      CN_STR_ARG(list));
     return NULL;
 }
 

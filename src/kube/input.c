@@ -43,7 +43,8 @@ static cn_rc read_fd(int fd, char **text, size_t *n)
     return CN_OK;
 }
 
-static cn_rc read_one(cn_pool_t *pool, cn_diag_t *d, const char *path, unsigned *count, cn_input_cb *cb, void *arg)
+static cn_rc read_one(cn_pool_t *pool, cn_diag_t *d, const char *path, unsigned *count,
+                      cn_input_cb *cb, void *arg)
 {
     bool is_stdin = strcmp(path, "-") == 0;
     cn_source_t *src = cn_pool_zalloc(pool, sizeof(*src));
@@ -70,8 +71,9 @@ static int is_manifest(const struct dirent *e)
 {
     cn_str_t name = cn_str_c(e->d_name);
 
-    return name.p[0] != '.' && (cn_str_ends(name, CN_STR(".yaml")) || cn_str_ends(name, CN_STR(".yml")) ||
-                                cn_str_ends(name, CN_STR(".json")));
+    return name.p[0] != '.' &&
+           (cn_str_ends(name, CN_STR(".yaml")) || cn_str_ends(name, CN_STR(".yml")) ||
+            cn_str_ends(name, CN_STR(".json")));
 }
 
 static int by_name(const struct dirent **a, const struct dirent **b)
@@ -79,7 +81,8 @@ static int by_name(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name); /* alphasort() asks the locale */
 }
 
-cn_rc cn_input_read(cn_pool_t *pool, cn_diag_t *d, const char *path, unsigned *count, cn_input_cb *cb, void *arg)
+cn_rc cn_input_read(cn_pool_t *pool, cn_diag_t *d, const char *path, unsigned *count,
+                    cn_input_cb *cb, void *arg)
 {
     struct dirent **names;
     struct stat st;
@@ -96,8 +99,9 @@ cn_rc cn_input_read(cn_pool_t *pool, cn_diag_t *d, const char *path, unsigned *c
     if (n == 0)
         cn_diag_warn(d, (cn_pos_t){NULL, 0}, "no .yaml, .yml or .json file in %s", path);
     for (int i = 0; i < n; i++) {
-        cn_str_t file = cn_pool_printf(pool, "%s%s%s", path, cn_str_ends(cn_str_c(path), CN_STR("/")) ? "" : "/",
-                                       names[i]->d_name);
+        cn_str_t file =
+            cn_pool_printf(pool, "%s%s%s", path,
+                           cn_str_ends(cn_str_c(path), CN_STR("/")) ? "" : "/", names[i]->d_name);
 
         if (rc == CN_OK)
             rc = read_one(pool, d, file.p, count, cb, arg);

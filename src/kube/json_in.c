@@ -11,8 +11,8 @@
 typedef struct {
     cn_node_t *node;
     json_t *json;
-    void *iter;     /* of an object */
-    size_t at;      /* in an array, and items made so far */
+    void *iter; /* of an object */
+    size_t at;  /* in an array, and items made so far */
 } frame_t;
 
 typedef struct {

@@ -36,8 +36,8 @@ static void take_token(mesh_reader_t *r, const cn_node_t *root, const char *key,
     if (cn_store_is_label_value(text))
         *out = text;
     else
-        cn_diag_error(r->diag, v->pos, "MeshConfig: %s: \"%.*s\" is not usable; the default stays", key,
-                      CN_STR_ARG(text));
+        cn_diag_error(r->diag, v->pos, "MeshConfig: %s: \"%.*s\" is not usable; the default stays",
+                      key, CN_STR_ARG(text));
 }
 
 static void take_aliases(mesh_reader_t *r, const cn_node_t *root)
@@ -51,7 +51,8 @@ static void take_aliases(mesh_reader_t *r, const cn_node_t *root)
         if (v->kind < CN_NODE_LIST && cn_store_is_label_value(v->text))
             *(cn_str_t *)cn_vec_push(r->pool, &r->mesh->aliases, sizeof(cn_str_t)) = v->text;
         else
-            cn_diag_error(r->diag, v->pos, "MeshConfig: trustDomainAliases[%u] is not a trust domain", i);
+            cn_diag_error(r->diag, v->pos,
+                          "MeshConfig: trustDomainAliases[%u] is not a trust domain", i);
     }
 }
 
@@ -65,7 +66,8 @@ static bool printable(cn_str_t s)
 
 static void take_access_log(mesh_reader_t *r, const cn_node_t *root)
 {
-    cn_str_t file = cn_node_str(root, "accessLogFile"), format = cn_node_str(root, "accessLogFormat");
+    cn_str_t file = cn_node_str(root, "accessLogFile"),
+             format = cn_node_str(root, "accessLogFormat");
     cn_str_t encoding = cn_node_str(root, "accessLogEncoding");
 
     r->mesh->log_json = cn_str_ieq(encoding, CN_STR("JSON")) || cn_str_eq(encoding, CN_STR("1"));
@@ -74,9 +76,11 @@ static void take_access_log(mesh_reader_t *r, const cn_node_t *root)
     if (format.n == 0 || file.n == 0)
         return;
     if (r->mesh->log_json || !printable(format))
-        cn_diag_warn(r->diag, cn_node_get(root, "accessLogFormat")->pos, "MeshConfig: accessLogFormat: "
-                     "has no effect: not supported yet with accessLogEncoding JSON; the default fields "
-                     "are written");
+        cn_diag_warn(
+            r->diag, cn_node_get(root, "accessLogFormat")->pos,
+            "MeshConfig: accessLogFormat: "
+            "has no effect: not supported yet with accessLogEncoding JSON; the default fields "
+            "are written");
     else
         r->mesh->log_format = format;
 }
@@ -90,7 +94,8 @@ static void take_normalization(mesh_reader_t *r, const cn_node_t *root)
                {"NONE", "none"},
                {"MERGE_SLASHES", "merge_slashes"},
                {"DECODE_AND_MERGE_SLASHES", "decode_and_merge_slashes"}};
-    const cn_node_t *pn = cn_node_get(root, "pathNormalization"), *v = cn_node_get(pn, "normalization");
+    const cn_node_t *pn = cn_node_get(root, "pathNormalization"),
+                    *v = cn_node_get(pn, "normalization");
     cn_str_t text = cn_node_str(pn, "normalization");
 
     if (!v)
@@ -100,8 +105,10 @@ static void take_normalization(mesh_reader_t *r, const cn_node_t *root)
             r->mesh->path_normalization = map[i].word;
             return;
         }
-    cn_diag_error(r->diag, v->pos, "MeshConfig: pathNormalization.normalization \"%.*s\" is none of NONE, "
-                  "BASE, MERGE_SLASHES, DECODE_AND_MERGE_SLASHES; BASE stays", CN_STR_ARG(text));
+    cn_diag_error(r->diag, v->pos,
+                  "MeshConfig: pathNormalization.normalization \"%.*s\" is none of NONE, "
+                  "BASE, MERGE_SLASHES, DECODE_AND_MERGE_SLASHES; BASE stays",
+                  CN_STR_ARG(text));
 }
 
 /* "10s", "1m30s", "500ms": a protobuf or Go duration of one unit. */
@@ -120,17 +127,18 @@ static void take_timeout(mesh_reader_t *r, const cn_node_t *root)
          cn_str_eq(cn_str_make(text.p + n, text.n - n), CN_STR("ms"))))
         r->mesh->connect_timeout = text;
     else
-        cn_diag_error(r->diag, cn_node_get(root, "connectTimeout")->pos,
-                      "MeshConfig: connectTimeout \"%.*s\" is no time such as 10s or 500ms; 10s stays",
-                      CN_STR_ARG(text));
+        cn_diag_error(
+            r->diag, cn_node_get(root, "connectTimeout")->pos,
+            "MeshConfig: connectTimeout \"%.*s\" is no time such as 10s or 500ms; 10s stays",
+            CN_STR_ARG(text));
 }
 
 static void say_unsupported(mesh_reader_t *r, const cn_node_t *root)
 {
-    static const char *const fields[] = {"extensionProviders", "defaultProviders",
-                                         "defaultHttpRetryPolicy", "hboneIdleTimeout",
+    static const char *const fields[] = {"extensionProviders",          "defaultProviders",
+                                         "defaultHttpRetryPolicy",      "hboneIdleTimeout",
                                          "enableEnvoyAccessLogService", "h2UpgradePolicy",
-                                         "localityLbSetting", "caCertificates"};
+                                         "localityLbSetting",           "caCertificates"};
 
     for (size_t i = 0; i < CN_COUNT(fields); i++) {
         const cn_node_item_t *it = cn_node_item(root, fields[i]);
@@ -158,11 +166,13 @@ static void take_document(void *arg, const cn_node_t *root)
         return;
     }
     if (root->kind != CN_NODE_MAP) {
-        cn_diag_error(r->diag, root->pos, "MeshConfig: expected a map, found %s", cn_node_kind_name(root));
+        cn_diag_error(r->diag, root->pos, "MeshConfig: expected a map, found %s",
+                      cn_node_kind_name(root));
         return;
     }
     r->found = true;
-    cn_schema_check(cn_schema_compile(r->pool, cn_schema_meshconfig), r->diag, root, CN_STR("MeshConfig"));
+    cn_schema_check(cn_schema_compile(r->pool, cn_schema_meshconfig), r->diag, root,
+                    CN_STR("MeshConfig"));
     take_token(r, root, "trustDomain", &m->trust_domain);
     take_token(r, root, "rootNamespace", &m->root_namespace);
     take_token(r, root, "clusterName", &m->cluster_id);

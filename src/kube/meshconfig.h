@@ -9,14 +9,14 @@
 
 typedef struct {
     cn_str_t trust_domain;
-    cn_vec_t aliases;            /* cn_str_t */
+    cn_vec_t aliases; /* cn_str_t */
     cn_str_t root_namespace;
     cn_str_t cluster_id, network; /* network may be empty */
-    cn_str_t log_file;           /* empty: no access log */
+    cn_str_t log_file;            /* empty: no access log */
     bool log_json;
-    cn_str_t log_format;         /* empty: Istio's default line */
+    cn_str_t log_format;            /* empty: Istio's default line */
     const char *path_normalization; /* the conf's word */
-    cn_str_t connect_timeout;    /* the conf's form: "10s" */
+    cn_str_t connect_timeout;       /* the conf's form: "10s" */
 } cn_mesh_t;
 
 void cn_meshconfig_default(cn_mesh_t *);

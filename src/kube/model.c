@@ -23,8 +23,8 @@ static const struct {
 
 static cn_map_t *map_of(cn_world_t *w, unsigned i)
 {
-    cn_map_t *maps[] = {&w->namespaces,  &w->classes,    &w->service_map, &w->gateway_map,
-                        &w->pod_map,     &w->pods_by_ip, &w->leaving};
+    cn_map_t *maps[] = {&w->namespaces, &w->classes,    &w->service_map, &w->gateway_map,
+                        &w->pod_map,    &w->pods_by_ip, &w->leaving};
 
     return i < CN_COUNT(maps) ? maps[i] : NULL;
 }

@@ -30,13 +30,13 @@ typedef struct cn_gateway cn_gateway_t;
 
 /* How an object found, or did not find, its waypoint (semantics 2.2). */
 typedef enum {
-    CN_BIND_NONE,     /* no label anywhere */
-    CN_BIND_OPT_OUT,  /* the label says none */
+    CN_BIND_NONE,    /* no label anywhere */
+    CN_BIND_OPT_OUT, /* the label says none */
     CN_BIND_OK,
-    CN_BIND_MISSING,  /* the label names no Gateway */
-    CN_BIND_DENIED,   /* allowedRoutes */
-    CN_BIND_TYPE,     /* istio.io/waypoint-for */
-    CN_BIND_EXEMPT    /* cannot have one: headless, ExternalName, a waypoint's own */
+    CN_BIND_MISSING, /* the label names no Gateway */
+    CN_BIND_DENIED,  /* allowedRoutes */
+    CN_BIND_TYPE,    /* istio.io/waypoint-for */
+    CN_BIND_EXEMPT   /* cannot have one: headless, ExternalName, a waypoint's own */
 } cn_bind_state;
 
 typedef struct {
@@ -63,29 +63,29 @@ typedef enum {
 typedef struct {
     cn_str_t name;
     uint16_t port;
-    uint16_t target;       /* 0: by name, or the same as port when that is empty too */
+    uint16_t target; /* 0: by name, or the same as port when that is empty too */
     cn_str_t target_name;
     cn_protocol protocol;
 } cn_service_port_t;
 
 typedef struct {
     const cn_object_t *obj;
-    cn_str_t host;         /* reviews.bookinfo.svc.cluster.local */
-    cn_vec_t vips;         /* cn_addr_t, port 0 */
-    cn_vec_t ports;        /* cn_service_port_t: TCP only, in the order of the object */
+    cn_str_t host;  /* reviews.bookinfo.svc.cluster.local */
+    cn_vec_t vips;  /* cn_addr_t, port 0 */
+    cn_vec_t ports; /* cn_service_port_t: TCP only, in the order of the object */
     bool headless, external_name;
     bool has_selector;
     cn_selector_t selector;
-    cn_vec_t slices;       /* const cn_slice_t * */
-    cn_binding_t binding;  /* this and the following by cn_attach_all() */
-    cn_vec_t routes;       /* cn_bound_route_t: in effect at its waypoint */
-    cn_vec_t policies;     /* const cn_policy_t *: that name it as a target */
+    cn_vec_t slices;      /* const cn_slice_t * */
+    cn_binding_t binding; /* this and the following by cn_attach_all() */
+    cn_vec_t routes;      /* cn_bound_route_t: in effect at its waypoint */
+    cn_vec_t policies;    /* const cn_policy_t *: that name it as a target */
 } cn_service_t;
 
 typedef struct {
     cn_addr_t addr;
     bool ready, terminating;
-    cn_str_t pod;          /* targetRef; may be empty */
+    cn_str_t pod; /* targetRef; may be empty */
 } cn_slice_endpoint_t;
 
 typedef struct {
@@ -96,19 +96,19 @@ typedef struct {
 typedef struct {
     const cn_object_t *obj;
     cn_str_t service;
-    cn_vec_t ports;        /* cn_named_port_t: TCP only */
-    cn_vec_t endpoints;    /* cn_slice_endpoint_t */
+    cn_vec_t ports;     /* cn_named_port_t: TCP only */
+    cn_vec_t endpoints; /* cn_slice_endpoint_t */
 } cn_slice_t;
 
 typedef struct {
     const cn_object_t *obj;
-    cn_vec_t ips;          /* cn_addr_t; the first is the one that is dialled */
+    cn_vec_t ips; /* cn_addr_t; the first is the one that is dialled */
     bool host_network;
     bool ready;
-    bool running;          /* neither finished nor being deleted */
-    bool captured;         /* speaks HBONE on 15008 */
+    bool running;  /* neither finished nor being deleted */
+    bool captured; /* speaks HBONE on 15008 */
     cn_str_t service_account;
-    cn_vec_t ports;        /* cn_named_port_t */
+    cn_vec_t ports; /* cn_named_port_t */
     cn_str_t workload;
     const char *workload_type;
     cn_str_t canonical_name, canonical_revision;
@@ -131,15 +131,15 @@ struct cn_gateway {
     cn_str_t waypoint_for; /* label of the Gateway or its class; "service" by default */
     cn_from from;          /* allowedRoutes of the HBONE listener */
     cn_selector_t selector;
-    cn_str_t network;      /* label topology.istio.io/network; may be empty */
-    cn_vec_t policies;     /* const cn_policy_t *, by cn_attach_all() */
+    cn_str_t network;  /* label topology.istio.io/network; may be empty */
+    cn_vec_t policies; /* const cn_policy_t *, by cn_attach_all() */
 };
 
 typedef enum { CN_MATCH_EXACT, CN_MATCH_PREFIX, CN_MATCH_REGEX } cn_match_kind;
 
 typedef struct {
     cn_match_kind kind;
-    cn_str_t name;         /* of a header (lower case) or parameter; empty for a path */
+    cn_str_t name; /* of a header (lower case) or parameter; empty for a path */
     cn_str_t value;
 } cn_value_match_t;
 
@@ -153,36 +153,37 @@ typedef struct {
 typedef struct {
     cn_str_t ns, name;
     uint16_t port;
-    uint32_t weight;       /* not 0 */
+    uint32_t weight; /* not 0 */
     const cn_node_t *node;
-    cn_str_t invalid;      /* why it answers 500; empty: valid as far as the route says */
+    cn_str_t invalid; /* why it answers 500; empty: valid as far as the route says */
 } cn_backend_t;
 
 typedef struct {
-    cn_str_t name;         /* <ns>.<route>.<index>, or the rule's own */
+    cn_str_t name;  /* <ns>.<route>.<index>, or the rule's own */
+    uint32_t index; /* in spec.rules */
     const cn_node_t *node;
-    cn_vec_t matches;      /* cn_http_match_t; never empty */
-    cn_vec_t backends;     /* cn_backend_t; empty: 500 */
-    cn_str_t broken;       /* why the whole rule answers 500; empty: it does not */
+    cn_vec_t matches;  /* cn_http_match_t; never empty */
+    cn_vec_t backends; /* cn_backend_t; empty: 500 */
+    cn_str_t broken;   /* why the whole rule answers 500; empty: it does not */
 } cn_http_rule_t;
 
 typedef struct {
     const cn_node_t *node;
     cn_str_t group, kind, ns, name;
-    uint16_t port;         /* 0: all */
-    bool section;          /* has a sectionName */
+    uint16_t port; /* 0: all */
+    bool section;  /* has a sectionName */
 } cn_parent_ref_t;
 
 typedef struct {
     const cn_object_t *obj;
-    cn_vec_t parents;      /* cn_parent_ref_t */
-    cn_vec_t rules;        /* cn_http_rule_t: those that can match anything */
+    cn_vec_t parents; /* cn_parent_ref_t */
+    cn_vec_t rules;   /* cn_http_rule_t: those that can match anything */
     bool hostnames;
 } cn_http_route_t;
 
 typedef struct {
     const cn_http_route_t *route;
-    uint16_t port;         /* 0: all */
+    uint16_t port; /* 0: all */
 } cn_bound_route_t;
 
 /* ---- Istio ---- */
@@ -191,12 +192,12 @@ typedef enum { CN_ACTION_ALLOW, CN_ACTION_DENY, CN_ACTION_AUDIT } cn_action;
 
 /* A list of values under a directive of the conf's authz blocks. */
 typedef struct {
-    const char *word;      /* "principals", "not_paths", ... */
-    cn_vec_t values;       /* cn_str_t; not empty */
+    const char *word; /* "principals", "not_paths", ... */
+    cn_vec_t values;  /* cn_str_t; not empty */
 } cn_policy_field_t;
 
 typedef struct {
-    cn_vec_t fields;       /* cn_policy_field_t; all must hold */
+    cn_vec_t fields; /* cn_policy_field_t; all must hold */
 } cn_policy_clause_t;
 
 typedef struct {
@@ -206,8 +207,8 @@ typedef struct {
 } cn_policy_when_t;
 
 typedef struct {
-    cn_vec_t from, to;     /* cn_policy_clause_t; one of each must hold; none: any */
-    cn_vec_t when;         /* cn_policy_when_t; all must hold */
+    cn_vec_t from, to; /* cn_policy_clause_t; one of each must hold; none: any */
+    cn_vec_t when;     /* cn_policy_when_t; all must hold */
 } cn_policy_rule_t;
 
 typedef struct {
@@ -221,8 +222,8 @@ typedef struct {
     bool dry_run, custom;
     bool has_selector;
     cn_selector_t selector;
-    cn_vec_t targets;      /* cn_target_ref_t */
-    cn_vec_t rules;        /* cn_policy_rule_t; ALLOW without rules denies everything */
+    cn_vec_t targets; /* cn_target_ref_t */
+    cn_vec_t rules;   /* cn_policy_rule_t; ALLOW without rules denies everything */
 } cn_policy_t;
 
 /* ---- all of it ---- */
@@ -230,11 +231,11 @@ typedef struct {
 /* What became of one reference of an object, for people (attach.c). */
 typedef struct {
     const cn_object_t *obj;
-    const cn_node_t *at;   /* the reference; NULL: the object */
-    cn_str_t target;       /* "Service bookinfo/reviews:9080" */
-    cn_str_t waypoint;     /* "bookinfo/waypoint", or empty */
+    const cn_node_t *at; /* the reference; NULL: the object */
+    cn_str_t target;     /* "Service bookinfo/reviews:9080" */
+    cn_str_t waypoint;   /* "bookinfo/waypoint", or empty */
     bool effect;
-    bool expected;         /* without effect here, and rightly so: no warning */
+    bool expected; /* without effect here, and rightly so: no warning */
     cn_str_t text;
 } cn_audit_row_t;
 
@@ -243,13 +244,13 @@ typedef struct {
     cn_diag_t *diag;
     cn_mesh_t mesh;
     cn_vec_t services, pods, gateways, routes, policies; /* pointers, by namespace and name */
-    cn_map_t namespaces;   /* name -> cn_namespace_t */
-    cn_map_t classes;      /* name -> cn_gateway_class_t */
-    cn_map_t service_map, gateway_map, pod_map; /* "ns/name" */
-    cn_map_t pods_by_ip;   /* address text -> cn_pod_t; without hostNetwork */
-    cn_map_t leaving;      /* address text of finished pods and those being deleted -> cn_pod_t */
+    cn_map_t namespaces;                                 /* name -> cn_namespace_t */
+    cn_map_t classes;                                    /* name -> cn_gateway_class_t */
+    cn_map_t service_map, gateway_map, pod_map;          /* "ns/name" */
+    cn_map_t pods_by_ip;     /* address text -> cn_pod_t; without hostNetwork */
+    cn_map_t leaving;        /* address text of finished pods and those being deleted -> cn_pod_t */
     cn_vec_t class_policies; /* const cn_policy_t *: for every waypoint, by cn_attach_all() */
-    cn_vec_t audit;        /* cn_audit_row_t, by cn_attach_all() */
+    cn_vec_t audit;          /* cn_audit_row_t, by cn_attach_all() */
 } cn_world_t;
 
 /* Reads all of a finished store.  Fields in use are checked and complained about. */
@@ -284,10 +285,11 @@ static inline bool cn_attach_bound(const cn_binding_t *b, const cn_gateway_t *g)
 typedef struct {
     cn_addr_t addr;
     bool healthy;
-    const cn_pod_t *pod;   /* NULL: not a pod that we know */
+    const cn_pod_t *pod; /* NULL: not a pod that we know */
 } cn_endpoint_out_t;
 /* The endpoints of a service port (cn_endpoint_out_t), ordered by address. */
-void cn_endpoints_build(const cn_world_t *, const cn_service_t *, const cn_service_port_t *, cn_vec_t *out);
+void cn_endpoints_build(const cn_world_t *, const cn_service_t *, const cn_service_port_t *,
+                        cn_vec_t *out);
 /* "spiffe://td/ns/N/sa/S" of a pod. */
 cn_str_t cn_endpoints_identity(const cn_world_t *, const cn_pod_t *);
 

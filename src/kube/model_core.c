@@ -30,11 +30,11 @@ cn_protocol cn_model_core_protocol(uint16_t port, cn_str_t name, cn_str_t app)
     static const struct {
         const char *word;
         cn_protocol protocol;
-    } words[] = {{"http", CN_PROTOCOL_HTTP}, {"http_proxy", CN_PROTOCOL_HTTP},
+    } words[] = {{"http", CN_PROTOCOL_HTTP},   {"http_proxy", CN_PROTOCOL_HTTP},
                  {"http2", CN_PROTOCOL_HTTP2}, {"grpc", CN_PROTOCOL_GRPC},
-                 {"tcp", CN_PROTOCOL_TCP},   {"tls", CN_PROTOCOL_TCP},
-                 {"https", CN_PROTOCOL_TCP}, {"mongo", CN_PROTOCOL_TCP},
-                 {"redis", CN_PROTOCOL_TCP}, {"mysql", CN_PROTOCOL_TCP}};
+                 {"tcp", CN_PROTOCOL_TCP},     {"tls", CN_PROTOCOL_TCP},
+                 {"https", CN_PROTOCOL_TCP},   {"mongo", CN_PROTOCOL_TCP},
+                 {"redis", CN_PROTOCOL_TCP},   {"mysql", CN_PROTOCOL_TCP}};
     static const uint16_t well_known_tcp[] = {25, 53, 3306, 27017};
 
     if (app.n) {
@@ -88,14 +88,17 @@ static void read_ports(const cn_reader_t *r, cn_service_t *s)
         int64_t number;
         bool twice = false;
 
-        if (!is_tcp(r, items[i].value) || !cn_read_number(r, items[i].value, "port", 1, 65535, &number))
+        if (!is_tcp(r, items[i].value) ||
+            !cn_read_number(r, items[i].value, "port", 1, 65535, &number))
             continue;
         port.port = (uint16_t)number;
         for (uint32_t k = 0; k < s->ports.n; k++)
             twice |= have[k].port == port.port;
         if (twice) {
-            cn_object_warn(r->w->diag, r->obj, items[i].value, "spec.ports[%u]: port %u is given twice; "
-                           "the first one counts", i, port.port);
+            cn_store_warn(r->w->diag, r->obj, items[i].value,
+                          "spec.ports[%u]: port %u is given twice; "
+                          "the first one counts",
+                          i, port.port);
             continue;
         }
         port.name = cn_read_text(r, items[i].value, "name");
@@ -117,7 +120,8 @@ static void add_vip(const cn_reader_t *r, cn_service_t *s, const cn_node_t *at, 
         return;
     }
     if (cn_inet_parse_ip(text, &addr) != CN_OK) {
-        cn_object_error(r->w->diag, r->obj, at, "clusterIP \"%.*s\" is not an address", CN_STR_ARG(text));
+        cn_store_error(r->w->diag, r->obj, at, "clusterIP \"%.*s\" is not an address",
+                       CN_STR_ARG(text));
         return;
     }
     *(cn_addr_t *)cn_vec_push(r->w->pool, &s->vips, sizeof(addr)) = addr;
@@ -130,7 +134,8 @@ static void read_vips(const cn_reader_t *r, cn_service_t *s)
 
     cn_read_texts(r, r->obj->spec, "clusterIPs", &texts);
     if (texts.n == 0)
-        *(cn_str_t *)cn_vec_push(r->w->pool, &texts, sizeof(*v)) = cn_read_text(r, r->obj->spec, "clusterIP");
+        *(cn_str_t *)cn_vec_push(r->w->pool, &texts, sizeof(*v)) =
+            cn_read_text(r, r->obj->spec, "clusterIP");
     v = texts.v;
     for (uint32_t i = 0; i < texts.n; i++)
         add_vip(r, s, cn_node_get(r->obj->spec, "clusterIPs"), v[i]);
@@ -164,7 +169,8 @@ static void read_slice_ports(const cn_reader_t *r, cn_slice_t *s)
         cn_named_port_t *p;
         int64_t number;
 
-        if (!is_tcp(r, items[i].value) || !cn_read_number(r, items[i].value, "port", 1, 65535, &number))
+        if (!is_tcp(r, items[i].value) ||
+            !cn_read_number(r, items[i].value, "port", 1, 65535, &number))
             continue;
         p = cn_vec_push(r->w->pool, &s->ports, sizeof(*p));
         *p = (cn_named_port_t){cn_read_text(r, items[i].value, "name"), (uint16_t)number};
@@ -191,7 +197,8 @@ static void read_slice_endpoint(const cn_reader_t *r, cn_slice_t *s, const cn_no
 
         ep.terminating = !ep.ready && condition(node, "terminating", false);
         if (cn_inet_parse_ip(v[i], &ep.addr) != CN_OK) {
-            cn_object_error(r->w->diag, r->obj, node, "endpoint \"%.*s\" is not an address", CN_STR_ARG(v[i]));
+            cn_store_error(r->w->diag, r->obj, node, "endpoint \"%.*s\" is not an address",
+                           CN_STR_ARG(v[i]));
             continue;
         }
         if (cn_str_eq(cn_node_str(ref, "kind"), CN_STR("Pod")))
@@ -210,15 +217,17 @@ void cn_model_core_slice(cn_world_t *w, const cn_object_t *o)
     cn_service_t *service;
 
     s->obj = o;
-    s->service = cn_object_label(o, "kubernetes.io/service-name");
+    s->service = cn_store_label(o, "kubernetes.io/service-name");
     service = cn_map_get(&w->service_map, cn_model_key(w, o->ns, s->service));
     if (cn_str_eq(type, CN_STR("FQDN"))) {
-        cn_object_warn(w->diag, o, NULL, "addressType FQDN: has no effect: only addresses are dialled");
+        cn_store_warn(w->diag, o, NULL,
+                      "addressType FQDN: has no effect: only addresses are dialled");
         return;
     }
     if (s->service.n == 0) {
-        cn_object_warn(w->diag, o, NULL, "has no effect: no label kubernetes.io/service-name says whose "
-                       "endpoints these are");
+        cn_store_warn(w->diag, o, NULL,
+                      "has no effect: no label kubernetes.io/service-name says whose "
+                      "endpoints these are");
         return;
     }
     if (!service)
@@ -255,7 +264,8 @@ static void read_state(const cn_reader_t *r, cn_pod_t *p)
     p->running = !r->obj->deleted && !cn_str_eq(phase, CN_STR("Succeeded")) &&
                  !cn_str_eq(phase, CN_STR("Failed"));
     /* a manifest written by hand has an address and no conditions */
-    p->ready = !cn_node_get(status, "conditions") && p->ips.n > 0 && !cn_str_eq(phase, CN_STR("Pending"));
+    p->ready =
+        !cn_node_get(status, "conditions") && p->ips.n > 0 && !cn_str_eq(phase, CN_STR("Pending"));
     for (uint32_t i = 0; i < n; i++)
         if (cn_str_eq(cn_node_str(items[i].value, "type"), CN_STR("Ready")))
             p->ready = cn_str_eq(cn_node_str(items[i].value, "status"), CN_STR("True"));
@@ -296,15 +306,16 @@ static bool has_word(cn_str_t list, cn_str_t word)
 
 static bool is_captured(const cn_object_t *o)
 {
-    return cn_str_eq(cn_object_annotation(o, "ambient.istio.io/redirection"), CN_STR("enabled")) ||
-           has_word(cn_object_label(o, "networking.istio.io/tunnel"), CN_STR("http")) ||
-           cn_str_eq(cn_object_label(o, "gateway.istio.io/managed"), CN_STR("istio.io-mesh-controller"));
+    return cn_str_eq(cn_store_annotation(o, "ambient.istio.io/redirection"), CN_STR("enabled")) ||
+           has_word(cn_store_label(o, "networking.istio.io/tunnel"), CN_STR("http")) ||
+           cn_str_eq(cn_store_label(o, "gateway.istio.io/managed"),
+                     CN_STR("istio.io-mesh-controller"));
 }
 
 static cn_str_t first_label(const cn_object_t *o, const char *const keys[3], cn_str_t otherwise)
 {
     for (int i = 0; i < 3; i++) {
-        cn_str_t v = cn_object_label(o, keys[i]);
+        cn_str_t v = cn_store_label(o, keys[i]);
 
         if (cn_store_is_label_value(v)) /* it becomes a word of the workloads file */
             return v;
@@ -343,9 +354,9 @@ static const cn_node_t *owner_of(const cn_reader_t *r)
 
 static void name_workload(const cn_reader_t *r, cn_pod_t *p)
 {
-    static const char *const types[][2] = {{"ReplicaSet", "deployment"},   {"Deployment", "deployment"},
-                                           {"Job", "job"},                 {"CronJob", "cronjob"},
-                                           {"StatefulSet", "statefulset"}, {"DaemonSet", "daemonset"}};
+    static const char *const types[][2] = {
+        {"ReplicaSet", "deployment"}, {"Deployment", "deployment"},   {"Job", "job"},
+        {"CronJob", "cronjob"},       {"StatefulSet", "statefulset"}, {"DaemonSet", "daemonset"}};
     const cn_node_t *owner = owner_of(r);
     cn_str_t kind = cn_node_str(owner, "kind"), name = cn_node_str(owner, "name"), cut;
 
@@ -359,7 +370,7 @@ static void name_workload(const cn_reader_t *r, cn_pod_t *p)
             p->workload_type = types[i][1];
         }
     if (cn_str_eq(kind, CN_STR("ReplicaSet"))) {
-        cn_str_t hash = cn_object_label(r->obj, "pod-template-hash");
+        cn_str_t hash = cn_store_label(r->obj, "pod-template-hash");
 
         if (hash.n)
             p->workload = without_suffix(name, hash);
@@ -374,7 +385,8 @@ static void name_workload(const cn_reader_t *r, cn_pod_t *p)
 
 static void name_canonically(cn_pod_t *p)
 {
-    static const char *const names[] = {"service.istio.io/canonical-name", "app.kubernetes.io/name", "app"};
+    static const char *const names[] = {"service.istio.io/canonical-name", "app.kubernetes.io/name",
+                                        "app"};
     static const char *const revisions[] = {"service.istio.io/canonical-revision",
                                             "app.kubernetes.io/version", "version"};
 
@@ -397,8 +409,8 @@ static void index_pod(cn_world_t *w, cn_pod_t *p)
         if (!other)
             cn_map_put(map, key, p);
         else if (p->running && other != p)
-            cn_object_warn(w->diag, p->obj, NULL, "has the address %.*s of %.*s, which counts",
-                           CN_STR_ARG(key), CN_STR_ARG(other->obj->label));
+            cn_store_warn(w->diag, p->obj, NULL, "has the address %.*s of %.*s, which counts",
+                          CN_STR_ARG(key), CN_STR_ARG(other->obj->label));
     }
 }
 
@@ -418,8 +430,8 @@ void cn_model_core_pod(cn_world_t *w, const cn_object_t *o)
     if (p->service_account.n == 0)
         p->service_account = CN_STR("default");
     if (!cn_store_is_dns_subdomain(p->service_account)) {
-        cn_object_error(w->diag, o, NULL, "is left out: serviceAccountName \"%.*s\" is not a name",
-                        CN_STR_ARG(p->service_account));
+        cn_store_error(w->diag, o, NULL, "is left out: serviceAccountName \"%.*s\" is not a name",
+                       CN_STR_ARG(p->service_account));
         return;
     }
     name_workload(&r, p);

@@ -33,8 +33,10 @@ static void read_from(const cn_reader_t *r, cn_gateway_t *g, const cn_node_t *li
     else if (cn_str_eq(from, CN_STR("None")))
         g->from = CN_FROM_NONE;
     else
-        cn_object_error(r->w->diag, r->obj, ns, "allowedRoutes.namespaces.from \"%.*s\" is none of Same, "
-                        "All, Selector; Same is taken", CN_STR_ARG(from));
+        cn_store_error(r->w->diag, r->obj, ns,
+                       "allowedRoutes.namespaces.from \"%.*s\" is none of Same, "
+                       "All, Selector; Same is taken",
+                       CN_STR_ARG(from));
 }
 
 static bool is_hbone(const cn_node_t *listener)
@@ -56,14 +58,17 @@ static bool read_listeners(const cn_reader_t *r, cn_gateway_t *g, bool complain)
             found = true;
             read_from(r, g, items[i].value);
         } else if (complain) {
-            cn_object_warn(r->w->diag, r->obj, items[i].value, "spec.listeners[%u]: has no effect: a "
-                           "waypoint has a single listener on port %d with protocol \"HBONE\"", i,
-                           HBONE_PORT);
+            cn_store_warn(r->w->diag, r->obj, items[i].value,
+                          "spec.listeners[%u]: has no effect: a "
+                          "waypoint has a single listener on port %d with protocol \"HBONE\"",
+                          i, HBONE_PORT);
         }
     }
     if (!found && complain)
-        cn_object_warn(r->w->diag, r->obj, NULL, "has no listener on port %d with protocol \"HBONE\"; "
-                       "only its own namespace may use it", HBONE_PORT);
+        cn_store_warn(r->w->diag, r->obj, NULL,
+                      "has no listener on port %d with protocol \"HBONE\"; "
+                      "only its own namespace may use it",
+                      HBONE_PORT);
     return found;
 }
 
@@ -80,12 +85,12 @@ void cn_model_gateway_gateway(cn_world_t *w, const cn_object_t *o)
     by_class = cn_str_eq(g->class_name, CN_STR("istio-waypoint")) ||
                (class && cn_str_eq(class->controller, CN_STR("istio.io/mesh-controller")));
     g->is_waypoint = read_listeners(&r, g, by_class) || by_class;
-    g->waypoint_for = cn_object_label(o, "istio.io/waypoint-for");
-    if (!cn_object_has_label(o, "istio.io/waypoint-for") && class)
-        g->waypoint_for = cn_object_label(class->obj, "istio.io/waypoint-for");
+    g->waypoint_for = cn_store_label(o, "istio.io/waypoint-for");
+    if (!cn_store_has_label(o, "istio.io/waypoint-for") && class)
+        g->waypoint_for = cn_store_label(class->obj, "istio.io/waypoint-for");
     if (g->waypoint_for.n == 0)
         g->waypoint_for = CN_STR("service");
-    g->network = cn_object_label(o, "topology.istio.io/network");
+    g->network = cn_store_label(o, "topology.istio.io/network");
     *(cn_gateway_t **)cn_vec_push(w->pool, &w->gateways, sizeof(g)) = g;
     cn_map_put(&w->gateway_map, o->id, g);
 }

@@ -12,15 +12,7 @@
 
 #define MAX_VALUE 4096
 
-typedef enum {
-    V_TEXT,
-    V_PRINCIPAL,
-    V_ACCOUNT,
-    V_TRUST_DOMAIN,
-    V_BLOCK,
-    V_PORT,
-    V_PATH
-} value_kind;
+typedef enum { V_TEXT, V_PRINCIPAL, V_ACCOUNT, V_TRUST_DOMAIN, V_BLOCK, V_PORT, V_PATH } value_kind;
 
 typedef struct {
     const char *yaml, *not_yaml, *word, *not_word;
@@ -29,29 +21,38 @@ typedef struct {
 
 static const field_t source_fields[] = {
     {"principals", "notPrincipals", "principals", "not_principals", V_PRINCIPAL},
-    {"requestPrincipals", "notRequestPrincipals", "request_principals", "not_request_principals", V_TEXT},
+    {"requestPrincipals", "notRequestPrincipals", "request_principals", "not_request_principals",
+     V_TEXT},
     {"namespaces", "notNamespaces", "namespaces", "not_namespaces", V_TEXT},
-    {"serviceAccounts", "notServiceAccounts", "service_accounts", "not_service_accounts", V_ACCOUNT},
+    {"serviceAccounts", "notServiceAccounts", "service_accounts", "not_service_accounts",
+     V_ACCOUNT},
     {"trustDomains", "notTrustDomains", "trust_domains", "not_trust_domains", V_TRUST_DOMAIN},
     {"ipBlocks", "notIpBlocks", "ip_blocks", "not_ip_blocks", V_BLOCK},
     {"remoteIpBlocks", "notRemoteIpBlocks", "remote_ip_blocks", "not_remote_ip_blocks", V_BLOCK},
     {0}};
 
-static const field_t operation_fields[] = {{"hosts", "notHosts", "hosts", "not_hosts", V_TEXT},
-                                           {"ports", "notPorts", "ports", "not_ports", V_PORT},
-                                           {"methods", "notMethods", "methods", "not_methods", V_TEXT},
-                                           {"paths", "notPaths", "paths", "not_paths", V_PATH},
-                                           {0}};
+static const field_t operation_fields[] = {
+    {"hosts", "notHosts", "hosts", "not_hosts", V_TEXT},
+    {"ports", "notPorts", "ports", "not_ports", V_PORT},
+    {"methods", "notMethods", "methods", "not_methods", V_TEXT},
+    {"paths", "notPaths", "paths", "not_paths", V_PATH},
+    {0}};
 
 static const struct {
     const char *key;
     value_kind kind;
-} when_keys[] = {{"source.principal", V_PRINCIPAL},     {"source.namespace", V_TEXT},
-                 {"source.serviceAccount", V_ACCOUNT},  {"source.trustDomain", V_TRUST_DOMAIN},
-                 {"source.ip", V_BLOCK},                {"remote.ip", V_BLOCK},
-                 {"destination.ip", V_BLOCK},           {"destination.port", V_PORT},
-                 {"connection.sni", V_TEXT},            {"request.auth.principal", V_TEXT},
-                 {"request.auth.audiences", V_TEXT},    {"request.auth.presenter", V_TEXT}};
+} when_keys[] = {{"source.principal", V_PRINCIPAL},
+                 {"source.namespace", V_TEXT},
+                 {"source.serviceAccount", V_ACCOUNT},
+                 {"source.trustDomain", V_TRUST_DOMAIN},
+                 {"source.ip", V_BLOCK},
+                 {"remote.ip", V_BLOCK},
+                 {"destination.ip", V_BLOCK},
+                 {"destination.port", V_PORT},
+                 {"connection.sni", V_TEXT},
+                 {"request.auth.principal", V_TEXT},
+                 {"request.auth.audiences", V_TEXT},
+                 {"request.auth.presenter", V_TEXT}};
 
 typedef struct {
     cn_reader_t r;
@@ -78,8 +79,8 @@ static void refuse(policy_reader_t *x, const cn_node_t *at, const char *where, c
     va_start(ap, fmt);
     text = cn_pool_vprintf(pool_of(x), fmt, ap);
     va_end(ap);
-    cn_object_error(x->r.w->diag, x->r.obj, at, "%s%s: %.*s; %s", x->rule, where, CN_STR_ARG(text),
-                    consequence(x));
+    cn_store_error(x->r.w->diag, x->r.obj, at, "%s%s: %.*s; %s", x->rule, where, CN_STR_ARG(text),
+                   consequence(x));
 }
 
 /* ---- values ---- */
@@ -127,7 +128,8 @@ static void put_principal(policy_reader_t *x, cn_vec_t *out, cn_str_t value)
 {
     const cn_mesh_t *m = &x->r.w->mesh;
     size_t slash = cn_str_find(value, '/'), slashes = 0;
-    cn_str_t domain = cn_str_make(value.p, slash), rest = cn_str_make(value.p + slash, value.n - slash);
+    cn_str_t domain = cn_str_make(value.p, slash),
+             rest = cn_str_make(value.p + slash, value.n - slash);
 
     for (size_t i = 0; i < value.n; i++)
         slashes += value.p[i] == '/';
@@ -138,9 +140,10 @@ static void put_principal(policy_reader_t *x, cn_vec_t *out, cn_str_t value)
     for (uint32_t i = 0; mesh_domain(m, i).n; i++) {
         cn_str_t td = mesh_domain(m, i);
 
-        put(x, out, domain.p[0] == '*' && domain_matches(domain, td)
-                        ? value
-                        : cn_pool_printf(pool_of(x), "%.*s%.*s", CN_STR_ARG(td), CN_STR_ARG(rest)));
+        put(x, out,
+            domain.p[0] == '*' && domain_matches(domain, td)
+                ? value
+                : cn_pool_printf(pool_of(x), "%.*s%.*s", CN_STR_ARG(td), CN_STR_ARG(rest)));
     }
 }
 
@@ -178,11 +181,14 @@ static bool is_path(cn_str_t path)
 {
     bool last = false;
 
-    if (cn_str_find_str(path, CN_STR("{*}")) == path.n && cn_str_find_str(path, CN_STR("{**}")) == path.n)
+    if (cn_str_find_str(path, CN_STR("{*}")) == path.n &&
+        cn_str_find_str(path, CN_STR("{**}")) == path.n)
         return true;
     for (size_t i = 0; i < path.n; i++) {
         cn_str_t rest = {path.p + i, path.n - i};
-        size_t n = cn_str_starts(rest, CN_STR("{**}")) ? 4 : cn_str_starts(rest, CN_STR("{*}")) ? 3 : 0;
+        size_t n = cn_str_starts(rest, CN_STR("{**}"))  ? 4
+                   : cn_str_starts(rest, CN_STR("{*}")) ? 3
+                                                        : 0;
 
         if (!strchr("*{}", path.p[i]))
             continue;
@@ -238,8 +244,8 @@ static bool put_value(policy_reader_t *x, cn_vec_t *out, value_kind kind, cn_str
 }
 
 /* False: at least one value has no meaning. */
-static bool read_values(policy_reader_t *x, const cn_node_t *list, const char *where, value_kind kind,
-                        cn_vec_t *out)
+static bool read_values(policy_reader_t *x, const cn_node_t *list, const char *where,
+                        value_kind kind, cn_vec_t *out)
 {
     bool ok = true;
 
@@ -249,14 +255,18 @@ static bool read_values(policy_reader_t *x, const cn_node_t *list, const char *w
     }
     for (uint32_t i = 0; i < list->n; i++) {
         const cn_node_t *v = list->items[i].value;
+        char at[192];
 
         if (v->kind < CN_NODE_LIST && v->kind != CN_NODE_STR && v->kind != CN_NODE_NULL)
-            cn_object_warn(x->r.w->diag, x->r.obj, v, "%s%s[%u]: %.*s is %s where text is expected; write "
-                           "\"%.*s\"", x->rule, where, i, CN_STR_ARG(v->text), cn_node_kind_name(v),
-                           CN_STR_ARG(v->text));
+            cn_store_warn(x->r.w->diag, x->r.obj, v,
+                          "%s%s[%u]: %.*s is %s where text is expected; write "
+                          "\"%.*s\"",
+                          x->rule, where, i, CN_STR_ARG(v->text), cn_node_kind_name(v),
+                          CN_STR_ARG(v->text));
         if (v->kind < CN_NODE_LIST && v->kind != CN_NODE_NULL && put_value(x, out, kind, v->text))
             continue;
-        refuse(x, v, where, "[%u]: \"%.*s\" has no meaning here", i, CN_STR_ARG(v->text));
+        snprintf(at, sizeof(at), "%s[%u]", where, i);
+        refuse(x, v, at, "\"%.*s\" has no meaning here", CN_STR_ARG(v->text));
         ok = false;
     }
     return ok;
@@ -278,10 +288,32 @@ static bool find_field(const field_t *fields, cn_str_t key, const char **word, v
     return false;
 }
 
-/* False: something in it could not be read (said). */
-static bool read_clause(policy_reader_t *x, const cn_node_t *node, const char *where,
-                        const field_t *fields, cn_policy_clause_t *out)
+/* The field that somebody may have meant. */
+static const char *nearest(const field_t *fields, cn_str_t key)
 {
+    const char *found = "none is like it";
+    unsigned best = (unsigned)(key.n / 2) + 1;
+
+    for (; fields->yaml; fields++) {
+        const char *const names[] = {fields->yaml, fields->not_yaml};
+
+        for (int i = 0; i < 2; i++) {
+            unsigned d = cn_schema_distance(key, cn_str_c(names[i]), best);
+
+            if (d < best) {
+                best = d;
+                found = names[i];
+            }
+        }
+    }
+    return found;
+}
+
+/* False: something in it could not be read (said). */
+static bool read_clause(policy_reader_t *x, const cn_node_t *entry, const char *inner,
+                        const char *where, const field_t *fields, cn_policy_clause_t *out)
+{
+    const cn_node_t *node = cn_node_get(entry, inner);
     bool ok = true;
 
     for (uint32_t i = 0; node && node->kind == CN_NODE_MAP && i < node->n; i++) {
@@ -292,9 +324,10 @@ static bool read_clause(policy_reader_t *x, const cn_node_t *node, const char *w
 
         if (it->value->kind == CN_NODE_NULL)
             continue;
-        snprintf(path, sizeof(path), "%s.%.*s", where, (int)(it->key.n < 64 ? it->key.n : 64), it->key.p);
+        snprintf(path, sizeof(path), "%s.%.*s", where, (int)(it->key.n < 64 ? it->key.n : 64),
+                 it->key.p);
         if (!find_field(fields, it->key, &field.word, &kind)) {
-            refuse(x, it->value, path, "unknown field");
+            refuse(x, it->value, path, "unknown field (nearest: %s)", nearest(fields, it->key));
             ok = false;
         } else if (!read_values(x, it->value, path, kind, &field.values)) {
             ok = false;
@@ -303,15 +336,15 @@ static bool read_clause(policy_reader_t *x, const cn_node_t *node, const char *w
         }
     }
     if (ok && out->fields.n == 0) {
-        refuse(x, node, where, "says nothing");
+        refuse(x, entry, where, "says nothing");
         ok = false;
     }
     return ok;
 }
 
 /* `from` or `to`.  False: the rule can never match (ALLOW with nothing left). */
-static bool read_clauses(policy_reader_t *x, const cn_node_t *rule, const char *key, const char *inner,
-                         const field_t *fields, cn_vec_t *out)
+static bool read_clauses(policy_reader_t *x, const cn_node_t *rule, const char *key,
+                         const char *inner, const field_t *fields, cn_vec_t *out)
 {
     const cn_node_item_t *items = NULL;
     uint32_t n = cn_read_list(&x->r, rule, key, &items);
@@ -327,7 +360,7 @@ static bool read_clauses(policy_reader_t *x, const cn_node_t *rule, const char *
         bool ok;
 
         snprintf(where, sizeof(where), ".%s[%u].%s", key, i, inner);
-        ok = read_clause(x, cn_node_get(items[i].value, inner), where, fields, &clause);
+        ok = read_clause(x, items[i].value, inner, where, fields, &clause);
         if (!ok && !deny)
             continue;
         any |= clause.fields.n == 0;
@@ -350,7 +383,8 @@ static bool find_when(cn_str_t key, value_kind *kind)
     *kind = V_TEXT;
     if (!is_text(key))
         return false;
-    if (in_brackets(key, CN_STR("request.headers[")) || in_brackets(key, CN_STR("request.auth.claims[")))
+    if (in_brackets(key, CN_STR("request.headers[")) ||
+        in_brackets(key, CN_STR("request.auth.claims[")))
         return true;
     for (size_t i = 0; i < CN_COUNT(when_keys); i++)
         if (cn_str_eq(key, cn_str_c(when_keys[i].key))) {
@@ -361,7 +395,8 @@ static bool find_when(cn_str_t key, value_kind *kind)
 }
 
 static bool read_when_values(policy_reader_t *x, const cn_node_t *node, const char *where,
-                             cn_policy_when_t when, value_kind kind, cn_policy_rule_t *out, bool *some)
+                             cn_policy_when_t when, value_kind kind, cn_policy_rule_t *out,
+                             bool *some)
 {
     const cn_node_t *list = cn_node_get(node, when.negated ? "notValues" : "values");
     char path[64];
@@ -396,8 +431,10 @@ static bool read_when(policy_reader_t *x, const cn_node_t *rule, cn_policy_rule_
 
         snprintf(where, sizeof(where), ".when[%u]", i);
         if (!find_when(key, &kind)) {
-            cn_object_warn(x->r.w->diag, x->r.obj, node, "%s%s: unknown key \"%.*s\"; as in Istio the whole "
-                           "rule is skipped", x->rule, where, CN_STR_ARG(key));
+            cn_store_warn(x->r.w->diag, x->r.obj, node,
+                          "%s%s: unknown key \"%.*s\"; as in Istio the whole "
+                          "rule is skipped",
+                          x->rule, where, CN_STR_ARG(key));
             return false;
         }
         good = read_when_values(x, node, where, yes, kind, out, &some) &&
@@ -418,9 +455,11 @@ static bool has_unknown_key(policy_reader_t *x, const cn_node_t *rule)
     for (uint32_t i = 0; i < rule->n; i++) {
         cn_str_t key = rule->items[i].key;
 
-        if (cn_str_eq(key, CN_STR("from")) || cn_str_eq(key, CN_STR("to")) || cn_str_eq(key, CN_STR("when")))
+        if (cn_str_eq(key, CN_STR("from")) || cn_str_eq(key, CN_STR("to")) ||
+            cn_str_eq(key, CN_STR("when")))
             continue;
-        refuse(x, rule->items[i].value, "", "unknown field \"%.*s\"", CN_STR_ARG(key));
+        refuse(x, rule->items[i].value, "", "unknown field \"%.*s\" (there are from, to and when)",
+               CN_STR_ARG(key));
         return true;
     }
     return false;
@@ -455,7 +494,8 @@ static void read_rules(policy_reader_t *x)
         read_rule(x, items[i].value);
     }
     if (n == 0 && x->p->action != CN_ACTION_ALLOW)
-        cn_object_warn(x->r.w->diag, x->r.obj, NULL, "has no rules, so it matches nothing and has no effect");
+        cn_store_warn(x->r.w->diag, x->r.obj, NULL,
+                      "has no rules, so it matches nothing and has no effect");
 }
 
 /* ---- the policy ---- */
@@ -503,8 +543,10 @@ static bool read_action(policy_reader_t *x)
             x->p->custom = cn_str_eq(word, CN_STR("CUSTOM"));
             return true;
         }
-    cn_object_error(x->r.w->diag, x->r.obj, cn_node_get(x->r.obj->spec, "action"), "is left out: spec.action "
-                    "\"%.*s\" is none of ALLOW, DENY, AUDIT, CUSTOM", CN_STR_ARG(word));
+    cn_store_error(x->r.w->diag, x->r.obj, cn_node_get(x->r.obj->spec, "action"),
+                   "is left out: spec.action "
+                   "\"%.*s\" is none of ALLOW, DENY, AUDIT, CUSTOM",
+                   CN_STR_ARG(word));
     return false;
 }
 
@@ -517,7 +559,7 @@ void cn_model_istio_policy(cn_world_t *w, const cn_object_t *o)
     p->obj = o;
     if (!read_action(&x))
         return;
-    p->dry_run = cn_str_eq(cn_object_annotation(o, "istio.io/dry-run"), CN_STR("true"));
+    p->dry_run = cn_str_eq(cn_store_annotation(o, "istio.io/dry-run"), CN_STR("true"));
     p->has_selector = selector != NULL;
     cn_read_labels(&x.r, cn_node_get(selector, "matchLabels"), &p->selector);
     read_targets(&x);

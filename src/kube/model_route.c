@@ -9,7 +9,7 @@
 
 #include "kube/regex.h"
 
-#define MAX_VALUE 4096    /* bytes of a header, parameter or path to match */
+#define MAX_VALUE 4096 /* bytes of a header, parameter or path to match */
 #define MAX_WEIGHT 1000000
 #define MAX_CONF_NAME 255 /* bytes of a block's name in the conf */
 
@@ -19,8 +19,8 @@ typedef struct {
     char rule_name[32]; /* "spec.rules[0]", for messages */
 } route_reader_t;
 
-#define warn(x, node, ...) cn_object_warn((x)->r.w->diag, (x)->r.obj, node, __VA_ARGS__)
-#define error(x, node, ...) cn_object_error((x)->r.w->diag, (x)->r.obj, node, __VA_ARGS__)
+#define warn(x, node, ...) cn_store_warn((x)->r.w->diag, (x)->r.obj, node, __VA_ARGS__)
+#define error(x, node, ...) cn_store_error((x)->r.w->diag, (x)->r.obj, node, __VA_ARGS__)
 
 /* ---- matches ---- */
 
@@ -50,8 +50,8 @@ static bool check_regex(route_reader_t *x, const cn_node_t *node, const char *wh
 
     if (cn_regex_check(x->r.w->pool, value, &why) == CN_OK)
         return true;
-    error(x, node, "%s: %s: \"%.*s\" cannot be used, so this match never holds: %.*s", x->rule_name, what,
-          CN_STR_ARG(value), CN_STR_ARG(why));
+    error(x, node, "%s: %s: \"%.*s\" cannot be used, so this match never holds: %.*s", x->rule_name,
+          what, CN_STR_ARG(value), CN_STR_ARG(why));
     return false;
 }
 
@@ -66,18 +66,22 @@ static bool read_path(route_reader_t *x, const cn_node_t *node, cn_value_match_t
     else if (cn_str_eq(type, CN_STR("RegularExpression")))
         m->kind = CN_MATCH_REGEX;
     else if (type.n && !cn_str_eq(type, CN_STR("PathPrefix"))) {
-        error(x, path, "%s: path.type \"%.*s\" is none of Exact, PathPrefix, RegularExpression; this "
-              "match never holds", x->rule_name, CN_STR_ARG(type));
+        error(x, path,
+              "%s: path.type \"%.*s\" is none of Exact, PathPrefix, RegularExpression; this "
+              "match never holds",
+              x->rule_name, CN_STR_ARG(type));
         return false;
     }
     if (!is_plain(m->value)) {
-        error(x, path, "%s: path.value: holds what no path holds, so this match never holds", x->rule_name);
+        error(x, path, "%s: path.value: holds what no path holds, so this match never holds",
+              x->rule_name);
         return false;
     }
     if (m->kind == CN_MATCH_REGEX)
         return check_regex(x, path, "path", m->value);
     if (m->value.p[0] != '/') {
-        error(x, path, "%s: path.value \"%.*s\" does not begin with \"/\", so this match never holds",
+        error(x, path,
+              "%s: path.value \"%.*s\" does not begin with \"/\", so this match never holds",
               x->rule_name, CN_STR_ARG(m->value));
         return false;
     }
@@ -97,8 +101,10 @@ static bool read_method(route_reader_t *x, const cn_node_t *node, cn_str_t *meth
     for (size_t i = 0; i < CN_COUNT(known); i++)
         if (cn_str_eq(*method, cn_str_c(known[i])))
             return true;
-    error(x, cn_node_get(node, "method"), "%s: method \"%.*s\" is not one of HTTP's (in capitals), so this "
-          "match never holds", x->rule_name, CN_STR_ARG(*method));
+    error(x, cn_node_get(node, "method"),
+          "%s: method \"%.*s\" is not one of HTTP's (in capitals), so this "
+          "match never holds",
+          x->rule_name, CN_STR_ARG(*method));
     return false;
 }
 
@@ -123,18 +129,19 @@ static bool read_value(route_reader_t *x, const cn_node_t *node, const char *wha
     if (cn_str_eq(type, CN_STR("RegularExpression")))
         m.kind = CN_MATCH_REGEX;
     else if (type.n && !cn_str_eq(type, CN_STR("Exact"))) {
-        error(x, node, "%s: %s: type \"%.*s\" is none of Exact, RegularExpression; this match never holds",
+        error(x, node,
+              "%s: %s: type \"%.*s\" is none of Exact, RegularExpression; this match never holds",
               x->rule_name, what, CN_STR_ARG(type));
         return false;
     }
     if (header ? !is_token(name) : name.n == 0 || !is_plain(name)) {
-        error(x, node, "%s: %s: \"%.*s\" is no name of one, so this match never holds", x->rule_name, what,
-              CN_STR_ARG(name));
+        error(x, node, "%s: %s: \"%.*s\" is no name of one, so this match never holds",
+              x->rule_name, what, CN_STR_ARG(name));
         return false;
     }
     if (!is_plain(m.value)) {
-        error(x, node, "%s: %s: the value of %.*s cannot occur, so this match never holds", x->rule_name, what,
-              CN_STR_ARG(name));
+        error(x, node, "%s: %s: the value of %.*s cannot occur, so this match never holds",
+              x->rule_name, what, CN_STR_ARG(name));
         return false;
     }
     if (header) {
@@ -177,8 +184,8 @@ static void read_matches(route_reader_t *x, const cn_node_t *rule, cn_http_rule_
             *(cn_http_match_t *)cn_vec_push(x->r.w->pool, &out->matches, sizeof(m)) = m;
     }
     if (n == 0)
-        ((cn_http_match_t *)cn_vec_push(x->r.w->pool, &out->matches, sizeof(cn_http_match_t)))->path =
-            (cn_value_match_t){CN_MATCH_PREFIX, CN_STR_NULL, CN_STR("/")};
+        ((cn_http_match_t *)cn_vec_push(x->r.w->pool, &out->matches, sizeof(cn_http_match_t)))
+            ->path = (cn_value_match_t){CN_MATCH_PREFIX, CN_STR_NULL, CN_STR("/")};
 }
 
 /* ---- filters ---- */
@@ -196,7 +203,8 @@ static bool is_harmless(cn_str_t type)
 }
 
 /* Why requests must not be sent on, or empty. */
-static cn_str_t read_filters(route_reader_t *x, const cn_node_t *node, const char *where, bool backend)
+static cn_str_t read_filters(route_reader_t *x, const cn_node_t *node, const char *where,
+                             bool backend)
 {
     const cn_node_item_t *items = NULL;
     uint32_t n = cn_read_list(&x->r, node, "filters", &items);
@@ -207,12 +215,14 @@ static cn_str_t read_filters(route_reader_t *x, const cn_node_t *node, const cha
         bool headers = cn_str_ends(type, CN_STR("HeaderModifier"));
 
         if (is_harmless(type) && (headers || !backend)) {
-            warn(x, items[i].value, "%s.filters[%u]: %.*s: not supported yet and has no effect; the rest of "
-                 "the rule is in effect", where, i, CN_STR_ARG(type));
+            warn(x, items[i].value,
+                 "%s.filters[%u]: %.*s: not supported yet and has no effect; the rest of "
+                 "the rule is in effect",
+                 where, i, CN_STR_ARG(type));
             continue;
         }
-        warn(x, items[i].value, "%s.filters[%u]: %.*s: not supported yet, so %s answers 500", where, i,
-             CN_STR_ARG(type.n ? type : CN_STR("a filter without type")),
+        warn(x, items[i].value, "%s.filters[%u]: %.*s: not supported yet, so %s answers 500", where,
+             i, CN_STR_ARG(type.n ? type : CN_STR("a filter without type")),
              backend ? "this backend's share" : "this rule");
         broken = cn_pool_printf(x->r.w->pool, "filter %.*s is not supported", CN_STR_ARG(type));
     }
@@ -225,8 +235,10 @@ static void say_no_effect(route_reader_t *x, const cn_node_t *rule)
 
     for (size_t i = 0; i < CN_COUNT(fields); i++)
         if (cn_node_get(rule, fields[i]))
-            warn(x, cn_node_get(rule, fields[i]), "%s.%s: not supported yet and has no effect; the rest of "
-                 "the rule is in effect", x->rule_name, fields[i]);
+            warn(x, cn_node_get(rule, fields[i]),
+                 "%s.%s: not supported yet and has no effect; the rest of "
+                 "the rule is in effect",
+                 x->rule_name, fields[i]);
 }
 
 /* ---- backends ---- */
@@ -246,11 +258,13 @@ static cn_str_t backend_fault(route_reader_t *x, const cn_node_t *node, cn_backe
     cn_str_t group = cn_read_text(&x->r, node, "group"), kind = cn_read_text(&x->r, node, "kind");
     int64_t port = 0;
 
-    if (kind.n && !(cn_str_eq(kind, CN_STR("Service")) && (group.n == 0 || cn_str_eq(group, CN_STR("core")))))
-        return cn_pool_printf(x->r.w->pool, "kind %.*s of group \"%.*s\" is not supported", CN_STR_ARG(kind),
-                              CN_STR_ARG(group));
+    if (kind.n &&
+        !(cn_str_eq(kind, CN_STR("Service")) && (group.n == 0 || cn_str_eq(group, CN_STR("core")))))
+        return cn_pool_printf(x->r.w->pool, "kind %.*s of group \"%.*s\" is not supported",
+                              CN_STR_ARG(kind), CN_STR_ARG(group));
     if (!cn_store_is_dns_label(b->name) || !cn_store_is_dns_label(b->ns))
-        return cn_pool_printf(x->r.w->pool, "\"%.*s\" in namespace \"%.*s\" is not a Service's name",
+        return cn_pool_printf(x->r.w->pool,
+                              "\"%.*s\" in namespace \"%.*s\" is not a Service's name",
                               CN_STR_ARG(b->name), CN_STR_ARG(b->ns));
     if (!cn_read_number(&x->r, node, "port", 1, 65535, &port))
         return CN_STR("port is missing");
@@ -314,7 +328,7 @@ static void read_rules(route_reader_t *x)
 
     for (uint32_t i = 0; i < n; i++) {
         const cn_node_t *node = items[i].value;
-        cn_http_rule_t rule = {.node = node};
+        cn_http_rule_t rule = {.node = node, .index = i};
 
         snprintf(x->rule_name, sizeof(x->rule_name), "spec.rules[%u]", i);
         rule.name = rule_name(x, node, i);

@@ -52,8 +52,8 @@ bool cn_node_true(const cn_node_t *map, const char *key)
 const char *cn_node_kind_name(const cn_node_t *node)
 {
     static const char *const names[] = {
-        [CN_NODE_NULL] = "null",   [CN_NODE_BOOL] = "true or false", [CN_NODE_INT] = "a number",
-        [CN_NODE_FLOAT] = "a number", [CN_NODE_STR] = "text",        [CN_NODE_LIST] = "a list",
+        [CN_NODE_NULL] = "null",      [CN_NODE_BOOL] = "true or false", [CN_NODE_INT] = "a number",
+        [CN_NODE_FLOAT] = "a number", [CN_NODE_STR] = "text",           [CN_NODE_LIST] = "a list",
         [CN_NODE_MAP] = "a map"};
 
     return node ? names[node->kind] : "nothing";

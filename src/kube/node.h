@@ -13,7 +13,7 @@
 typedef enum {
     CN_NODE_NULL,
     CN_NODE_BOOL,
-    CN_NODE_INT,   /* text is a decimal number */
+    CN_NODE_INT, /* text is a decimal number */
     CN_NODE_FLOAT,
     CN_NODE_STR,
     CN_NODE_LIST,
@@ -30,11 +30,11 @@ typedef struct {
 
 struct cn_node {
     cn_node_kind kind;
-    uint32_t n;             /* of items */
+    uint32_t n; /* of items */
     cn_pos_t pos;
-    cn_str_t text;          /* scalars: as written */
-    cn_node_item_t *items;  /* LIST and MAP */
-    uint64_t weight;        /* nodes below and with it, aliases written out */
+    cn_str_t text;         /* scalars: as written */
+    cn_node_item_t *items; /* LIST and MAP */
+    uint64_t weight;       /* nodes below and with it, aliases written out */
 };
 
 /* The value of a key; NULL when it is absent or null, or when map is NULL or no map. */

@@ -81,8 +81,10 @@ static cn_rc check_foreign(output_t *o, const cn_render_file_t *f)
 
     if (access(path, F_OK) < 0 || is_ours(path))
         return CN_OK;
-    cn_diag_error(o->diag, (cn_pos_t){NULL, 0}, "%s was not written by cairn-gen, so nothing is written: move it "
-                  "or give another -o", path);
+    cn_diag_error(o->diag, (cn_pos_t){NULL, 0},
+                  "%s was not written by cairn-gen, so nothing is written: move it "
+                  "or give another -o",
+                  path);
     return CN_ERR;
 }
 
@@ -140,7 +142,8 @@ static void remove_stale(output_t *o, const char *folder)
         cn_str_t name = cn_pool_printf(o->pool, "%s/%s", folder, e->d_name);
         const char *path = path_of(o, name, "");
 
-        if (e->d_name[0] != '.' && !cn_map_get(&o->wanted, name) && is_ours(path) && unlink(path) < 0)
+        if (e->d_name[0] != '.' && !cn_map_get(&o->wanted, name) && is_ours(path) &&
+            unlink(path) < 0)
             (void)fail(o, "remove", path);
     }
     if (d)

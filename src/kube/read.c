@@ -14,12 +14,13 @@ cn_str_t cn_read_text(const cn_reader_t *r, const cn_node_t *map, const char *ke
     if (!v)
         return CN_STR_NULL;
     if (v->kind == CN_NODE_LIST || v->kind == CN_NODE_MAP) {
-        cn_object_error(r->w->diag, r->obj, v, "%s must be text, not %s", key, cn_node_kind_name(v));
+        cn_store_error(r->w->diag, r->obj, v, "%s must be text, not %s", key, cn_node_kind_name(v));
         return CN_STR_NULL;
     }
     if (v->kind != CN_NODE_STR)
-        cn_object_warn(r->w->diag, r->obj, v, "%s: %.*s is %s where text is expected; write \"%.*s\"",
-                       key, CN_STR_ARG(v->text), cn_node_kind_name(v), CN_STR_ARG(v->text));
+        cn_store_warn(r->w->diag, r->obj, v,
+                      "%s: %.*s is %s where text is expected; write \"%.*s\"", key,
+                      CN_STR_ARG(v->text), cn_node_kind_name(v), CN_STR_ARG(v->text));
     return v->text;
 }
 
@@ -42,8 +43,8 @@ bool cn_read_number(const cn_reader_t *r, const cn_node_t *map, const char *key,
         if (*out >= min && *out <= max)
             return true;
     }
-    cn_object_error(r->w->diag, r->obj, v, "%s must be a number from %lld to %lld, not \"%.*s\"", key,
-                    (long long)min, (long long)max, CN_STR_ARG(v->text));
+    cn_store_error(r->w->diag, r->obj, v, "%s must be a number from %lld to %lld, not \"%.*s\"",
+                   key, (long long)min, (long long)max, CN_STR_ARG(v->text));
     return false;
 }
 
@@ -53,7 +54,8 @@ uint32_t cn_read_list(const cn_reader_t *r, const cn_node_t *map, const char *ke
     const cn_node_t *v = cn_node_get(map, key);
 
     if (v && v->kind != CN_NODE_LIST)
-        cn_object_error(r->w->diag, r->obj, v, "%s must be a list, not %s", key, cn_node_kind_name(v));
+        cn_store_error(r->w->diag, r->obj, v, "%s must be a list, not %s", key,
+                       cn_node_kind_name(v));
     return cn_node_list(map, key, items);
 }
 
@@ -66,8 +68,8 @@ void cn_read_texts(const cn_reader_t *r, const cn_node_t *map, const char *key, 
         const cn_node_t *v = items[i].value;
 
         if (v->kind >= CN_NODE_LIST || v->kind == CN_NODE_NULL)
-            cn_object_error(r->w->diag, r->obj, v, "%s[%u] must be text, not %s", key, i,
-                            cn_node_kind_name(v));
+            cn_store_error(r->w->diag, r->obj, v, "%s[%u] must be text, not %s", key, i,
+                           cn_node_kind_name(v));
         else
             *(cn_str_t *)cn_vec_push(r->w->pool, out, sizeof(cn_str_t)) = v->text;
     }
@@ -87,8 +89,10 @@ void cn_read_labels(const cn_reader_t *r, const cn_node_t *map, cn_selector_t *s
 
 static bool read_operator(cn_str_t s, cn_sel_op *op)
 {
-    static const char *const words[] = {[CN_SEL_IN] = "In", [CN_SEL_NOT_IN] = "NotIn",
-                                        [CN_SEL_EXISTS] = "Exists", [CN_SEL_ABSENT] = "DoesNotExist"};
+    static const char *const words[] = {[CN_SEL_IN] = "In",
+                                        [CN_SEL_NOT_IN] = "NotIn",
+                                        [CN_SEL_EXISTS] = "Exists",
+                                        [CN_SEL_ABSENT] = "DoesNotExist"};
 
     for (unsigned i = 0; i < CN_COUNT(words); i++)
         if (cn_str_eq(s, cn_str_c(words[i]))) {
@@ -111,8 +115,10 @@ bool cn_read_selector(const cn_reader_t *r, const cn_node_t *node, cn_selector_t
 
         t->key = cn_read_text(r, e, "key");
         if (!read_operator(op, &t->op)) {
-            cn_object_error(r->w->diag, r->obj, e, "matchExpressions[%u].operator \"%.*s\" is none of "
-                            "In, NotIn, Exists, DoesNotExist: nothing is selected", i, CN_STR_ARG(op));
+            cn_store_error(r->w->diag, r->obj, e,
+                           "matchExpressions[%u].operator \"%.*s\" is none of "
+                           "In, NotIn, Exists, DoesNotExist: nothing is selected",
+                           i, CN_STR_ARG(op));
             return false;
         }
         cn_read_texts(r, e, "values", &t->values);

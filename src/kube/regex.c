@@ -74,7 +74,8 @@ cn_rc cn_regex_check(cn_pool_t *pool, cn_str_t pattern, cn_str_t *why)
         *why = cn_str_c(syntax);
         return CN_ERR;
     }
-    code = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, PCRE2_NEVER_BACKSLASH_C, &error, &at, NULL);
+    code =
+        pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, PCRE2_NEVER_BACKSLASH_C, &error, &at, NULL);
     if (code) {
         pcre2_code_free(code);
         return CN_OK;

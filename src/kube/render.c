@@ -14,7 +14,8 @@ static const char *const protocols[] = {[CN_PROTOCOL_AUTO] = "auto",
 
 /* ---- pieces ---- */
 
-static void put_words(cn_text_t *t, const char *indent, const char *name, const cn_str_t *words, uint32_t n)
+static void put_words(cn_text_t *t, const char *indent, const char *name, const cn_str_t *words,
+                      uint32_t n)
 {
     cn_text_printf(t, "%s%s", indent, name);
     for (uint32_t i = 0; i < n; i++) {
@@ -31,7 +32,8 @@ static void put_comment(cn_text_t *t, cn_str_t comment)
     cn_text_add(t, CN_STR("\n"));
 }
 
-static void open_block(cn_text_t *t, const char *indent, const char *kind, cn_str_t name, cn_str_t comment)
+static void open_block(cn_text_t *t, const char *indent, const char *kind, cn_str_t name,
+                       cn_str_t comment)
 {
     cn_text_printf(t, "%s%s ", indent, kind);
     cn_text_word(t, name);
@@ -73,7 +75,8 @@ static void put_endpoint(cn_text_t *t, const cn_world_t *w, const cn_endpoint_ou
     }
 }
 
-static void put_cluster(cn_text_t *t, const cn_out_t *out, const cn_out_cluster_t *c, bool inline_endpoints)
+static void put_cluster(cn_text_t *t, const cn_out_t *out, const cn_out_cluster_t *c,
+                        bool inline_endpoints)
 {
     const cn_endpoint_out_t *ep = c->endpoints.v;
 
@@ -82,8 +85,8 @@ static void put_cluster(cn_text_t *t, const cn_out_t *out, const cn_out_cluster_
         cn_text_printf(t, "    host %.*s;\n    service %.*s %.*s %u;\n", CN_STR_ARG(c->svc->host),
                        CN_STR_ARG(c->svc->obj->name), CN_STR_ARG(c->svc->obj->ns), c->port);
     put_words(t, "    ", "alias", &c->alias, 1);
-    cn_text_printf(t, "    protocol %s;\n    lb least_request;\n    connect_timeout %.*s;\n", protocols[c->protocol],
-                   CN_STR_ARG(out->world->mesh.connect_timeout));
+    cn_text_printf(t, "    protocol %s;\n    lb least_request;\n    connect_timeout %.*s;\n",
+                   protocols[c->protocol], CN_STR_ARG(out->world->mesh.connect_timeout));
     if (c->file.n && !inline_endpoints) {
         cn_text_printf(t, "    endpoints endpoints.d/%.*s;\n}\n", CN_STR_ARG(c->file));
         return;
@@ -131,9 +134,8 @@ static void put_rule(cn_text_t *t, const cn_policy_rule_t *r)
 
 static void put_policies(cn_text_t *t, const cn_out_service_t *s)
 {
-    static const char *const actions[] = {[CN_ACTION_ALLOW] = "allow",
-                                          [CN_ACTION_DENY] = "deny",
-                                          [CN_ACTION_AUDIT] = "audit"};
+    static const char *const actions[] = {
+        [CN_ACTION_ALLOW] = "allow", [CN_ACTION_DENY] = "deny", [CN_ACTION_AUDIT] = "audit"};
     const cn_policy_t *const *p = s->policies.v;
 
     if (s->policies.n == 0)
@@ -157,9 +159,8 @@ static void put_policies(cn_text_t *t, const cn_out_service_t *s)
 
 static void put_value_match(cn_text_t *t, const char *what, const cn_value_match_t *m)
 {
-    static const char *const kinds[] = {[CN_MATCH_EXACT] = "exact",
-                                        [CN_MATCH_PREFIX] = "prefix",
-                                        [CN_MATCH_REGEX] = "regex"};
+    static const char *const kinds[] = {
+        [CN_MATCH_EXACT] = "exact", [CN_MATCH_PREFIX] = "prefix", [CN_MATCH_REGEX] = "regex"};
 
     cn_text_printf(t, " %s ", what);
     if (m->name.n) {
@@ -232,7 +233,8 @@ static void put_service(cn_text_t *t, const cn_out_service_t *s)
     cn_text_add(t, CN_STR("}\n"));
 }
 
-static void put_unit(cn_text_t *t, const cn_out_t *out, const cn_out_unit_t *u, bool inline_endpoints)
+static void put_unit(cn_text_t *t, const cn_out_t *out, const cn_out_unit_t *u,
+                     bool inline_endpoints)
 {
     const cn_out_cluster_t *c = u->clusters.v;
     const cn_out_service_t *s = u->services.v;
@@ -278,7 +280,11 @@ static void put_listens(cn_text_t *t, cn_str_t bind)
     static const struct {
         uint16_t port;
         const char *what;
-    } listens[] = {{15008, "hbone"}, {15020, "agent"}, {15021, "health"}, {15090, "metrics"}, {15000, "admin"}};
+    } listens[] = {{15008, "hbone"},
+                   {15020, "agent"},
+                   {15021, "health"},
+                   {15090, "metrics"},
+                   {15000, "admin"}};
     cn_addr_t any, admin;
     bool loopback;
 
@@ -319,8 +325,9 @@ static void put_access_log(cn_text_t *t, const cn_mesh_t *m)
 static void put_main(cn_text_t *t, const cn_out_t *out, const cn_render_opts_t *o, bool tree)
 {
     put_head(t, out);
-    cn_text_add(t, CN_STR("worker_processes auto;\ndaemon off;\nerror_log stderr info;\npid cairn.pid;\n"
-                          "worker_shutdown_timeout 30s;\n"));
+    cn_text_add(
+        t, CN_STR("worker_processes auto;\ndaemon off;\nerror_log stderr info;\npid cairn.pid;\n"
+                  "worker_shutdown_timeout 30s;\n"));
     put_mesh(t, out, o);
     cn_text_printf(t, "path_normalization %s;\n", out->world->mesh.path_normalization);
     if (tree)
@@ -351,7 +358,8 @@ static void add_file(const cn_out_t *out, cn_vec_t *files, cn_str_t path, cn_tex
     t->n = 0;
 }
 
-static void add_endpoints(const cn_out_t *out, const cn_out_cluster_t *c, cn_text_t *t, cn_vec_t *files)
+static void add_endpoints(const cn_out_t *out, const cn_out_cluster_t *c, cn_text_t *t,
+                          cn_vec_t *files)
 {
     const cn_endpoint_out_t *ep = c->endpoints.v;
 
@@ -365,7 +373,8 @@ static void add_endpoints(const cn_out_t *out, const cn_out_cluster_t *c, cn_tex
         put_endpoint(t, out->world, &ep[i]);
         cn_text_add(t, CN_STR("\n"));
     }
-    add_file(out, files, cn_pool_printf(out->world->pool, "endpoints.d/%.*s", CN_STR_ARG(c->file)), t);
+    add_file(out, files, cn_pool_printf(out->world->pool, "endpoints.d/%.*s", CN_STR_ARG(c->file)),
+             t);
 }
 
 /* app and version are the canonical ones, as Istio's workload discovery has it. */
@@ -374,13 +383,14 @@ static void put_workload(cn_text_t *t, const cn_mesh_t *m, const cn_pod_t *p, co
     char text[CN_INET_TEXT];
 
     cn_inet_put(text, ip, false);
-    cn_text_printf(t, "%s name=%.*s namespace=%.*s service_account=%.*s workload=%.*s type=%s", text,
-                   CN_STR_ARG(p->obj->name), CN_STR_ARG(p->obj->ns), CN_STR_ARG(p->service_account),
-                   CN_STR_ARG(p->workload), p->workload_type);
+    cn_text_printf(t, "%s name=%.*s namespace=%.*s service_account=%.*s workload=%.*s type=%s",
+                   text, CN_STR_ARG(p->obj->name), CN_STR_ARG(p->obj->ns),
+                   CN_STR_ARG(p->service_account), CN_STR_ARG(p->workload), p->workload_type);
     cn_text_printf(t, " canonical_name=%.*s canonical_revision=%.*s cluster=%.*s trust_domain=%.*s",
-                   CN_STR_ARG(p->canonical_name), CN_STR_ARG(p->canonical_revision), CN_STR_ARG(m->cluster_id),
-                   CN_STR_ARG(m->trust_domain));
-    cn_text_printf(t, " app=%.*s version=%.*s\n", CN_STR_ARG(p->canonical_name), CN_STR_ARG(p->canonical_revision));
+                   CN_STR_ARG(p->canonical_name), CN_STR_ARG(p->canonical_revision),
+                   CN_STR_ARG(m->cluster_id), CN_STR_ARG(m->trust_domain));
+    cn_text_printf(t, " app=%.*s version=%.*s\n", CN_STR_ARG(p->canonical_name),
+                   CN_STR_ARG(p->canonical_revision));
 }
 
 static void add_workloads(const cn_out_t *out, cn_text_t *t, cn_vec_t *files)
@@ -415,7 +425,8 @@ void cn_render_tree(const cn_out_t *out, const cn_render_opts_t *o, cn_vec_t *fi
             add_endpoints(out, &c[k], &t, files);
         put_head(&t, out);
         put_unit(&t, out, &u[i], false);
-        add_file(out, files, cn_pool_printf(out->world->pool, "conf.d/%.*s.conf", CN_STR_ARG(u[i].name)), &t);
+        add_file(out, files,
+                 cn_pool_printf(out->world->pool, "conf.d/%.*s.conf", CN_STR_ARG(u[i].name)), &t);
     }
     put_main(&t, out, o, true);
     add_file(out, files, CN_STR("cairn.conf"), &t);

@@ -12,7 +12,7 @@ typedef struct {
     const cn_http_route_t *route;
     const cn_http_rule_t *rule;
     const cn_http_match_t *match;
-    uint32_t rule_index, match_index;
+    uint32_t match_index;
 } entry_t;
 
 /* Exact before prefix before regex; what matches everything comes last, else a
@@ -60,7 +60,7 @@ static int by_precedence(const void *va, const void *vb)
     if (c == 0)
         c = older_first(a->route->obj, b->route->obj);
     if (c == 0)
-        c = more_first(b->rule_index, a->rule_index);
+        c = more_first(b->rule->index, a->rule->index);
     return c ? c : more_first(b->match_index, a->match_index);
 }
 
@@ -71,28 +71,31 @@ static void collect(const cn_world_t *w, const cn_http_route_t *route, cn_vec_t 
     for (uint32_t i = 0; i < route->rules.n; i++)
         for (uint32_t k = 0; k < rules[i].matches.n; k++)
             *(entry_t *)cn_vec_push(w->pool, entries, sizeof(entry_t)) =
-                (entry_t){route, &rules[i], &((const cn_http_match_t *)rules[i].matches.v)[k], i, k};
+                (entry_t){route, &rules[i], &((const cn_http_match_t *)rules[i].matches.v)[k], k};
 }
 
 cn_str_t cn_routes_cluster_name(const cn_world_t *w, const cn_service_t *s, uint16_t port)
 {
-    return cn_pool_printf(w->pool, "%.*s.%.*s:%u", CN_STR_ARG(s->obj->name), CN_STR_ARG(s->obj->ns), port);
+    return cn_pool_printf(w->pool, "%.*s.%.*s:%u", CN_STR_ARG(s->obj->name), CN_STR_ARG(s->obj->ns),
+                          port);
 }
 
 /* The port of the service that a backend names; NULL with a reason. */
-static const cn_service_port_t *find_backend(const cn_world_t *w, const cn_backend_t *b, const cn_service_t **svc,
-                                             cn_str_t *why)
+static const cn_service_port_t *find_backend(const cn_world_t *w, const cn_backend_t *b,
+                                             const cn_service_t **svc, cn_str_t *why)
 {
     const cn_service_port_t *p;
 
     *svc = cn_map_get(&w->service_map, cn_model_key(w, b->ns, b->name));
-    *why = cn_pool_printf(w->pool, "Service %.*s/%.*s does not exist", CN_STR_ARG(b->ns), CN_STR_ARG(b->name));
+    *why = cn_pool_printf(w->pool, "Service %.*s/%.*s does not exist", CN_STR_ARG(b->ns),
+                          CN_STR_ARG(b->name));
     if (!*svc)
         return NULL;
     *why = cn_pool_printf(w->pool, "%.*s is of type ExternalName", CN_STR_ARG((*svc)->obj->label));
     if ((*svc)->external_name)
         return NULL;
-    *why = cn_pool_printf(w->pool, "%.*s has no TCP port %u", CN_STR_ARG((*svc)->obj->label), b->port);
+    *why =
+        cn_pool_printf(w->pool, "%.*s has no TCP port %u", CN_STR_ARG((*svc)->obj->label), b->port);
     p = (*svc)->ports.v;
     for (uint32_t i = 0; i < (*svc)->ports.n; i++)
         if (p[i].port == b->port)
@@ -106,8 +109,8 @@ static void put_invalid(const cn_world_t *w, cn_out_route_t *out, uint32_t weigh
         (cn_out_backend_t){CN_STR_NULL, weight, why};
 }
 
-static void put_backend(const cn_world_t *w, const entry_t *e, const cn_backend_t *b, cn_routes_need_cb *need,
-                        void *arg, cn_out_route_t *out)
+static void put_backend(const cn_world_t *w, const entry_t *e, const cn_backend_t *b,
+                        cn_routes_need_cb *need, void *arg, cn_out_route_t *out)
 {
     const cn_service_t *svc;
     const cn_service_port_t *port;
@@ -119,7 +122,8 @@ static void put_backend(const cn_world_t *w, const entry_t *e, const cn_backend_
     }
     port = find_backend(w, b, &svc, &why);
     if (!port) {
-        cn_object_warn(w->diag, e->route->obj, b->node, "backendRef: %.*s, so its share answers 500", CN_STR_ARG(why));
+        cn_store_warn(w->diag, e->route->obj, b->node, "backendRef: %.*s, so its share answers 500",
+                      CN_STR_ARG(why));
         put_invalid(w, out, b->weight, why);
         return;
     }
@@ -128,12 +132,14 @@ static void put_backend(const cn_world_t *w, const entry_t *e, const cn_backend_
         (cn_out_backend_t){cn_routes_cluster_name(w, svc, port->port), b->weight, CN_STR_NULL};
 }
 
-static void fill(const cn_world_t *w, const entry_t *e, cn_routes_need_cb *need, void *arg, cn_out_route_t *out)
+static void fill(const cn_world_t *w, const entry_t *e, cn_routes_need_cb *need, void *arg,
+                 cn_out_route_t *out)
 {
     const cn_backend_t *b = e->rule->backends.v;
 
     out->name = e->rule->name;
-    out->comment = cn_pool_printf(w->pool, "%.*s rule %u", CN_STR_ARG(e->route->obj->label), e->rule_index);
+    out->comment =
+        cn_pool_printf(w->pool, "%.*s rule %u", CN_STR_ARG(e->route->obj->label), e->rule->index);
     if (e->rule->broken.n) {
         put_invalid(w, out, 1, e->rule->broken);
         return;
@@ -141,12 +147,14 @@ static void fill(const cn_world_t *w, const entry_t *e, cn_routes_need_cb *need,
     for (uint32_t i = 0; i < e->rule->backends.n; i++)
         put_backend(w, e, &b[i], need, arg, out);
     if (e->rule->backends.n == 0)
-        cn_object_warn(w->diag, e->route->obj, e->rule->node, "spec.rules[%u] has no backend with a weight, so it "
-                       "answers 500", e->rule_index);
+        cn_store_warn(w->diag, e->route->obj, e->rule->node,
+                      "spec.rules[%u] has no backend with a weight, so it "
+                      "answers 500",
+                      e->rule->index);
 }
 
-void cn_routes_build(const cn_world_t *w, const cn_service_t *svc, uint16_t port, cn_routes_need_cb *need,
-                     void *arg, cn_vec_t *out)
+void cn_routes_build(const cn_world_t *w, const cn_service_t *svc, uint16_t port,
+                     cn_routes_need_cb *need, void *arg, cn_vec_t *out)
 {
     const cn_bound_route_t *bound = svc->routes.v;
     cn_vec_t entries = {0};
@@ -157,7 +165,8 @@ void cn_routes_build(const cn_world_t *w, const cn_service_t *svc, uint16_t port
         bool before = false;
 
         for (uint32_t k = 0; k < i; k++) /* two parentRefs may mean the same port */
-            before |= bound[k].route == bound[i].route && (bound[k].port == 0 || bound[k].port == port);
+            before |=
+                bound[k].route == bound[i].route && (bound[k].port == 0 || bound[k].port == port);
         if (!before && (bound[i].port == 0 || bound[i].port == port))
             collect(w, bound[i].route, &entries);
     }
@@ -169,6 +178,7 @@ void cn_routes_build(const cn_world_t *w, const cn_service_t *svc, uint16_t port
             route = cn_vec_push(w->pool, out, sizeof(*route));
             fill(w, &e[i], need, arg, route);
         }
-        *(const cn_http_match_t **)cn_vec_push(w->pool, &route->matches, sizeof(e[i].match)) = e[i].match;
+        *(const cn_http_match_t **)cn_vec_push(w->pool, &route->matches, sizeof(e[i].match)) =
+            e[i].match;
     }
 }

@@ -10,7 +10,7 @@
 
 struct cn_schema {
     cn_str_t name;
-    bool open;                  /* its contents are not looked at */
+    bool open; /* its contents are not looked at */
     bool list;
     const cn_schema_t **fields;
     uint32_t n;

@@ -10,9 +10,9 @@
 #define MAX_NESTED_LISTS 4
 
 typedef enum {
-    USE_READ,    /* makes an object */
-    USE_QUIET,   /* no business of a waypoint */
-    USE_NOT_YET  /* acts on waypoints in Istio, not here */
+    USE_READ,   /* makes an object */
+    USE_QUIET,  /* no business of a waypoint */
+    USE_NOT_YET /* acts on waypoints in Istio, not here */
 } use_t;
 
 typedef struct {
@@ -52,7 +52,8 @@ static const kind_t kinds[] = {
     {"XBackendTrafficPolicy", "gateway.networking.x-k8s.io", USE_NOT_YET, 0, false,
      "no retry budget is kept"},
     {"VirtualService", NETWORKING, USE_NOT_YET, 0, false, "requests are not routed by it"},
-    {"DestinationRule", NETWORKING, USE_NOT_YET, 0, false, "its traffic policy and subsets are absent"},
+    {"DestinationRule", NETWORKING, USE_NOT_YET, 0, false,
+     "its traffic policy and subsets are absent"},
     {"ServiceEntry", NETWORKING, USE_NOT_YET, 0, false, "its hosts are not served"},
     {"WorkloadEntry", NETWORKING, USE_NOT_YET, 0, false, "it is no endpoint"},
     {"EnvoyFilter", NETWORKING, USE_NOT_YET, 0, false, "it patches Envoy, which this is not"},
@@ -61,7 +62,8 @@ static const kind_t kinds[] = {
     {"Telemetry", "telemetry.istio.io", USE_NOT_YET, 0, false,
      "metrics and access logs are those of the mesh"},
     {"WasmPlugin", "extensions.istio.io", USE_NOT_YET, 0, false, "the extension does not run"},
-    {"TrafficExtension", "extensions.istio.io", USE_NOT_YET, 0, false, "the extension does not run"},
+    {"TrafficExtension", "extensions.istio.io", USE_NOT_YET, 0, false,
+     "the extension does not run"},
 };
 
 static const kind_t *find_kind(cn_str_t name, cn_str_t group)
@@ -105,7 +107,8 @@ static bool is_dns_part(cn_str_t s)
     if (s.n == 0 || s.p[0] == '-' || s.p[s.n - 1] == '-')
         return false;
     for (size_t i = 0; i < s.n; i++)
-        if (!((s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '-'))
+        if (!((s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= '0' && s.p[i] <= '9') ||
+              s.p[i] == '-'))
             return false;
     return true;
 }
@@ -132,8 +135,8 @@ bool cn_store_is_label_value(cn_str_t s)
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
 
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-              c == '_' || c == '.'))
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '-' || c == '_' || c == '.'))
             return false;
     }
     return s.n > 0 && s.n <= 253;
@@ -146,22 +149,22 @@ static cn_str_t metadata_value(const cn_object_t *o, const char *map, const char
     return cn_node_str(cn_node_get(o->meta, map), key);
 }
 
-cn_str_t cn_object_label(const cn_object_t *o, const char *key)
+cn_str_t cn_store_label(const cn_object_t *o, const char *key)
 {
     return metadata_value(o, "labels", key);
 }
 
-bool cn_object_has_label(const cn_object_t *o, const char *key)
+bool cn_store_has_label(const cn_object_t *o, const char *key)
 {
     return cn_node_get(cn_node_get(o->meta, "labels"), key) != NULL;
 }
 
-cn_str_t cn_object_annotation(const cn_object_t *o, const char *key)
+cn_str_t cn_store_annotation(const cn_object_t *o, const char *key)
 {
     return metadata_value(o, "annotations", key);
 }
 
-void cn_object_warn(cn_diag_t *d, const cn_object_t *o, const cn_node_t *at, const char *fmt, ...)
+void cn_store_warn(cn_diag_t *d, const cn_object_t *o, const cn_node_t *at, const char *fmt, ...)
 {
     va_list ap;
     cn_str_t text;
@@ -172,7 +175,7 @@ void cn_object_warn(cn_diag_t *d, const cn_object_t *o, const cn_node_t *at, con
     cn_diag_warn(d, cn_node_pos(at, o->pos), "%.*s: %.*s", CN_STR_ARG(o->label), CN_STR_ARG(text));
 }
 
-void cn_object_error(cn_diag_t *d, const cn_object_t *o, const cn_node_t *at, const char *fmt, ...)
+void cn_store_error(cn_diag_t *d, const cn_object_t *o, const cn_node_t *at, const char *fmt, ...)
 {
     va_list ap;
     cn_str_t text;
@@ -192,13 +195,15 @@ static bool names_ok(cn_store_t *s, const kind_t *k, cn_object_t *o)
         return false;
     }
     if (label ? !cn_store_is_dns_label(o->name) : !cn_store_is_dns_subdomain(o->name)) {
-        cn_diag_error(s->diag, o->pos, "%s is left out: \"%.*s\" is not a name (lower-case letters, "
-                      "digits, '-'%s)", k->name, CN_STR_ARG(o->name), label ? "" : " and '.'");
+        cn_diag_error(s->diag, o->pos,
+                      "%s is left out: \"%.*s\" is not a name (lower-case letters, "
+                      "digits, '-'%s)",
+                      k->name, CN_STR_ARG(o->name), label ? "" : " and '.'");
         return false;
     }
     if (!k->cluster_wide && !cn_store_is_dns_label(o->ns)) {
-        cn_diag_error(s->diag, o->pos, "%s %.*s is left out: \"%.*s\" is not a namespace name", k->name,
-                      CN_STR_ARG(o->name), CN_STR_ARG(o->ns));
+        cn_diag_error(s->diag, o->pos, "%s %.*s is left out: \"%.*s\" is not a namespace name",
+                      k->name, CN_STR_ARG(o->name), CN_STR_ARG(o->ns));
         return false;
     }
     return true;
@@ -211,8 +216,8 @@ static void remember(cn_store_t *s, cn_object_t *o)
     cn_object_t *old = cn_map_get(&s->by_key, key);
 
     if (old) {
-        cn_object_warn(s->diag, o, NULL, "is also given at %.*s:%u; the last one counts",
-                       CN_STR_ARG(old->pos.src->name), old->pos.line);
+        cn_store_warn(s->diag, o, NULL, "is also given at %.*s:%u; the last one counts",
+                      CN_STR_ARG(old->pos.src->name), old->pos.line);
         *old = *o;
         return;
     }
@@ -239,8 +244,9 @@ static void add_object(cn_store_t *s, const kind_t *k, const cn_node_t *root)
     o->deleted = cn_node_get(o->meta, "deletionTimestamp") != NULL;
     if (!names_ok(s, k, o))
         return;
-    o->id = k->cluster_wide ? o->name
-                            : cn_pool_printf(s->pool, "%.*s/%.*s", CN_STR_ARG(o->ns), CN_STR_ARG(o->name));
+    o->id = k->cluster_wide
+                ? o->name
+                : cn_pool_printf(s->pool, "%.*s/%.*s", CN_STR_ARG(o->ns), CN_STR_ARG(o->name));
     o->label = cn_pool_printf(s->pool, "%s %.*s", k->name, CN_STR_ARG(o->id));
     cn_schema_check(s->schema[k->kind], s->diag, root, o->label);
     remember(s, o);
@@ -252,7 +258,8 @@ static void suggest_kind(cn_store_t *s, const cn_node_t *root, cn_str_t kind)
 {
     for (size_t i = 0; i < CN_COUNT(kinds); i++)
         if (kinds[i].use == USE_READ && cn_schema_distance(kind, cn_str_c(kinds[i].name), 2) <= 2) {
-            cn_diag_warn(s->diag, root->pos, "kind \"%.*s\" is unknown and has no effect; did you mean \"%s\"?",
+            cn_diag_warn(s->diag, root->pos,
+                         "kind \"%.*s\" is unknown and has no effect; did you mean \"%s\"?",
                          CN_STR_ARG(kind), kinds[i].name);
             return;
         }
@@ -269,8 +276,10 @@ static const kind_t *kind_of(cn_store_t *s, const cn_node_t *root, cn_str_t kind
     if (version.n == 0) {
         k = find_kind_by_name(kind);
         if (k && k->use == USE_READ)
-            cn_diag_warn(s->diag, root->pos, "%s without apiVersion is read as one of %s%sv1; "
-                         "kubectl would refuse it", k->name, k->group, k->group[0] ? "/" : "");
+            cn_diag_warn(s->diag, root->pos,
+                         "%s without apiVersion is read as one of %s%sv1; "
+                         "kubectl would refuse it",
+                         k->name, k->group, k->group[0] ? "/" : "");
         return k;
     }
     group = slash < version.n ? cn_str_make(version.p, slash) : CN_STR_NULL;
@@ -279,7 +288,8 @@ static const kind_t *kind_of(cn_store_t *s, const cn_node_t *root, cn_str_t kind
         return k;
     k = find_kind_by_name(kind);
     if (k && k->use == USE_READ && cn_schema_distance(group, cn_str_c(k->group), 4) <= 4)
-        cn_diag_warn(s->diag, root->pos, "%.*s of API group \"%.*s\" has no effect; did you mean \"%s\"?",
+        cn_diag_warn(s->diag, root->pos,
+                     "%.*s of API group \"%.*s\" has no effect; did you mean \"%s\"?",
                      CN_STR_ARG(kind), CN_STR_ARG(group), k->group);
     else if (!k)
         suggest_kind(s, root, kind);
@@ -293,8 +303,8 @@ static void say_not_yet(cn_store_t *s, const kind_t *k, const cn_node_t *root)
 
     if (ns.n == 0)
         ns = CN_STR("default");
-    cn_diag_warn(s->diag, root->pos, "%s %.*s/%.*s: not supported yet and has no effect: %s", k->name,
-                 CN_STR_ARG(ns), CN_STR_ARG(name), k->instead);
+    cn_diag_warn(s->diag, root->pos, "%s %.*s/%.*s: not supported yet and has no effect: %s",
+                 k->name, CN_STR_ARG(ns), CN_STR_ARG(name), k->instead);
 }
 
 static void add_one(cn_store_t *s, const cn_node_t *root, const kind_t *list_of)
@@ -303,8 +313,10 @@ static void add_one(cn_store_t *s, const cn_node_t *root, const kind_t *list_of)
     const kind_t *k = list_of;
 
     if (root->kind != CN_NODE_MAP) {
-        cn_diag_error(s->diag, root->pos, "the document is left out: it is %s, not an object with kind "
-                      "and metadata", cn_node_kind_name(root));
+        cn_diag_error(s->diag, root->pos,
+                      "the document is left out: it is %s, not an object with kind "
+                      "and metadata",
+                      cn_node_kind_name(root));
         return;
     }
     if (kind.n == 0 && !list_of) {
@@ -368,8 +380,8 @@ void cn_store_add(void *store, const cn_node_t *root)
         else if (depth < MAX_NESTED_LISTS)
             open[depth++] = (open_list_t){item, 0};
         else
-            cn_diag_error(s->diag, item->pos, "the list is left out: lists in lists, deeper than %d",
-                          MAX_NESTED_LISTS);
+            cn_diag_error(s->diag, item->pos,
+                          "the list is left out: lists in lists, deeper than %d", MAX_NESTED_LISTS);
     }
 }
 

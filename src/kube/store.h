@@ -24,9 +24,9 @@ typedef enum {
 
 typedef struct {
     cn_kind kind;
-    cn_str_t ns, name;     /* ns is empty for cluster-wide kinds */
-    cn_str_t id;           /* "bookinfo/reviews", or the name alone */
-    cn_str_t label;        /* "HTTPRoute bookinfo/reviews", for messages */
+    cn_str_t ns, name; /* ns is empty for cluster-wide kinds */
+    cn_str_t id;       /* "bookinfo/reviews", or the name alone */
+    cn_str_t label;    /* "HTTPRoute bookinfo/reviews", for messages */
     cn_pos_t pos;
     const cn_node_t *root;
     const cn_node_t *meta; /* metadata */
@@ -54,14 +54,14 @@ void cn_store_finish(cn_store_t *);
 const char *cn_store_kind_name(cn_kind);
 
 /* The value of a label or annotation; empty when absent (has tells apart). */
-cn_str_t cn_object_label(const cn_object_t *, const char *key);
-bool cn_object_has_label(const cn_object_t *, const char *key);
-cn_str_t cn_object_annotation(const cn_object_t *, const char *key);
+cn_str_t cn_store_label(const cn_object_t *, const char *key);
+bool cn_store_has_label(const cn_object_t *, const char *key);
+cn_str_t cn_store_annotation(const cn_object_t *, const char *key);
 
 /* "LABEL: message" at a node of the object, or at the object when node is NULL. */
-void cn_object_warn(cn_diag_t *, const cn_object_t *, const cn_node_t *at, const char *fmt, ...)
+void cn_store_warn(cn_diag_t *, const cn_object_t *, const cn_node_t *at, const char *fmt, ...)
     CN_PRINTF(4, 5);
-void cn_object_error(cn_diag_t *, const cn_object_t *, const cn_node_t *at, const char *fmt, ...)
+void cn_store_error(cn_diag_t *, const cn_object_t *, const cn_node_t *at, const char *fmt, ...)
     CN_PRINTF(4, 5);
 
 /* RFC 1123: labels of lower-case letters, digits and '-', joined by dots. */

@@ -29,15 +29,18 @@ static void need_cluster(void *arg, const cn_service_t *svc, const cn_service_po
     cn_map_put(&t->needed, cn_routes_cluster_name(t->w, svc, port->port), (void *)(uintptr_t)port);
 }
 
-static cn_str_t alias_of(const translate_t *t, const cn_service_t *svc, const cn_service_port_t *port)
+static cn_str_t alias_of(const translate_t *t, const cn_service_t *svc,
+                         const cn_service_port_t *port)
 {
     if (!cn_attach_bound(&svc->binding, t->waypoint))
         return cn_pool_printf(t->w->pool, "outbound|%u||%.*s", port->port, CN_STR_ARG(svc->host));
     return cn_pool_printf(t->w->pool, "inbound-vip|%u|%s|%.*s", port->port,
-                          port->protocol == CN_PROTOCOL_TCP ? "tcp" : "http", CN_STR_ARG(svc->host));
+                          port->protocol == CN_PROTOCOL_TCP ? "tcp" : "http",
+                          CN_STR_ARG(svc->host));
 }
 
-static void put_cluster(translate_t *t, const cn_service_t *svc, const cn_service_port_t *port, cn_out_unit_t *unit)
+static void put_cluster(translate_t *t, const cn_service_t *svc, const cn_service_port_t *port,
+                        cn_out_unit_t *unit)
 {
     const cn_world_t *w = t->w;
     cn_out_cluster_t *c = cn_vec_push(w->pool, &unit->clusters, sizeof(*c));
@@ -48,7 +51,8 @@ static void put_cluster(translate_t *t, const cn_service_t *svc, const cn_servic
     c->port = port->port;
     c->alias = alias_of(t, svc, port);
     c->protocol = port->protocol;
-    c->file = cn_pool_printf(w->pool, "%.*s.%.*s.%u", CN_STR_ARG(svc->obj->name), CN_STR_ARG(svc->obj->ns), port->port);
+    c->file = cn_pool_printf(w->pool, "%.*s.%.*s.%u", CN_STR_ARG(svc->obj->name),
+                             CN_STR_ARG(svc->obj->ns), port->port);
     cn_endpoints_build(w, svc, port, &c->endpoints);
 }
 
@@ -66,8 +70,9 @@ static bool claim(translate_t *t, const cn_object_t *o, const cn_addr_t *addr)
         cn_map_put(&t->claimed, key, (void *)(uintptr_t)o);
         return true;
     }
-    cn_object_warn(t->w->diag, o, NULL, "address %.*s belongs to %.*s already, so it is not served for this one",
-                   CN_STR_ARG(key), CN_STR_ARG(other->label));
+    cn_store_warn(t->w->diag, o, NULL,
+                  "address %.*s belongs to %.*s already, so it is not served for this one",
+                  CN_STR_ARG(key), CN_STR_ARG(other->label));
     return false;
 }
 
@@ -84,20 +89,22 @@ static void put_policies(translate_t *t, const cn_vec_t *list, cn_out_service_t 
         if (!twice)
             *(const cn_policy_t **)cn_vec_push(t->w->pool, &s->policies, sizeof(*v)) = v[i];
         if (v[i]->custom)
-            cn_object_warn(t->w->diag, v[i]->obj, NULL, "action CUSTOM: not supported yet: as in Istio without the "
-                           "provider, what its rules match is denied");
+            cn_store_warn(t->w->diag, v[i]->obj, NULL,
+                          "action CUSTOM: not supported yet: as in Istio without the "
+                          "provider, what its rules match is denied");
     }
 }
 
-static void put_service(translate_t *t, const cn_service_t *svc, const cn_service_port_t *port, cn_out_unit_t *unit)
+static void put_service(translate_t *t, const cn_service_t *svc, const cn_service_port_t *port,
+                        cn_out_unit_t *unit)
 {
     const cn_world_t *w = t->w;
     cn_out_service_t *s = cn_vec_push(w->pool, &unit->services, sizeof(*s));
     const cn_addr_t *vips = svc->vips.v;
 
     s->name = s->cluster = cn_routes_cluster_name(w, svc, port->port);
-    s->comment = cn_pool_printf(w->pool, "%.*s port %u: %.*s", CN_STR_ARG(svc->obj->label), port->port,
-                                CN_STR_ARG(svc->binding.why));
+    s->comment = cn_pool_printf(w->pool, "%.*s port %u: %.*s", CN_STR_ARG(svc->obj->label),
+                                port->port, CN_STR_ARG(svc->binding.why));
     s->svc = svc;
     s->port = port->port;
     s->protocol = port->protocol;
@@ -121,19 +128,24 @@ static cn_out_unit_t *unit_of(translate_t *t, const cn_service_t *svc)
 {
     cn_out_unit_t *u = cn_vec_push(t->w->pool, &t->out->units, sizeof(*u));
 
-    u->name = cn_pool_printf(t->w->pool, "%.*s.%.*s", CN_STR_ARG(svc->obj->name), CN_STR_ARG(svc->obj->ns));
+    u->name = cn_pool_printf(t->w->pool, "%.*s.%.*s", CN_STR_ARG(svc->obj->name),
+                             CN_STR_ARG(svc->obj->ns));
     return u;
 }
 
 static void put_bound(translate_t *t, cn_service_t *svc)
 {
     const cn_service_port_t *p = svc->ports.v;
-    cn_out_unit_t *u = unit_of(t, svc);
+    cn_out_unit_t *u;
 
     if (svc->vips.n == 0)
-        cn_object_warn(t->w->diag, svc->obj, NULL, "has no clusterIP in the input: tunnels can ask for it by name only");
-    if (svc->ports.n == 0)
-        cn_object_warn(t->w->diag, svc->obj, NULL, "has no effect: it has no TCP port");
+        cn_store_warn(t->w->diag, svc->obj, NULL,
+                      "has no clusterIP in the input: tunnels can ask for it by name only");
+    if (svc->ports.n == 0) {
+        cn_store_warn(t->w->diag, svc->obj, NULL, "has no effect: it has no TCP port");
+        return;
+    }
+    u = unit_of(t, svc);
     for (uint32_t i = 0; i < svc->ports.n; i++) {
         put_cluster(t, svc, &p[i], u);
         put_service(t, svc, &p[i], u);
@@ -207,7 +219,8 @@ static void put_pod(translate_t *t, const cn_pod_t *p, cn_out_unit_t *unit)
         (cn_endpoint_out_t){ips[0], true, p};
     s = cn_vec_push(w->pool, &unit->services, sizeof(*s));
     s->name = s->cluster = c->name;
-    s->comment = cn_pool_printf(w->pool, "%.*s: %.*s", CN_STR_ARG(p->obj->label), CN_STR_ARG(p->binding.why));
+    s->comment = cn_pool_printf(w->pool, "%.*s: %.*s", CN_STR_ARG(p->obj->label),
+                                CN_STR_ARG(p->binding.why));
     s->addresses = addresses;
     put_policies(t, &w->class_policies, s);
     put_policies(t, &t->waypoint->policies, s);
@@ -239,17 +252,19 @@ static void say_unknown_namespaces(translate_t *t)
 
     for (uint32_t i = 0; t->out->units.n == 0 && i < t->w->services.n; i++)
         if (!cn_map_get(&t->w->namespaces, v[i]->obj->ns))
-            cn_diag_warn(t->w->diag, (cn_pos_t){NULL, 0}, "Namespace %.*s is not in the input, so its label "
-                         "istio.io/use-waypoint cannot be seen", CN_STR_ARG(v[i]->obj->ns));
+            cn_diag_warn(t->w->diag, (cn_pos_t){NULL, 0},
+                         "Namespace %.*s is not in the input, so its label "
+                         "istio.io/use-waypoint cannot be seen",
+                         CN_STR_ARG(v[i]->obj->ns));
     if (t->out->units.n == 0)
-        cn_object_warn(t->w->diag, t->waypoint->obj, NULL, "no Service or Pod uses this waypoint");
+        cn_store_warn(t->w->diag, t->waypoint->obj, NULL, "no Service or Pod uses this waypoint");
 }
 
 static cn_str_t network_of(const cn_world_t *w, const cn_gateway_t *g)
 {
     const cn_namespace_t *root = cn_map_get(&w->namespaces, w->mesh.root_namespace);
 
-    cn_str_t label = root ? cn_object_label(root->obj, "topology.istio.io/network") : CN_STR_NULL;
+    cn_str_t label = root ? cn_store_label(root->obj, "topology.istio.io/network") : CN_STR_NULL;
 
     if (cn_store_is_label_value(g->network))
         return g->network;

@@ -19,14 +19,14 @@
 
 typedef struct {
     cn_node_t *node;
-    uint32_t first;    /* of its items in reader_t.items */
+    uint32_t first; /* of its items in reader_t.items */
     bool has_key;
-    bool drop;         /* contents are not kept */
-    bool merge;        /* the key is << */
+    bool drop;  /* contents are not kept */
+    bool merge; /* the key is << */
     cn_str_t key;
     uint32_t key_line;
-    uint32_t anchor;   /* its place in reader_t.anchors + 1; 0: none */
-    cn_map_t *index;   /* of a large map: key -> place in reader_t.items + 1 */
+    uint32_t anchor; /* its place in reader_t.anchors + 1; 0: none */
+    cn_map_t *index; /* of a large map: key -> place in reader_t.items + 1 */
 } frame_t;
 
 typedef struct {
@@ -39,16 +39,16 @@ typedef struct {
     cn_pool_t *pool;
     cn_diag_t *diag;
     const cn_source_t *src;
-    uint32_t line_base;        /* lines of the file before the text given to libyaml */
-    uint64_t nodes;            /* of the whole file */
-    uint64_t aliased;          /* of the document */
+    uint32_t line_base; /* lines of the file before the text given to libyaml */
+    uint64_t nodes;     /* of the whole file */
+    uint64_t aliased;   /* of the document */
     frame_t stack[CN_YAML_MAX_DEPTH];
     unsigned depth;
-    cn_node_item_t *items;     /* of the open collections, one behind the other */
+    cn_node_item_t *items; /* of the open collections, one behind the other */
     size_t nitems, cap;
-    cn_vec_t anchors;          /* of the document */
+    cn_vec_t anchors; /* of the document */
     const cn_node_t *root;
-    cn_str_t why;              /* of an error found here; empty: libyaml's own */
+    cn_str_t why; /* of an error found here; empty: libyaml's own */
     uint32_t why_line;
 } reader_t;
 
@@ -83,7 +83,8 @@ static cn_node_kind number_kind(cn_str_t s)
         whole |= end > frac;
     }
     if (whole && end < s.n && (s.p[end] | 0x20) == 'e') {
-        size_t e = end + 1 < s.n && (s.p[end + 1] == '-' || s.p[end + 1] == '+') ? end + 2 : end + 1;
+        size_t e =
+            end + 1 < s.n && (s.p[end + 1] == '-' || s.p[end + 1] == '+') ? end + 2 : end + 1;
 
         end = digits(s, e);
         whole = end > e;
@@ -95,10 +96,9 @@ static cn_node_kind number_kind(cn_str_t s)
 static cn_node_kind plain_kind(cn_str_t s)
 {
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
-    static const char *const bools[] = {"true", "True", "TRUE", "false", "False", "FALSE",
-                                        "yes",  "Yes",  "YES",  "no",    "No",    "NO",
-                                        "on",   "On",   "ON",   "off",   "Off",   "OFF",
-                                        NULL};
+    static const char *const bools[] = {"true", "True", "TRUE", "false", "False", "FALSE", "yes",
+                                        "Yes",  "YES",  "no",   "No",    "NO",    "on",    "On",
+                                        "ON",   "off",  "Off",  "OFF",   NULL};
 
     if (is_word(s, nulls))
         return CN_NODE_NULL;
@@ -296,7 +296,8 @@ static cn_rc on_scalar(reader_t *r, const yaml_event_t *ev)
         f->has_key = true;
         f->key = text;
         f->key_line = r->line_base + (uint32_t)ev->start_mark.line + 1;
-        f->merge = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && cn_str_eq(text, CN_STR("<<"));
+        f->merge =
+            ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && cn_str_eq(text, CN_STR("<<"));
         return CN_OK;
     }
     node = new_node(r, scalar_kind(ev, text), &ev->start_mark);
@@ -305,7 +306,8 @@ static cn_rc on_scalar(reader_t *r, const yaml_event_t *ev)
     return place(r, node, &ev->start_mark);
 }
 
-static cn_rc on_open(reader_t *r, const yaml_event_t *ev, cn_node_kind kind, const yaml_char_t *anchor)
+static cn_rc on_open(reader_t *r, const yaml_event_t *ev, cn_node_kind kind,
+                     const yaml_char_t *anchor)
 {
     frame_t *up = top(r), *f;
     bool drop = up && (up->drop || (up->has_key && cn_str_eq(up->key, CN_STR("managedFields"))));
@@ -362,10 +364,12 @@ static cn_rc on_alias(reader_t *r, const yaml_event_t *ev)
     if (!a)
         return fail(r, &ev->start_mark, "no anchor \"&%.*s\" before its alias", CN_STR_ARG(name));
     if (!a->done)
-        return fail(r, &ev->start_mark, "the alias \"*%.*s\" is inside its own anchor", CN_STR_ARG(name));
+        return fail(r, &ev->start_mark, "the alias \"*%.*s\" is inside its own anchor",
+                    CN_STR_ARG(name));
     r->aliased += a->node->weight;
     if (r->aliased > CN_YAML_MAX_ALIASED)
-        return fail(r, &ev->start_mark, "aliases expand to more than %d nodes", CN_YAML_MAX_ALIASED);
+        return fail(r, &ev->start_mark, "aliases expand to more than %d nodes",
+                    CN_YAML_MAX_ALIASED);
     return place(r, a->node, &ev->start_mark);
 }
 
@@ -490,22 +494,28 @@ static bool is_marker(cn_str_t line)
     return cn_str_starts(line, CN_STR("---")) && (line.n == 3 || strchr(" \t\r", line.p[3]));
 }
 
-/* Where the next document begins: at the "---" line, or at the directives in
+/* Where the next document begins: at its "---" line, or at the directives in
  * front of it.  text.n when there is none. */
 static size_t next_document(cn_str_t text, size_t from)
 {
     size_t at = from, directives = text.n;
+    bool begun = false; /* more than directives, comments and blank lines was seen */
 
     while (at < text.n) {
         cn_str_t rest = cn_str_make(text.p + at, text.n - at);
         cn_str_t line = cn_str_make(rest.p, cn_str_find(rest, '\n'));
+        cn_str_t seen = cn_str_trim(line);
 
-        if (at > from && is_marker(line))
-            return directives < at ? directives : at;
-        if (line.n && line.p[0] == '%' && at > from)
+        if (is_marker(line)) {
+            if (begun)
+                return directives < at ? directives : at;
+            begun = true;
+        } else if (line.n && line.p[0] == '%') {
             directives = directives < at ? directives : at;
-        else if (line.n)
+        } else if (seen.n && seen.p[0] != '#' && seen.p[0] != '\r') {
             directives = text.n;
+            begun = true;
+        }
         at += line.n + 1;
     }
     return text.n;
