@@ -33,6 +33,7 @@ PAGES = {
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 65536  # head and body in one write
 
     def answer(self):
         length = int(self.headers.get("content-length") or 0)
