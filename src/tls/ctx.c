@@ -158,20 +158,34 @@ static cn_rc check_leaf(making_t *m, cn_str_t file, X509 *leaf)
 
 /* ---- loading ---- */
 
+/* The next certificate; NULL at the end, or at something broken: see at_end(). */
+static X509 *next_cert(BIO *bio)
+{
+    ERR_clear_error();
+    return PEM_read_bio_X509(bio, NULL, NULL, NULL);
+}
+
+static cn_rc at_end(making_t *m, cn_str_t file)
+{
+    if (ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE)
+        return CN_OK;
+    return refuse(m, file, "a broken certificate in it");
+}
+
 static cn_rc use_chain(making_t *m, cn_str_t file, BIO *bio)
 {
-    X509 *cert = PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL);
+    X509 *cert = next_cert(bio);
     cn_rc rc = cert ? check_leaf(m, file, cert) : refuse(m, file, "no certificate in it");
 
     if (rc == CN_OK && SSL_CTX_use_certificate(m->ctx->ssl, cert) != 1)
         rc = refuse(m, file, openssl_reason());
     X509_free(cert);
-    while (rc == CN_OK && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+    while (rc == CN_OK && (cert = next_cert(bio)) != NULL) {
         if (SSL_CTX_add1_chain_cert(m->ctx->ssl, cert) != 1)
             rc = refuse(m, file, openssl_reason());
         X509_free(cert);
     }
-    return rc;
+    return rc == CN_OK ? at_end(m, file) : rc;
 }
 
 /* Without it OpenSSL asks on the terminal. */
@@ -200,7 +214,7 @@ static cn_rc use_bundle(making_t *m, cn_str_t file, BIO *bio)
     X509 *cert;
     unsigned n = 0;
 
-    while ((cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+    while ((cert = next_cert(bio)) != NULL) {
         int ok = X509_STORE_add_cert(store, cert);
 
         X509_free(cert);
@@ -208,7 +222,7 @@ static cn_rc use_bundle(making_t *m, cn_str_t file, BIO *bio)
             return refuse(m, file, openssl_reason());
         n++;
     }
-    return n > 0 ? CN_OK : refuse(m, file, "no certificate in the trust bundle");
+    return n > 0 ? at_end(m, file) : refuse(m, file, "no certificate in the trust bundle");
 }
 
 typedef cn_rc use_fn(making_t *, cn_str_t file, BIO *);

@@ -146,7 +146,7 @@ static cn_serr judge(tls_t *t, X509 *leaf)
 {
     cn_spiffe_t id;
 
-    if (X509_check_ca(leaf) != 0) {
+    if (X509_get_extension_flags(leaf) & EXFLAG_CA) {
         snprintf(t->text, sizeof(t->text), "the peer's certificate is a CA's");
         return CN_SERR_TLS;
     }

@@ -23,8 +23,8 @@ typedef struct {
     cn_mempair_t pair[DIALS];
     cn_h2_t *server[DIALS];
     unsigned dials, connected, failed, closed, idle;
-    unsigned status;   /* of answers; 0: none */
-    bool slow;         /* dials stay connecting */
+    unsigned status; /* of answers; 0: none */
+    bool slow;       /* dials stay connecting */
     bool no_server;
     cn_talker_t near[MANY], far[MANY];
     unsigned nnear, nfar;
