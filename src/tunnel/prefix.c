@@ -43,7 +43,7 @@ static cn_rc prefix_read(cn_stream_t *s, cn_chain_t *dst, size_t max)
     prefix_t *p = self(s);
 
     if (p->head.bytes) {
-        cn_chain_move(dst, &p->head, max);
+        cn_chain_move(dst, &p->head, max < p->head.bytes ? max : p->head.bytes);
         return CN_OK;
     }
     return pass(p, cn_stream_read(p->lower, dst, max));
