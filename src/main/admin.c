@@ -29,10 +29,12 @@
 struct cn_admin_server {
     cn_worker_t *w;
     const cn_board_t *board;
+    unsigned slots;
     cn_admin_ask_cb *ask;
     void *ctx;
     cn_list_t clients, calls;
     unsigned nclients;
+    bool draining;
 };
 
 typedef struct {
@@ -49,13 +51,13 @@ typedef struct {
     cn_list_t link;
     cn_task_t task;
     cn_admin_server_t *server;
-    unsigned kind;     /* of its client, which may end first */
+    unsigned kind; /* of its client, which may end first */
     bool local;
     state_t state;
     cn_exch_t *x;
     cn_pool_t *pool;
     cn_msg_t msg;
-    size_t body;       /* bytes of it so far */
+    size_t body; /* bytes of it so far */
     cn_admin_req_t req;
     const char *allow; /* for 405 */
 } call_t;
@@ -67,9 +69,14 @@ cn_worker_t *cn_admin_worker(cn_admin_server_t *s)
     return s->w;
 }
 
-const cn_board_t *cn_admin_board(cn_admin_server_t *s)
+const cn_board_t *cn_admin_board(const cn_admin_server_t *s)
 {
     return s->board;
+}
+
+unsigned cn_admin_slots(const cn_admin_server_t *s)
+{
+    return s->slots;
 }
 
 void cn_admin_ask(cn_admin_server_t *s, unsigned what, unsigned value)
@@ -77,11 +84,21 @@ void cn_admin_ask(cn_admin_server_t *s, unsigned what, unsigned value)
     s->ask(s->ctx, what, value);
 }
 
-bool cn_admin_ready(cn_admin_server_t *s)
+void cn_admin_drain(cn_admin_server_t *s)
+{
+    s->draining = true;
+}
+
+bool cn_admin_draining(const cn_admin_server_t *s)
+{
+    return s->draining;
+}
+
+bool cn_admin_ready(const cn_admin_server_t *s)
 {
     const cn_worker_t *w = s->w;
 
-    if (w->draining || !w->gen)
+    if (s->draining || !w->gen)
         return false;
     return w->tls != NULL || w->conf->cert_file.n == 0;
 }
@@ -381,13 +398,14 @@ void cn_admin_accept(cn_admin_server_t *s, unsigned kind, int fd, const cn_addr_
     cl->h1 = cn_h1_server_create(s->w->loop, stream, &conf, &cbs, cl);
 }
 
-cn_admin_server_t *cn_admin_create(cn_worker_t *w, const cn_board_t *board, cn_admin_ask_cb *ask,
-                                   void *ctx)
+cn_admin_server_t *cn_admin_create(cn_worker_t *w, const cn_board_t *board, unsigned slots,
+                                   cn_admin_ask_cb *ask, void *ctx)
 {
     cn_admin_server_t *s = cn_xzalloc(sizeof(*s));
 
     s->w = w;
     s->board = board;
+    s->slots = slots;
     s->ask = ask;
     s->ctx = ctx;
     cn_list_init(&s->clients);
@@ -399,12 +417,12 @@ void cn_admin_destroy(cn_admin_server_t *s)
 {
     if (!s)
         return;
-    cn_list_each (node, &s->clients) {
+    cn_list_each(node, &s->clients)
+    {
         client_t *cl = cn_list_entry(node, client_t, link);
         cn_h1_server_destroy(cl->h1);
         forget_client(cl);
     }
-    cn_list_each (node, &s->calls)
-        finish(cn_list_entry(node, call_t, link));
+    cn_list_each(node, &s->calls) finish(cn_list_entry(node, call_t, link));
     free(s);
 }

@@ -88,7 +88,8 @@ static json_t *mesh_json(const cn_proxy_conf_t *pc)
     json_t *o = json_object(), *aliases = json_array();
 
     for (uint32_t i = 0; i < pc->trust_domain_aliases.n; i++)
-        json_array_append_new(aliases, cn_admin_text(((const cn_str_t *)pc->trust_domain_aliases.v)[i]));
+        json_array_append_new(aliases,
+                              cn_admin_text(((const cn_str_t *)pc->trust_domain_aliases.v)[i]));
     json_object_set_new(o, "trust_domain", cn_admin_text(pc->trust_domain));
     json_object_set_new(o, "trust_domain_aliases", aliases);
     json_object_set_new(o, "certificate_file", cn_admin_text(pc->cert_file));

@@ -21,7 +21,7 @@ typedef enum { LIVE, DRAINING, PRE_INITIALIZING, INITIALIZING } server_state_t;
 
 static server_state_t state_of(cn_admin_server_t *s)
 {
-    if (cn_admin_worker(s)->draining)
+    if (cn_admin_draining(s))
         return DRAINING;
     return cn_admin_ready(s) ? LIVE : INITIALIZING;
 }
@@ -63,12 +63,13 @@ static void ready(cn_admin_server_t *s, cn_admin_req_t *r)
 
 /* ---- JSON ---- */
 
-static json_t *workers_json(const cn_board_t *b)
+static json_t *workers_json(const cn_admin_server_t *s)
 {
+    const cn_board_t *b = cn_admin_board(s);
     static const char *const names[] = {"none", "starting", "serving", "draining"};
     json_t *list = json_array();
 
-    for (uint64_t i = 0; i < b->slots; i++) {
+    for (unsigned i = 0; i < cn_admin_slots(s); i++) {
         const cn_board_slot_t *v = &b->v[i];
         uint64_t st = cn_board_get(&v->state);
         if (cn_board_get(&v->pid) == 0)
@@ -90,7 +91,8 @@ static void server_info(cn_admin_server_t *s, cn_admin_req_t *r)
     json_t *o = json_object(), *options = json_object(), *own = json_object();
     cn_str_t up = cn_pool_printf(r->pool, "%llus", (unsigned long long)uptime_s(s));
 
-    json_object_set_new(o, "version", cn_admin_text(cn_pool_printf(r->pool, "cairn/%s", cn_build_version)));
+    json_object_set_new(o, "version",
+                        cn_admin_text(cn_pool_printf(r->pool, "cairn/%s", cn_build_version)));
     json_object_set_new(o, "state", json_string(state_name(state_of(s))));
     json_object_set_new(o, "uptime_current_epoch", cn_admin_text(up));
     json_object_set_new(o, "uptime_all_epochs", cn_admin_text(up));
@@ -99,11 +101,12 @@ static void server_info(cn_admin_server_t *s, cn_admin_req_t *r)
     json_object_set_new(own, "master", cn_admin_number(cn_board_get(&b->master)));
     json_object_set_new(own, "answered_by", cn_admin_number(cn_worker_id(cn_admin_worker(s))));
     json_object_set_new(own, "configuration", cn_admin_number(cn_board_get(&b->gen)));
-    json_object_set_new(own, "configuration_in_force", cn_admin_number(cn_board_get(&b->gen_in_force)));
+    json_object_set_new(own, "configuration_in_force",
+                        cn_admin_number(cn_board_get(&b->gen_in_force)));
     json_object_set_new(own, "reloads", cn_admin_number(cn_board_get(&b->reloads)));
     json_object_set_new(own, "reload_failures", cn_admin_number(cn_board_get(&b->reload_failures)));
     json_object_set_new(own, "worker_respawns", cn_admin_number(cn_board_get(&b->respawns)));
-    json_object_set_new(own, "workers", workers_json(b));
+    json_object_set_new(own, "workers", workers_json(s));
     json_object_set_new(o, "cairn", own);
     cn_admin_json(r, o);
 }
@@ -114,7 +117,7 @@ static void stats(cn_admin_server_t *s, cn_admin_req_t *r)
     const cn_board_t *b = cn_admin_board(s);
     uint64_t tunnels = 0;
 
-    for (uint64_t i = 0; i < b->slots; i++) {
+    for (unsigned i = 0; i < cn_admin_slots(s); i++) {
         if (cn_board_get(&b->v[i].pid) != 0)
             tunnels += cn_board_get(&b->v[i].tunnels);
     }

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The board: what master and workers tell each other in shared memory, as
- * single numbers.  Each slot is written by its worker (pid and epoch by the
- * master); the rest by the master.  Readers may see a mix of moments.
+ * single numbers.  Each slot is written by its worker (pid by the master); the
+ * rest by the master.  Readers may see a mix of moments, and anything at all
+ * when a worker has lost its mind: the number of slots is therefore not here.
  */
 #ifndef CN_MAIN_BOARD_H
 #define CN_MAIN_BOARD_H
 
 #include "core/base.h"
 
-typedef enum { CN_BOARD_NONE, CN_BOARD_STARTING, CN_BOARD_SERVING, CN_BOARD_DRAINING } cn_board_state;
+typedef enum {
+    CN_BOARD_NONE,
+    CN_BOARD_STARTING,
+    CN_BOARD_SERVING,
+    CN_BOARD_DRAINING
+} cn_board_state;
 
 typedef struct {
     uint64_t pid;     /* 0: free */
@@ -28,8 +34,7 @@ typedef struct {
     uint64_t workers;      /* wanted */
     uint64_t reloads, reload_failures;
     uint64_t respawns;
-    uint64_t slots;
-    uint64_t fill[7];
+    uint64_t fill[8];
     cn_board_slot_t v[];
 } cn_board_t;
 

@@ -46,7 +46,8 @@ static cn_rc set_user(cn_conf_t *cf, const cn_directive_t *d, void *conf, const 
 
     (void)d;
     if (cn_priv_lookup(user, group, &m->user, &why) != CN_OK)
-        return cn_conf_error(cf, "user %s%s%s: %s", user, group ? " " : "", group ? group : "", why);
+        return cn_conf_error(cf, "user %s%s%s: %s", user, group ? " " : "", group ? group : "",
+                             why);
     m->has_user = true;
     return CN_OK;
 }
@@ -81,7 +82,8 @@ static cn_rc set_affinity(cn_conf_t *cf, const cn_directive_t *d, void *conf, co
     for (unsigned i = 1; i < argc; i++) {
         cpu_set_t *set = cn_vec_push(cn_conf_pool(cf), &m->affinity, sizeof(*set));
         if (cn_proc_parse_mask(argv[i], set) != CN_OK)
-            return cn_conf_error(cf, "\"%.*s\" is not a processor mask: expected 0s and 1s, as 0101",
+            return cn_conf_error(cf,
+                                 "\"%.*s\" is not a processor mask: expected 0s and 1s, as 0101",
                                  CN_STR_ARG(argv[i]));
     }
     return CN_OK;
@@ -142,7 +144,8 @@ static cn_rc listen_option(cn_conf_t *cf, cn_main_listen_t *l, cn_str_t arg)
     uint64_t n;
 
     if (!cn_conf_keyval(arg, &key, &value) || !cn_str_eq(key, CN_STR("backlog")))
-        return cn_conf_error(cf, "unknown option \"%.*s\": expected backlog=NUMBER", CN_STR_ARG(arg));
+        return cn_conf_error(cf, "unknown option \"%.*s\": expected backlog=NUMBER",
+                             CN_STR_ARG(arg));
     if (cn_str_u64(value, 65535, &n) != CN_OK || n == 0)
         return cn_conf_error(cf, "backlog \"%.*s\": expected a number from 1 to 65535",
                              CN_STR_ARG(value));

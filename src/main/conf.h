@@ -17,30 +17,30 @@
 
 typedef struct {
     cn_addr_t addr;
-    cn_str_t protocol;  /* the word of the directive */
-    cn_str_t where;     /* file:line */
-    unsigned admin;     /* CN_ADMIN_*; 0: a module's listener */
-    unsigned module;    /* its index in cn_modules */
+    cn_str_t protocol; /* the word of the directive */
+    cn_str_t where;    /* file:line */
+    unsigned admin;    /* CN_ADMIN_*; 0: a module's listener */
+    unsigned module;   /* its index in cn_modules */
     uint32_t backlog;
 } cn_main_listen_t;
 
 typedef struct {
     bool daemon;
     bool pid_off;
-    bool pid_given;             /* by the user: failing to write it is an error */
+    bool pid_given; /* by the user: failing to write it is an error */
     cn_str_t pid;
     bool has_user;
     cn_priv_t user;
-    uint32_t workers;           /* 0: auto */
+    uint32_t workers; /* 0: auto */
     bool affinity_auto;
-    cn_vec_t affinity;          /* cpu_set_t; the i-th worker takes element i modulo n */
-    uint32_t nofile;            /* 0: as it is */
-    uint64_t shutdown_ms;       /* 0: no limit */
-    uint64_t watchdog_ms;       /* 0: off */
-    cn_str_t error_log;         /* empty: standard error */
+    cn_vec_t affinity;    /* cpu_set_t; the i-th worker takes element i modulo n */
+    uint32_t nofile;      /* 0: as it is */
+    uint64_t shutdown_ms; /* 0: no limit */
+    uint64_t watchdog_ms; /* 0: off */
+    cn_str_t error_log;   /* empty: standard error */
     cn_log_level error_level;
-    uint64_t stats_memory;      /* per worker */
-    cn_vec_t listens;           /* cn_main_listen_t */
+    uint64_t stats_memory; /* per worker */
+    cn_vec_t listens;      /* cn_main_listen_t */
 } cn_main_conf_t;
 
 extern const cn_conf_unit_t cn_main_unit;

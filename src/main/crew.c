@@ -85,6 +85,7 @@ static void run_child(cn_master_t *m, cn_crew_t *c, int channel)
         .title = m->args->title,
         .sockets = &m->sockets,
         .board = m->board,
+        .slots = m->crew_n,
         .stats = m->stats,
         .bundle = m->target.bundle,
         .channel = channel,
@@ -486,8 +487,7 @@ bool cn_crew_reaped(cn_master_t *m, const cn_proc_end_t *end)
         c->state = CN_CREW_FREE;
         return true;
     }
-    bool good = c->state == CN_CREW_RUNNING &&
-                cn_loop_ms(m->loop) - c->started_ms >= GOOD_LIFE_MS;
+    bool good = c->state == CN_CREW_RUNNING && cn_loop_ms(m->loop) - c->started_ms >= GOOD_LIFE_MS;
     c->deaths = good ? 1 : c->deaths + 1;
     cn_board_add(&m->board->respawns, 1);
     cn_series_add(m->metrics.deaths, 1);

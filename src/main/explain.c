@@ -17,14 +17,15 @@
 typedef struct {
     cn_pool_t *pool;
     cn_str_t from, to, method, target;
-    cn_addr_t ip;          /* family 0: not given */
-    cn_vec_t headers;      /* cn_header_t */
+    cn_addr_t ip;     /* family 0: not given */
+    cn_vec_t headers; /* cn_header_t */
     bool l4;
 } ask_t;
 
 void cn_explain_usage(void)
 {
-    fputs("usage: cairn explain [-p PREFIX] [-c CONF] [--from spiffe://TD/ns/NS/sa/SA] [--ip ADDRESS]\n"
+    fputs("usage: cairn explain [-p PREFIX] [-c CONF] [--from spiffe://TD/ns/NS/sa/SA] [--ip "
+          "ADDRESS]\n"
           "                     --to HOST_OR_IP:PORT METHOD PATH [-H 'NAME: VALUE']...\n"
           "       without METHOD and PATH: a connection that is not HTTP\n"
           "exit status: 0 allowed, 3 denied, 4 no route, 2 wrong usage or configuration\n",
@@ -60,7 +61,8 @@ static cn_rc set_from(ask_t *a, const char *word)
 
     a->from = cn_str_c(word);
     if (cn_spiffe_parse(a->from, &id) != CN_OK)
-        return wrong("not an identity, expected spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/ACCOUNT", word);
+        return wrong("not an identity, expected spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/ACCOUNT",
+                     word);
     return CN_OK;
 }
 

@@ -9,7 +9,7 @@
 
 enum {
     CN_EXPLAIN_ALLOWED = 0,
-    CN_EXPLAIN_USAGE = 2,    /* or the configuration cannot be loaded */
+    CN_EXPLAIN_USAGE = 2, /* or the configuration cannot be loaded */
     CN_EXPLAIN_DENIED = 3,
     CN_EXPLAIN_NO_ROUTE = 4
 };

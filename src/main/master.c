@@ -193,13 +193,19 @@ static void reopen(cn_master_t *m)
 
 /* ---- ends ---- */
 
+/* Another master serves on the same sockets. */
+static bool has_peer(const cn_master_t *m)
+{
+    return m->new_binary || (m->old_binary && m->old_binary == getppid());
+}
+
 static void quit(cn_master_t *m)
 {
     if (m->state != CN_MASTER_RUNNING)
         return;
     cn_log(CN_LOG_NOTICE, "master", "quitting: workers finish what they have begun");
     m->state = CN_MASTER_QUITTING;
-    cn_crew_dismiss(m, false);
+    cn_crew_dismiss(m, has_peer(m));
 }
 
 static void terminate(cn_master_t *m)
@@ -279,6 +285,7 @@ void cn_master_asked(cn_master_t *m, unsigned what, unsigned value)
             break;
         m->level_set = true;
         m->level = (cn_log_level)value;
+        cn_log(CN_LOG_NOTICE, "master", "log level changed at an operator's wish (%u)", value);
         cn_log_set_level(m->level);
         cn_crew_tell(m, CN_TO_LEVEL, value);
         break;
@@ -388,17 +395,24 @@ static cn_rc write_pid(cn_master_t *m, cn_pool_t *pool)
     return CN_ERR;
 }
 
-/* In the background nobody reads standard error: it goes where the log goes. */
-static cn_rc go_to_background(cn_master_t *m, cn_pool_t *pool)
+static cn_rc go_to_background(cn_master_t *m)
 {
-    const cn_main_conf_t *c = cn_main_conf(m->target.gen);
-
-    if (!c->daemon || m->args->inherited)
+    if (!cn_main_conf(m->target.gen)->daemon || m->args->inherited)
         return CN_OK;
-    if (cn_proc_daemon() != CN_OK) {
+    if (cn_proc_daemon(&m->parent) != CN_OK) {
         complain(m, "cannot go to the background: ", cn_str_c(strerror(errno)));
         return CN_ERR;
     }
+    return CN_OK;
+}
+
+/* In the background nobody reads standard error: it goes where the log goes. */
+static void leave_starter(cn_master_t *m, cn_pool_t *pool)
+{
+    const cn_main_conf_t *c = cn_main_conf(m->target.gen);
+
+    if (m->parent < 0)
+        return;
     if (c->error_log.n > 0) {
         const char *path = cn_main_path(pool, m->args->source->prefix, c->error_log);
         int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
@@ -407,7 +421,8 @@ static cn_rc go_to_background(cn_master_t *m, cn_pool_t *pool)
             close(fd);
         }
     }
-    return CN_OK;
+    cn_proc_daemon_ready(m->parent);
+    m->parent = -1;
 }
 
 /* Room for twice the workers, since old ones may drain while new ones serve,
@@ -438,7 +453,6 @@ static cn_rc share_memory(cn_master_t *m)
         complain(m, "the statistics cannot be opened", CN_STR_NULL);
         return CN_ERR;
     }
-    m->board->slots = places;
     m->board->master = (uint64_t)getpid();
     m->board->started_us = cn_clock_wall_us();
     m->board->gen = m->target.id;
@@ -476,11 +490,13 @@ static cn_rc start(cn_master_t *m, cn_pool_t *pool)
 {
     if (m->args->inherited) {
         unsigned n = cn_sockets_inherit(&m->sockets, m->args->inherited);
+        m->old_binary = getppid();
         cn_log(CN_LOG_NOTICE, "master", "%u listening sockets taken over", n);
     }
-    if (first_conf(m, pool) != CN_OK || go_to_background(m, pool) != CN_OK ||
-        share_memory(m) != CN_OK || write_pid(m, pool) != CN_OK || open_loop(m) != CN_OK)
+    if (first_conf(m, pool) != CN_OK || go_to_background(m) != CN_OK || share_memory(m) != CN_OK ||
+        write_pid(m, pool) != CN_OK || open_loop(m) != CN_OK)
         return CN_ERR;
+    leave_starter(m, pool);
     warn_about_user(m);
     cn_proc_title_set(m->args->title, "master process");
     cn_log(CN_LOG_NOTICE, "master", "cairn %s, %u workers", cn_build_version, m->target.workers);
@@ -513,7 +529,7 @@ static void end(cn_master_t *m)
 
 int cn_master_run(const cn_master_args_t *args)
 {
-    cn_master_t m = {.args = args, .sig_fd = -1, .check = {.channel = -1}};
+    cn_master_t m = {.args = args, .sig_fd = -1, .parent = -1, .check = {.channel = -1}};
     cn_pool_t *pool = cn_pool_create(0);
     cn_rc rc = start(&m, pool);
 

@@ -18,12 +18,12 @@
 
 /* A configuration to have in force. */
 typedef struct {
-    cn_gen_t *gen;     /* MAIN level only */
-    int bundle;        /* sealed memfd of all its files */
+    cn_gen_t *gen; /* MAIN level only */
+    int bundle;    /* sealed memfd of all its files */
     uint64_t id;
-    uint32_t epoch;    /* counts up with each structural change: those need other workers */
+    uint32_t epoch; /* counts up with each structural change: those need other workers */
     unsigned workers;
-    bool announced;    /* all workers have it, and the log says so */
+    bool announced; /* all workers have it, and the log says so */
 } cn_target_t;
 
 /* One worker process, or the place of one.
@@ -33,7 +33,13 @@ typedef struct {
  *   STARTING  forked, not ready yet
  *   RUNNING   serves
  *   LEAVING   was told to go */
-typedef enum { CN_CREW_FREE, CN_CREW_WAITING, CN_CREW_STARTING, CN_CREW_RUNNING, CN_CREW_LEAVING } cn_crew_state;
+typedef enum {
+    CN_CREW_FREE,
+    CN_CREW_WAITING,
+    CN_CREW_STARTING,
+    CN_CREW_RUNNING,
+    CN_CREW_LEAVING
+} cn_crew_state;
 
 typedef struct {
     cn_crew_state state;
@@ -41,14 +47,14 @@ typedef struct {
     int channel;
     cn_io_t io;
     uint32_t epoch;
-    unsigned nth;          /* among the workers of its epoch */
-    uint64_t gen;          /* it has this configuration in force */
-    uint64_t sent;         /* and was sent this one */
-    uint64_t refused;      /* and could not take this one */
+    unsigned nth;     /* among the workers of its epoch */
+    uint64_t gen;     /* it has this configuration in force */
+    uint64_t sent;    /* and was sent this one */
+    uint64_t refused; /* and could not take this one */
     uint64_t started_ms, retry_ms, left_ms;
-    unsigned deaths;       /* in a row, soon after the start */
-    uint64_t beat;         /* as last seen on the board */
-    unsigned still;        /* ticks since it changed */
+    unsigned deaths; /* in a row, soon after the start */
+    uint64_t beat;   /* as last seen on the board */
+    unsigned still;  /* ticks since it changed */
 } cn_crew_t;
 
 typedef enum { CN_MASTER_RUNNING, CN_MASTER_QUITTING, CN_MASTER_TERMINATING } cn_master_state;
@@ -58,9 +64,9 @@ typedef struct cn_master {
     cn_master_state state;
     cn_loop_t *loop;
     cn_task_t task;
-    cn_timer_t tick;       /* each second */
-    cn_timer_t due;        /* when a WAITING place is to be filled */
-    cn_timer_t kill;       /* when patience is over */
+    cn_timer_t tick; /* each second */
+    cn_timer_t due;  /* when a WAITING place is to be filled */
+    cn_timer_t kill; /* when patience is over */
     int sig_fd;
     cn_io_t sig_io;
 
@@ -75,18 +81,20 @@ typedef struct cn_master {
 
     cn_shm_t *shm;
     cn_board_t *board;
-    void *stats;           /* the region: a slot for each place in the crew, then ours */
+    void *stats; /* the region: a slot for each place in the crew, then ours */
     cn_metrics_t metrics;
     cn_crew_t *crew;
     unsigned crew_n;
 
     bool level_set;
     cn_log_level level;
-    bool draining;         /* as long as the program runs */
-    bool paused;           /* WINCH: no workers wanted */
+    bool draining; /* as long as the program runs */
+    bool paused;   /* WINCH: no workers wanted */
 
-    char *pid_path;        /* heap; NULL: no pid file of ours */
+    char *pid_path; /* heap; NULL: no pid file of ours */
+    int parent;     /* in the background: who waits for us to be up; -1: nobody */
     pid_t new_binary;
+    pid_t old_binary; /* our parent, when it handed its sockets to us */
 } cn_master_t;
 
 /* ---- crew.c ---- */

@@ -97,8 +97,8 @@ static cn_rc check(const cn_reload_source_t *s, cn_pool_t *pool, int *fd, cn_str
         return CN_ERR;
     cn_rc rc = cn_reload_prove(gen, pool, why);
     if (rc == CN_OK && cn_bundle_save(bundle, fd) != CN_OK) {
-        *why = cn_pool_printf(pool, "the configuration cannot be kept in memory: %s",
-                              strerror(errno));
+        *why =
+            cn_pool_printf(pool, "the configuration cannot be kept in memory: %s", strerror(errno));
         rc = CN_ERR;
     }
     cn_gen_unref(gen);

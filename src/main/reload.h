@@ -15,27 +15,27 @@
 
 /* Where the configuration is; constant once the command line has been read. */
 typedef struct {
-    cn_str_t prefix;  /* absolute: files that we write are relative to it */
-    cn_str_t file;    /* the conf file, absolute */
-    cn_str_t dir;     /* its folder: files that it names are relative to it */
-    cn_str_t extra;   /* of -g */
+    cn_str_t prefix; /* absolute: files that we write are relative to it */
+    cn_str_t file;   /* the conf file, absolute */
+    cn_str_t dir;    /* its folder: files that it names are relative to it */
+    cn_str_t extra;  /* of -g */
     const cn_units_t *units;
 } cn_reload_source_t;
 
 /* Loads everything from disk.  *bundle (may be NULL) holds what was read.
  * dump: -T, or NULL.  CN_ERR: *why, in pool. */
-CN_MUST cn_rc cn_reload_read(const cn_reload_source_t *, FILE *dump, bool main_only, cn_pool_t *pool,
-                             cn_bundle_t **bundle, cn_gen_t **out, cn_str_t *why);
+CN_MUST cn_rc cn_reload_read(const cn_reload_source_t *, FILE *dump, bool main_only,
+                             cn_pool_t *pool, cn_bundle_t **bundle, cn_gen_t **out, cn_str_t *why);
 /* Loads from a checker's memfd, which stays the caller's. */
-CN_MUST cn_rc cn_reload_open(const cn_reload_source_t *, int fd, bool main_only, const cn_gen_t *prev,
-                             cn_pool_t *pool, cn_gen_t **out, cn_str_t *why);
+CN_MUST cn_rc cn_reload_open(const cn_reload_source_t *, int fd, bool main_only,
+                             const cn_gen_t *prev, cn_pool_t *pool, cn_gen_t **out, cn_str_t *why);
 /* Would a worker take it?  Puts it in force in one that serves nothing. */
 CN_MUST cn_rc cn_reload_prove(cn_gen_t *, cn_pool_t *pool, cn_str_t *why);
 
 /* A running check. */
 typedef struct {
-    pid_t pid;    /* 0: none */
-    int channel;  /* readable when there is a result; non-blocking */
+    pid_t pid;   /* 0: none */
+    int channel; /* readable when there is a result; non-blocking */
 } cn_reload_check_t;
 /* Forks the checker.  CN_ERR with errno. */
 CN_MUST cn_rc cn_reload_check_start(cn_reload_check_t *, const cn_reload_source_t *);

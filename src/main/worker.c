@@ -42,7 +42,7 @@ typedef enum { SERVING, LAME, LEAVING, GONE } state_t;
 typedef struct {
     struct proc *proc;
     cn_listener_t *listener;
-    unsigned admin;  /* CN_ADMIN_*, or 0 */
+    unsigned admin; /* CN_ADMIN_*, or 0 */
     unsigned module;
 } door_t;
 
@@ -169,6 +169,8 @@ static void leave(proc_t *p, bool replaced)
     drain(p);
     if (replaced)
         close_doors(p, true);
+    else
+        cn_admin_drain(p->admin);
     if (p->state != LAME)
         return;
     set_state(p, LEAVING);
@@ -237,6 +239,7 @@ static void obey(proc_t *p, const cn_channel_msg_t *m)
         leave(p, false);
         break;
     case CN_TO_DRAIN:
+        cn_admin_drain(p->admin);
         drain(p);
         break;
     case CN_TO_REOPEN:
@@ -442,7 +445,7 @@ void cn_worker_main(const cn_worker_start_t *s)
     if (begin(p) != CN_OK)
         fail_to_start();
     close(s->bundle);
-    p->admin = cn_admin_create(&p->w, s->board, ask, p);
+    p->admin = cn_admin_create(&p->w, s->board, s->slots, ask, p);
     open_doors(p);
     set_state(p, SERVING);
     cn_board_set(&p->slot->state, CN_BOARD_SERVING);

@@ -41,14 +41,15 @@ typedef struct {
     const cn_proc_title_t *title;
     const cn_sockets_t *sockets;
     cn_board_t *board;
-    void *stats;       /* shared region */
-    int bundle;        /* configuration to start with */
-    int channel;       /* its end */
-    uint64_t gen;      /* number of that configuration */
-    unsigned slot;     /* on the board and in the statistics */
-    unsigned nth;      /* among the workers, for processor affinity */
+    unsigned slots;             /* on the board */
+    void *stats;                /* shared region */
+    int bundle;                 /* configuration to start with */
+    int channel;                /* its end */
+    uint64_t gen;               /* number of that configuration */
+    unsigned slot;              /* on the board and in the statistics */
+    unsigned nth;               /* among the workers, for processor affinity */
     const cn_main_conf_t *main; /* of that configuration; readable until the process ends */
-    cn_log_level level; /* when level_set: as changed at run time */
+    cn_log_level level;         /* when level_set: as changed at run time */
     bool level_set;
 } cn_worker_start_t;
 

@@ -30,9 +30,8 @@ typedef union {
 
 cn_rc cn_channel_pair(int fds[2])
 {
-    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0
-               ? CN_OK
-               : CN_ERR;
+    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0 ? CN_OK
+                                                                                           : CN_ERR;
 }
 
 void cn_channel_msg_init(cn_channel_msg_t *m, uint32_t type, uint64_t number)

@@ -13,10 +13,10 @@
 #define CN_CHANNEL_TEXT 1024
 
 typedef struct {
-    uint32_t type;    /* the users' own numbering, not 0 */
-    uint32_t len;     /* bytes in text */
+    uint32_t type; /* the users' own numbering, not 0 */
+    uint32_t len;  /* bytes in text */
     uint64_t number;
-    int fd;           /* -1: none.  Received: the receiver's, close-on-exec */
+    int fd;                         /* -1: none.  Received: the receiver's, close-on-exec */
     char text[CN_CHANNEL_TEXT + 1]; /* NUL-terminated */
 } cn_channel_msg_t;
 

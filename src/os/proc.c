@@ -91,14 +91,20 @@ bool cn_proc_reap(cn_proc_end_t *end)
     return true;
 }
 
-cn_rc cn_proc_daemon(void)
+/* In the parent: the status with which the starter's command ends. */
+static CN_NORETURN void await_daemon(int fd)
 {
-    pid_t pid = fork();
+    char ready = 0;
+    ssize_t n;
 
-    if (pid < 0)
-        return CN_ERR;
-    if (pid > 0)
-        _exit(0);
+    do {
+        n = read(fd, &ready, 1);
+    } while (n < 0 && errno == EINTR);
+    _exit(n == 1 ? 0 : 1);
+}
+
+static cn_rc leave_terminal(void)
+{
     if (setsid() < 0)
         return CN_ERR;
     int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -107,6 +113,39 @@ cn_rc cn_proc_daemon(void)
     if (fd > 2)
         close(fd);
     return CN_OK;
+}
+
+cn_rc cn_proc_daemon(int *parent)
+{
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return CN_ERR;
+    pid_t pid = fork();
+    if (pid > 0) {
+        close(ends[1]);
+        await_daemon(ends[0]);
+    }
+    int err = errno;
+    close(ends[0]);
+    if (pid == 0 && leave_terminal() == CN_OK) {
+        *parent = ends[1];
+        return CN_OK;
+    }
+    err = pid == 0 ? errno : err;
+    close(ends[1]);
+    errno = err;
+    return CN_ERR;
+}
+
+void cn_proc_daemon_ready(int parent)
+{
+    ssize_t n;
+
+    do {
+        n = write(parent, "", 1);
+    } while (n < 0 && errno == EINTR);
+    close(parent);
 }
 
 static int by_value(const void *a, const void *b)

@@ -29,16 +29,18 @@ void cn_proc_title_set(const cn_proc_title_t *, const char *text);
 /* How a child ended. */
 typedef struct {
     pid_t pid;
-    int status;  /* exit status, -1 when killed */
-    int signo;   /* signal that killed it, else 0 */
+    int status; /* exit status, -1 when killed */
+    int signo;  /* signal that killed it, else 0 */
     bool core;
 } cn_proc_end_t;
 /* Collects one ended child.  False when there is none. */
 bool cn_proc_reap(cn_proc_end_t *);
 
-/* Leaves the terminal and the starter's session; the parent ends with status
- * 0.  CN_ERR with errno. */
-CN_MUST cn_rc cn_proc_daemon(void);
+/* Leaves the terminal and the starter's session.  The parent stays until
+ * cn_proc_daemon_ready(*parent), then ends with status 0; when this process
+ * ends before, with 1.  CN_ERR with errno. */
+CN_MUST cn_rc cn_proc_daemon(int *parent);
+void cn_proc_daemon_ready(int parent);
 /* Closes every descriptor above 2 that is not in keep (n entries, in any order). */
 void cn_proc_close_others(const int *keep, unsigned n);
 

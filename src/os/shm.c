@@ -45,8 +45,8 @@ size_t cn_shm_need(size_t n)
 cn_rc cn_shm_create(size_t bytes, cn_shm_t **out)
 {
     size_t size = round_up(sizeof(dir_t)) + round_up(bytes);
-    void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *mem =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     if (mem == MAP_FAILED)
         return CN_ERR;

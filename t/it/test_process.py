@@ -204,6 +204,12 @@ def test_daemon_leaves_the_terminal_and_s_stop_ends_it(cairn, run):
     assert 'exit' in (one.folder / 'd.log').read_text()
 
 
+def test_daemon_that_cannot_start_fails_in_the_foreground(cairn, run):
+    one = cairn(start=False, arguments=['-g', 'daemon on; pid /no/such/folder/pid;'])
+    done = run(*one.command(*one.arguments), timeout=30)
+    assert done.returncode == 1 and '/no/such/folder/pid' in done.stderr
+
+
 def test_signal_without_a_master_is_an_error(cairn, run):
     one = cairn(start=False)
     done = run(*one.command('-s', 'quit'))
@@ -586,6 +592,7 @@ def test_logging_level_changes_everywhere_at_run_time(cairn):
     one = cairn(workers=2)
     assert one.get('/logging?level=shouting', method='POST').status == 400
     assert one.get('/logging?level=debug', method='POST').body == b'OK\n'
+    one.wait_log('log level changed')
     one.send_signal(signal.SIGWINCH)
     net.wait_for(lambda: len(re.findall(r'debug .*worker: serving -> draining', one.log)) == 2)
     one.send_signal(signal.SIGHUP)
