@@ -5,6 +5,7 @@
  */
 #include "kube/meshconfig.h"
 
+#include "kube/logformat.h"
 #include "kube/schema.h"
 #include "kube/store.h"
 #include "kube/yaml.h"
@@ -56,12 +57,14 @@ static void take_aliases(mesh_reader_t *r, const cn_node_t *root)
     }
 }
 
+#define MAX_FORMAT 16384
+
 static bool printable(cn_str_t s)
 {
     for (size_t i = 0; i < s.n; i++)
         if (((unsigned char)s.p[i] < ' ' && s.p[i] != '\n' && s.p[i] != '\t') || s.p[i] == 0x7f)
             return false;
-    return true;
+    return s.n <= MAX_FORMAT;
 }
 
 static void take_access_log(mesh_reader_t *r, const cn_node_t *root)
@@ -82,7 +85,8 @@ static void take_access_log(mesh_reader_t *r, const cn_node_t *root)
             "has no effect: not supported yet with accessLogEncoding JSON; the default fields "
             "are written");
     else
-        r->mesh->log_format = format;
+        r->mesh->log_format =
+            cn_logformat_clean(r->pool, r->diag, cn_node_get(root, "accessLogFormat")->pos, format);
 }
 
 static void take_normalization(mesh_reader_t *r, const cn_node_t *root)
@@ -111,20 +115,19 @@ static void take_normalization(mesh_reader_t *r, const cn_node_t *root)
                   CN_STR_ARG(text));
 }
 
-/* "10s", "1m30s", "500ms": a protobuf or Go duration of one unit. */
+/* "10s" or "500ms", at most a day. */
 static void take_timeout(mesh_reader_t *r, const cn_node_t *root)
 {
     cn_str_t text = cn_node_str(root, "connectTimeout");
-    size_t n = 0;
-    uint64_t number;
+    bool ms = cn_str_ends(text, CN_STR("ms"));
+    size_t unit = ms ? 2 : 1;
+    uint64_t number = 0;
 
-    while (n < text.n && text.p[n] >= '0' && text.p[n] <= '9')
-        n++;
     if (text.n == 0)
         return;
-    if (cn_str_u64(cn_str_make(text.p, n), 86400000, &number) == CN_OK && number > 0 &&
-        (cn_str_eq(cn_str_make(text.p + n, text.n - n), CN_STR("s")) ||
-         cn_str_eq(cn_str_make(text.p + n, text.n - n), CN_STR("ms"))))
+    if ((ms || cn_str_ends(text, CN_STR("s"))) &&
+        cn_str_u64(cn_str_make(text.p, text.n - unit), ms ? 86400000 : 86400, &number) == CN_OK &&
+        number > 0)
         r->mesh->connect_timeout = text;
     else
         cn_diag_error(

@@ -11,6 +11,7 @@
 #include "kube/model.h"
 
 #define MAX_VALUE 4096
+#define MAX_VALUES 4096 /* of one list, before aliases are spelled out */
 
 typedef enum { V_TEXT, V_PRINCIPAL, V_ACCOUNT, V_TRUST_DOMAIN, V_BLOCK, V_PORT, V_PATH } value_kind;
 
@@ -251,6 +252,10 @@ static bool read_values(policy_reader_t *x, const cn_node_t *list, const char *w
 
     if (list->kind != CN_NODE_LIST) {
         refuse(x, list, where, "must be a list, not %s", cn_node_kind_name(list));
+        return false;
+    }
+    if (list->n > MAX_VALUES) {
+        refuse(x, list, where, "has more than %d values", MAX_VALUES);
         return false;
     }
     for (uint32_t i = 0; i < list->n; i++) {

@@ -7,10 +7,11 @@
  */
 #include "kube/model.h"
 
-#include "kube/regex.h"
+#include "http/regex.h"
 
 #define MAX_VALUE 4096 /* bytes of a header, parameter or path to match */
 #define MAX_WEIGHT 1000000
+#define MAX_BACKENDS 1000 /* of a rule; the API server allows 16 */
 #define MAX_CONF_NAME 255 /* bytes of a block's name in the conf */
 
 typedef struct {
@@ -46,9 +47,14 @@ static bool is_token(cn_str_t s)
 
 static bool check_regex(route_reader_t *x, const cn_node_t *node, const char *what, cn_str_t value)
 {
-    cn_str_t why;
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_regex_t *regex;
+    cn_str_t why = CN_STR_NULL;
+    cn_rc rc = cn_regex_compile(pool, value, &regex, &why);
 
-    if (cn_regex_check(x->r.w->pool, value, &why) == CN_OK)
+    why = cn_pool_dup(x->r.w->pool, why);
+    cn_pool_destroy(pool);
+    if (rc == CN_OK)
         return true;
     error(x, node, "%s: %s: \"%.*s\" cannot be used, so this match never holds: %.*s", x->rule_name,
           what, CN_STR_ARG(value), CN_STR_ARG(why));
@@ -277,6 +283,12 @@ static void read_backends(route_reader_t *x, const cn_node_t *rule, cn_http_rule
     const cn_node_item_t *items = NULL;
     uint32_t n = cn_read_list(&x->r, rule, "backendRefs", &items);
 
+    if (n > MAX_BACKENDS) {
+        error(x, rule, "%s has more than %d backends, so it answers 500", x->rule_name,
+              MAX_BACKENDS);
+        out->broken = CN_STR("too many backends");
+        return;
+    }
     for (uint32_t i = 0; i < n; i++) {
         const cn_node_t *node = items[i].value;
         cn_backend_t b = {.node = node, .name = cn_read_text(&x->r, node, "name")};

@@ -16,6 +16,7 @@ import argparse
 import difflib
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -23,6 +24,10 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / 'it'))
+
+from peers.pki import Pki  # noqa: E402
+
 failures = []
 
 
@@ -90,17 +95,20 @@ def compare(case, words, code, out, got):
     return problem
 
 
-def accepted(cairn, out, text):
+def accepted(tools, out, text):
     """What `cairn -t` says against a rendered conf; nothing when it takes it."""
-    if not cairn.exists():
+    if not tools['identity']:
         return ''
+    mine = tools['identity']
     with tempfile.TemporaryDirectory() as prefix:
-        prefix = pathlib.Path(prefix)
+        conf = pathlib.Path(prefix) / 'cairn.conf'
         if text:
-            (prefix / 'cairn.conf').write_text(text)
+            conf.write_text(text)
         else:
             shutil.copytree(out, prefix, dirs_exist_ok=True)
-        code, stdout, stderr = run([cairn, '-t', '-p', prefix, '-c', 'cairn.conf'], prefix)
+        changed = re.sub(r'identity .*;', 'identity %s %s;' % (mine.cert, mine.key), conf.read_text(), count=1)
+        conf.write_text(re.sub(r'trust_bundle .*;', 'trust_bundle %s;' % mine.roots, changed, count=1))
+        code, stdout, stderr = run([tools['cairn'], '-t', '-p', prefix, '-c', 'cairn.conf'], prefix)
     return '' if code == 0 else 'cairn -t refuses the conf:\n' + stdout + stderr
 
 
@@ -114,7 +122,7 @@ def golden(case, tools, updating):
             update(case, words, out, got)
         problem = compare(case, words, code, out, got)
         if code == 0 and words[0] == 'render':
-            problem += accepted(tools['cairn'], out, got[1])
+            problem += accepted(tools, out, got[1])
         report(case.name, problem)
 
 
@@ -230,11 +238,14 @@ def main():
     parser.add_argument('case', nargs='*')
     options = parser.parse_args()
     build = pathlib.Path(options.builddir).resolve()
-    tools = {'gen': build / 'cairn-gen', 'cairn': build / 'cairn'}
+    tools = {'gen': build / 'cairn-gen', 'cairn': build / 'cairn', 'identity': None}
     os.environ['LC_ALL'] = 'C'
-    for case in sorted(p for p in HERE.iterdir() if (p / 'args').exists()):
-        if not options.case or case.name in options.case:
-            golden(case, tools, options.update)
+    with tempfile.TemporaryDirectory() as pki:
+        if tools['cairn'].exists():
+            tools['identity'] = Pki(pki).identity('bookinfo', 'waypoint')
+        for case in sorted(p for p in HERE.iterdir() if (p / 'args').exists()):
+            if not options.case or case.name in options.case:
+                golden(case, tools, options.update)
     for behaviour in [] if options.case else BEHAVIOURS:
         with tempfile.TemporaryDirectory() as top:
             report(behaviour.__name__, behaviour(Tree(tools, top)))
