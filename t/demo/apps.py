@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Bookinfo-shaped applications: one small HTTP server for each pod.
 
 Usage: apps.py IP:PORT=NAME[@VERSION]...

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """make demo: the whole promise on one machine, without a cluster.
 
 Makes a throw-away mesh, starts Bookinfo-shaped applications, renders the
