@@ -34,7 +34,7 @@ struct cn_admin_server {
     void *ctx;
     cn_list_t clients, calls;
     unsigned nclients;
-    bool draining;
+    bool draining, leaving;
 };
 
 typedef struct {
@@ -43,6 +43,7 @@ typedef struct {
     cn_h1_server_t *h1;
     unsigned kind;
     bool local;
+    bool served; /* it has made a request */
 } client_t;
 
 typedef enum { HEAD, BODY, ANSWER, OVER } state_t;
@@ -226,6 +227,8 @@ static void begin_answer(call_t *c)
     cn_msg_add(&head, &head.headers, CN_STR("x-content-type-options"), CN_STR("nosniff"));
     if (c->allow)
         cn_msg_add(&head, &head.headers, CN_STR("allow"), cn_str_c(c->allow));
+    if (c->server->leaving)
+        c->x->ops->last(c->x);
     c->state = ANSWER;
     if (c->x->ops->send_head(c->x, &head, bodyless) != CN_OK || bodyless)
         finish(c);
@@ -334,6 +337,7 @@ static void on_request(void *ctx, cn_exch_t *x)
     cn_admin_server_t *s = cl->server;
     call_t *c = cn_xzalloc(sizeof(*c));
 
+    cl->served = true;
     c->server = s;
     c->kind = cl->kind;
     c->local = cl->local;
@@ -411,6 +415,23 @@ cn_admin_server_t *cn_admin_create(cn_worker_t *w, const cn_board_t *board, unsi
     cn_list_init(&s->clients);
     cn_list_init(&s->calls);
     return s;
+}
+
+/* Who has just connected gets the answer to the request that is on its way. */
+void cn_admin_leave(cn_admin_server_t *s)
+{
+    s->leaving = true;
+    cn_list_each(node, &s->clients)
+    {
+        client_t *cl = cn_list_entry(node, client_t, link);
+        if (cl->served)
+            cn_h1_server_drain(cl->h1);
+    }
+}
+
+unsigned cn_admin_active(const cn_admin_server_t *s)
+{
+    return s->nclients;
 }
 
 void cn_admin_destroy(cn_admin_server_t *s)

@@ -21,6 +21,10 @@ cn_admin_server_t *cn_admin_create(cn_worker_t *, const cn_board_t *, unsigned s
                                    cn_admin_ask_cb *, void *ctx);
 /* Closes all connections.  NULL is allowed. */
 void cn_admin_destroy(cn_admin_server_t *);
+/* The worker is about to end: a connection is answered once more and then closed. */
+void cn_admin_leave(cn_admin_server_t *);
+/* Connections now open. */
+unsigned cn_admin_active(const cn_admin_server_t *);
 /* kind: CN_ADMIN_* of the listener.  fd is the callee's. */
 void cn_admin_accept(cn_admin_server_t *, unsigned kind, int fd, const cn_addr_t *remote);
 

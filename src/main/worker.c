@@ -8,6 +8,7 @@
  *   SERVING   accepts everything
  *   LAME      drains: takes no new traffic, says "not ready", stays
  *   LEAVING   as LAME, and ends when nothing is open or the time is over
+ *   CLOSING   no traffic is left: endpoints answer whoever has connected already
  *   GONE      ends now
  *
  * What wakes the task: the channel, a signal, the heartbeat.  When the master
@@ -33,10 +34,12 @@
 
 #define BEAT_MS 1000
 #define LEAVING_BEAT_MS 20
+/* For who has connected to an endpoint of ours but not asked yet. */
+#define FAREWELL_MS 1500
 
-enum { WAKE_DEADLINE = CN_WAKE_USER };
+enum { WAKE_DEADLINE = CN_WAKE_USER, WAKE_FAREWELL = CN_WAKE_USER << 1 };
 
-typedef enum { SERVING, LAME, LEAVING, GONE } state_t;
+typedef enum { SERVING, LAME, LEAVING, CLOSING, GONE } state_t;
 
 /* A listening socket with what serves it. */
 typedef struct {
@@ -52,7 +55,7 @@ typedef struct proc {
     cn_board_slot_t *slot;
     cn_loop_t *loop;
     cn_task_t task;
-    cn_timer_t beat, deadline;
+    cn_timer_t beat, deadline, farewell;
     cn_io_t sig_io, channel_io;
     int sig_fd;
     cn_stats_t *stats;
@@ -135,7 +138,7 @@ static bool is_idle(const proc_t *p)
 
 static void set_state(proc_t *p, state_t to)
 {
-    static const char *const names[] = {"serving", "draining", "leaving", "gone"};
+    static const char *const names[] = {"serving", "draining", "leaving", "closing", "gone"};
 
     if (p->state == to)
         return;
@@ -167,16 +170,26 @@ static void leave(proc_t *p, bool replaced)
     uint64_t limit = cn_main_conf(p->w.gen)->shutdown_ms;
 
     drain(p);
-    if (replaced)
-        close_doors(p, true);
-    else
+    if (!replaced) {
         cn_admin_drain(p->admin);
+    } else {
+        close_doors(p, true);
+        cn_admin_leave(p->admin);
+    }
     if (p->state != LAME)
         return;
     set_state(p, LEAVING);
     if (limit > 0)
         cn_timer_set(&p->deadline, limit);
     cn_timer_set(&p->beat, LEAVING_BEAT_MS);
+}
+
+static void close_up(proc_t *p)
+{
+    set_state(p, CLOSING);
+    close_doors(p, true);
+    cn_admin_leave(p->admin);
+    cn_timer_set(&p->farewell, FAREWELL_MS);
 }
 
 static void publish(proc_t *p)
@@ -293,17 +306,20 @@ static void run(cn_task_t *task, uint32_t why)
 
     if (why & CN_WAKE_TIMER) {
         publish(p);
-        cn_timer_set(&p->beat, p->state == LEAVING ? LEAVING_BEAT_MS : BEAT_MS);
+        cn_timer_set(&p->beat, p->state >= LEAVING ? LEAVING_BEAT_MS : BEAT_MS);
     }
     read_signals(p);
     if (p->state != GONE)
         read_channel(p);
-    if (p->state == LEAVING && (is_idle(p) || (why & WAKE_DEADLINE))) {
-        if (!is_idle(p))
-            cn_log(CN_LOG_NOTICE, "worker", "time is over: closing what is still open (%u tunnels)",
-                   p->w.tunnels);
-        set_state(p, GONE);
+    if (p->state == LEAVING && (why & WAKE_DEADLINE)) {
+        cn_log(CN_LOG_NOTICE, "worker", "time is over: closing what is still open (%u tunnels)",
+               p->w.tunnels);
+        close_up(p);
     }
+    if (p->state == LEAVING && is_idle(p))
+        close_up(p);
+    if (p->state == CLOSING && (cn_admin_active(p->admin) == 0 || (why & WAKE_FAREWELL)))
+        set_state(p, GONE);
 }
 
 /* ---- start and end ---- */
@@ -394,6 +410,7 @@ static cn_rc watch(proc_t *p)
     cn_task_init(&p->task, p->loop, run);
     cn_timer_init(&p->beat, &p->task, CN_WAKE_TIMER);
     cn_timer_init(&p->deadline, &p->task, WAKE_DEADLINE);
+    cn_timer_init(&p->farewell, &p->task, WAKE_FAREWELL);
     if (cn_io_open(&p->sig_io, p->loop, p->sig_fd, &p->task) != CN_OK ||
         cn_io_open(&p->channel_io, p->loop, p->start->channel, &p->task) != CN_OK)
         return CN_ERR;
@@ -406,6 +423,7 @@ static void end(proc_t *p)
     cn_admin_destroy(p->admin);
     cn_timer_stop(&p->beat);
     cn_timer_stop(&p->deadline);
+    cn_timer_stop(&p->farewell);
     cn_io_close(&p->sig_io);
     cn_io_close(&p->channel_io);
     cn_task_fini(&p->task);

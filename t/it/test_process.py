@@ -386,6 +386,24 @@ def test_structural_reload_moves_listeners_and_brings_other_workers(cairn, plain
     kept.stream.close()
 
 
+def test_structural_reloads_lose_no_request_to_a_leaving_worker(cairn):
+    one = cairn()
+    stop, wrong = threading.Event(), []
+    asking = [threading.Thread(target=health_all_along, args=(one, stop, wrong)) for _ in range(3)]
+    for thread in asking:
+        thread.start()
+    try:
+        for i in range(12):
+            one.settings['workers'] = 1 + i % 2
+            one.write('')
+            one.reload()
+    finally:
+        stop.set()
+        for thread in asking:
+            thread.join()
+    assert wrong == []
+
+
 def test_structural_reload_onto_a_taken_address_is_refused(cairn):
     one = cairn()
     before = workers(one)
