@@ -155,12 +155,17 @@ def kube(options):
 
 
 def listed(name, *words):
-    """A script of its own that prints `ok NAME` and `not ok NAME` lines."""
+    """A script of its own that prints `ok NAME` and `not ok NAME` lines, the reasons before them."""
     rc, text = command(*words, timeout=300)
-    good = re.findall(r'^ok (.+)$', text, re.M)
-    bad = re.findall(r'^not ok (.+)$', text, re.M)
-    results = [Result('%s %s' % (name, t), True) for t in good] + [Result('%s %s' % (name, t), False, text) for t in bad]
-    if not results or (rc != 0 and not bad):
+    results, said = [], []
+    for line in text.splitlines():
+        verdict = re.match(r'(not )?ok (.+)$', line)
+        if verdict:
+            results.append(Result('%s %s' % (name, verdict.group(2)), not verdict.group(1), '\n'.join(said)))
+            said = []
+        else:
+            said.append(line)
+    if not results or (rc != 0 and all(r.ok for r in results)):
         results.append(Result(name, False, '%s\nexit code %d' % (text, rc)))
     return results
 

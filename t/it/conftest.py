@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from peers import envoy as envoys  # noqa: E402
-from peers import hbone, http, origin, pki as pkis, proxy  # noqa: E402
+from peers import guard, hbone, http, origin, pki as pkis, proxy  # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -129,6 +129,40 @@ def envoy_pod(tmp_path, stopping, pki):
         stopping.append(envoys.pod(tmp_path / ('envoy-' + app.name), app.ip, pki.identity(ns, sa), app.port))
         return stopping[-1]
     return make
+
+
+@pytest.fixture(scope='module')
+def guarded_origin():
+    """An origin for all tests of a file."""
+    made = []
+
+    def make(name, kind=origin.Origin, **options):
+        made.append(kind(name, **options))
+        return made[-1]
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture(scope='module')
+def guarded(builddir, tmp_path_factory, waypoint_identity):
+    """A waypoint for all tests of a file, which must have stood them all when it is stopped."""
+    made = []
+
+    def make(body, **options):
+        folder = tmp_path_factory.mktemp('guarded')
+        made.append(proxy.Cairn(builddir / 'cairn', folder, waypoint_identity, body, **options))
+        return made[-1].start()
+    yield make
+    wrong = [said for said in [one.stop() for one in made] if said]
+    if wrong:
+        pytest.fail('at the end: ' + '\n'.join(wrong), pytrace=False)
+
+
+@pytest.fixture
+def unharmed():
+    """with unharmed(waypoint, identity, authority): what happens leaves nothing behind."""
+    return guard.unharmed
 
 
 @pytest.fixture

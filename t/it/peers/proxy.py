@@ -167,6 +167,13 @@ class Cairn:
     def workers(self):
         return [worker['pid'] for worker in self.info()['workers']]
 
+    def resident(self):
+        """Bytes of memory of its workers."""
+        kib = 0
+        for pid in self.workers():
+            kib += int(re.search(r'VmRSS:\s+(\d+) kB', pathlib.Path('/proc/%d/status' % pid).read_text()).group(1))
+        return kib * 1024
+
     # ---- as its users ----
 
     def connection(self, identity, **options):

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load over time: nothing is lost, nothing grows, nothing is reported by sanitizers."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from peers import net, proxy
+
+VIP = '10.96.0.1:9080'
+
+
+def resident_kib(pid):
+    lines = pathlib.Path('/proc/%d/status' % pid).read_text().splitlines()
+    return int(next(line for line in lines if line.startswith('VmRSS:')).split()[1])
+
+
+@pytest.fixture
+def hbload(builddir, curl):
+    """hbload(waypoint, connections, tunnels, seconds) -> what it counted."""
+    def run(waypoint, connections, tunnels, seconds, *more):
+        words = [builddir / 't/bench/hbload', '-t', waypoint.ip + ':15008', '-a', VIP, '-c', connections, '-s', tunnels,
+                 '-d', seconds, '-E', curl.cert, '-K', curl.key, '-A', curl.roots, *more]
+        # It keeps everything until it exits; its own leaks are no news.
+        done = subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=seconds + 120,
+                              env={**os.environ, 'ASAN_OPTIONS': 'detect_leaks=0'})
+        return json.loads(done.stdout)
+    return run
+
+
+@pytest.fixture
+def waypoint(cairn, new_origin, capture):
+    plain, captured = new_origin('plain'), new_origin('captured')
+    pod = capture(captured, 'bookinfo', 'reviews')
+    name = 'reviews.bookinfo:9080'
+    return cairn(proxy.cluster(name, proxy.endpoint(plain), proxy.endpoint(captured, pod=pod)) +
+                 proxy.service(name, VIP), workers=2)
+
+
+def run_and_compare(waypoint, hbload, connections, tunnels, seconds, *more):
+    counted = hbload(waypoint, connections, tunnels, seconds, *more)
+    assert counted['requests'] > 0
+    assert {k: counted[k] for k in ('errors', 'broken', 'refused', '4xx', '5xx')} == {
+        'errors': 0, 'broken': 0, 'refused': 0, '4xx': 0, '5xx': 0}
+
+
+def test_many_tunnels_for_a_moment(waypoint, hbload):
+    run_and_compare(waypoint, hbload, 8, 8, 1)
+
+
+def test_new_tunnel_for_every_request(waypoint, hbload):
+    counted = hbload(waypoint, 4, 8, 1, '-n')
+    assert counted['requests'] > 0 and counted['5xx'] == 0
+
+
+@pytest.mark.slow
+def test_512_tunnels_for_a_minute(waypoint, hbload):
+    run_and_compare(waypoint, hbload, 64, 8, 60)
+    net.wait_for(lambda: all(w['tunnels'] == 0 for w in waypoint.info()['workers']), 20.0, 'the end of all tunnels')
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_from_round_to_round(waypoint, hbload, builddir):
+    if 'address' in (builddir / 'cn_flags').read_text():
+        pytest.skip('ASan keeps what was freed')
+    hbload(waypoint, 16, 8, 10)
+    before = sum(resident_kib(pid) for pid in waypoint.workers())
+    for _ in range(4):
+        hbload(waypoint, 16, 8, 10)
+    assert sum(resident_kib(pid) for pid in waypoint.workers()) < before * 1.2 + 1024
