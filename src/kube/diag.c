@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 typedef struct {
-    cn_pos_t pos;
+    cn_place_t pos;
     uint32_t seq;
     cn_str_t text;
 } diag_line_t;
@@ -45,7 +45,7 @@ static cn_str_t one_line(cn_pool_t *pool, cn_str_t s)
     return cn_str_make(out, n);
 }
 
-static bool add(cn_diag_t *d, cn_pos_t pos, const char *word, const char *fmt, va_list ap)
+static bool add(cn_diag_t *d, cn_place_t pos, const char *word, const char *fmt, va_list ap)
 {
     cn_str_t text = cn_pool_vprintf(d->pool, fmt, ap);
     diag_line_t *l;
@@ -67,7 +67,7 @@ static bool add(cn_diag_t *d, cn_pos_t pos, const char *word, const char *fmt, v
     return true;
 }
 
-void cn_diag_error(cn_diag_t *d, cn_pos_t pos, const char *fmt, ...)
+void cn_diag_error(cn_diag_t *d, cn_place_t pos, const char *fmt, ...)
 {
     va_list ap;
 
@@ -76,7 +76,7 @@ void cn_diag_error(cn_diag_t *d, cn_pos_t pos, const char *fmt, ...)
     va_end(ap);
 }
 
-void cn_diag_warn(cn_diag_t *d, cn_pos_t pos, const char *fmt, ...)
+void cn_diag_warn(cn_diag_t *d, cn_place_t pos, const char *fmt, ...)
 {
     va_list ap;
 

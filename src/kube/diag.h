@@ -21,7 +21,7 @@ typedef struct {
 typedef struct {
     const cn_source_t *src; /* NULL: not about a place in the input */
     uint32_t line;          /* from 1; 0: the file as a whole */
-} cn_pos_t;
+} cn_place_t;
 
 typedef struct {
     cn_pool_t *pool;
@@ -34,8 +34,8 @@ void cn_diag_init(cn_diag_t *, cn_pool_t *);
 void cn_diag_fini(cn_diag_t *);
 
 /* Control bytes are written as \xNN: a name in the input cannot forge a line. */
-void cn_diag_error(cn_diag_t *, cn_pos_t, const char *fmt, ...) CN_PRINTF(3, 4);
-void cn_diag_warn(cn_diag_t *, cn_pos_t, const char *fmt, ...) CN_PRINTF(3, 4);
+void cn_diag_error(cn_diag_t *, cn_place_t, const char *fmt, ...) CN_PRINTF(3, 4);
+void cn_diag_warn(cn_diag_t *, cn_place_t, const char *fmt, ...) CN_PRINTF(3, 4);
 
 /* Sorts by place and prints all. */
 void cn_diag_print(cn_diag_t *, FILE *);

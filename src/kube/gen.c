@@ -141,7 +141,7 @@ static void take_mesh_config(void *arg, const cn_source_t *src, cn_str_t text)
     program_t *p = arg;
 
     if (cn_meshconfig_read(&p->mesh, p->pool, &p->diag, src, text) != CN_OK)
-        cn_diag_warn(&p->diag, (cn_pos_t){src, 0}, "the mesh's defaults are in effect");
+        cn_diag_warn(&p->diag, (cn_place_t){src, 0}, "the mesh's defaults are in effect");
 }
 
 static cn_rc load(program_t *p, const options_t *o)
@@ -160,7 +160,7 @@ static cn_rc load(program_t *p, const options_t *o)
     cn_model_init(&p->world, &p->store, &p->mesh);
     cn_attach_all(&p->world);
     if (p->store.documents == 0)
-        cn_diag_error(&p->diag, (cn_pos_t){NULL, 0}, "the input holds no Kubernetes object");
+        cn_diag_error(&p->diag, (cn_place_t){NULL, 0}, "the input holds no Kubernetes object");
     return p->store.documents ? CN_OK : CN_ERR;
 }
 
@@ -192,12 +192,12 @@ static const cn_gateway_t *find_waypoint(program_t *p, const char *name)
     if (list.n == 0)
         list = CN_STR("none");
     if (g)
-        cn_diag_error(&p->diag, (cn_pos_t){NULL, 0},
+        cn_diag_error(&p->diag, (cn_place_t){NULL, 0},
                       "Gateway %s is not a waypoint (its class is \"%.*s\"); the input "
                       "has these waypoints: %.*s",
                       name, CN_STR_ARG(g->class_name), CN_STR_ARG(list));
     else
-        cn_diag_error(&p->diag, (cn_pos_t){NULL, 0},
+        cn_diag_error(&p->diag, (cn_place_t){NULL, 0},
                       "there is no waypoint \"%s\" in the input, which has these: %.*s", name,
                       CN_STR_ARG(list));
     return NULL;
@@ -206,7 +206,7 @@ static const cn_gateway_t *find_waypoint(program_t *p, const char *name)
 static cn_rc write_out(program_t *p, const options_t *o, const cn_out_t *out)
 {
     cn_vec_t files = {0};
-    cn_text_t text = {0};
+    cn_kube_text_t text = {0};
     cn_rc rc = CN_OK;
 
     if (o->dir) {
@@ -215,7 +215,7 @@ static cn_rc write_out(program_t *p, const options_t *o, const cn_out_t *out)
     }
     cn_render_single(out, &o->render, &text);
     if (fwrite(text.p, 1, text.n, stdout) != text.n || fflush(stdout) != 0) {
-        cn_diag_error(&p->diag, (cn_pos_t){NULL, 0}, "cannot write to standard output");
+        cn_diag_error(&p->diag, (cn_place_t){NULL, 0}, "cannot write to standard output");
         rc = CN_ERR;
     }
     cn_text_fini(&text);

@@ -15,7 +15,7 @@
 
 static cn_rc fail(cn_diag_t *d, const cn_source_t *src)
 {
-    cn_diag_error(d, (cn_pos_t){src, 0}, "cannot be read: %s", strerror(errno));
+    cn_diag_error(d, (cn_place_t){src, 0}, "cannot be read: %s", strerror(errno));
     return CN_ERR;
 }
 
@@ -93,11 +93,11 @@ cn_rc cn_input_read(cn_pool_t *pool, cn_diag_t *d, const char *path, unsigned *c
         return read_one(pool, d, path, count, cb, arg);
     n = scandir(path, &names, is_manifest, by_name);
     if (n < 0) {
-        cn_diag_error(d, (cn_pos_t){NULL, 0}, "cannot read %s: %s", path, strerror(errno));
+        cn_diag_error(d, (cn_place_t){NULL, 0}, "cannot read %s: %s", path, strerror(errno));
         return CN_ERR;
     }
     if (n == 0)
-        cn_diag_warn(d, (cn_pos_t){NULL, 0}, "no .yaml, .yml or .json file in %s", path);
+        cn_diag_warn(d, (cn_place_t){NULL, 0}, "no .yaml, .yml or .json file in %s", path);
     for (int i = 0; i < n; i++) {
         cn_str_t file =
             cn_pool_printf(pool, "%s%s%s", path,

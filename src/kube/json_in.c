@@ -17,7 +17,7 @@ typedef struct {
 
 typedef struct {
     cn_pool_t *pool;
-    cn_pos_t pos;
+    cn_place_t pos;
     frame_t stack[CN_YAML_MAX_DEPTH];
     unsigned depth;
 } convert_t;

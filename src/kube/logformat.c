@@ -87,7 +87,7 @@ static bool is_length(cn_str_t s)
            (s.p[0] == ':' && cn_str_u64(cn_str_make(s.p + 1, s.n - 1), 1u << 20, &n) == CN_OK);
 }
 
-static void put_operator(cn_text_t *t, cn_diag_t *diag, cn_pos_t pos, const operator_t *op)
+static void put_operator(cn_kube_text_t *t, cn_diag_t *diag, cn_place_t pos, const operator_t *op)
 {
     bool header = is_one_of(op->name, of_header), time = cn_str_eq(op->name, CN_STR("START_TIME"));
     bool percent = cn_str_find(op->args, '%') < op->args.n;
@@ -109,9 +109,9 @@ static void put_operator(cn_text_t *t, cn_diag_t *diag, cn_pos_t pos, const oper
     }
 }
 
-cn_str_t cn_logformat_clean(cn_pool_t *pool, cn_diag_t *diag, cn_pos_t pos, cn_str_t format)
+cn_str_t cn_logformat_clean(cn_pool_t *pool, cn_diag_t *diag, cn_place_t pos, cn_str_t format)
 {
-    cn_text_t t = {0};
+    cn_kube_text_t t = {0};
     cn_str_t out;
 
     while (format.n) {

@@ -11,6 +11,6 @@
 
 /* The format with "-" in place of each operator that the proxy refuses; each is
  * warned of at pos.  The result is in the pool. */
-cn_str_t cn_logformat_clean(cn_pool_t *, cn_diag_t *, cn_pos_t pos, cn_str_t format);
+cn_str_t cn_logformat_clean(cn_pool_t *, cn_diag_t *, cn_place_t pos, cn_str_t format);
 
 #endif

@@ -147,7 +147,7 @@ static void say_unsupported(mesh_reader_t *r, const cn_node_t *root)
         const cn_node_item_t *it = cn_node_item(root, fields[i]);
 
         if (cn_node_get(root, fields[i]) && !(it->value->kind == CN_NODE_BOOL))
-            cn_diag_warn(r->diag, (cn_pos_t){root->pos.src, it->line},
+            cn_diag_warn(r->diag, (cn_place_t){root->pos.src, it->line},
                          "MeshConfig: %s: not supported yet and has no effect", fields[i]);
     }
 }
@@ -194,6 +194,6 @@ cn_rc cn_meshconfig_read(cn_mesh_t *m, cn_pool_t *pool, cn_diag_t *diag, const c
 
     cn_yaml_read(pool, diag, src, text, take_document, &r);
     if (!r.found && diag->errors == 0)
-        cn_diag_warn(diag, (cn_pos_t){src, 0}, "holds no MeshConfig; the defaults stay");
+        cn_diag_warn(diag, (cn_place_t){src, 0}, "holds no MeshConfig; the defaults stay");
     return r.found || diag->errors == 0 ? CN_OK : CN_ERR;
 }

@@ -31,7 +31,7 @@ typedef struct {
 struct cn_node {
     cn_node_kind kind;
     uint32_t n; /* of items */
-    cn_pos_t pos;
+    cn_place_t pos;
     cn_str_t text;         /* scalars: as written */
     cn_node_item_t *items; /* LIST and MAP */
     uint64_t weight;       /* nodes below and with it, aliases written out */
@@ -49,7 +49,7 @@ uint32_t cn_node_list(const cn_node_t *map, const char *key, const cn_node_item_
 bool cn_node_true(const cn_node_t *map, const char *key);
 /* "a list", "a number", ... for messages. */
 const char *cn_node_kind_name(const cn_node_t *);
-static inline cn_pos_t cn_node_pos(const cn_node_t *node, cn_pos_t otherwise)
+static inline cn_place_t cn_node_pos(const cn_node_t *node, cn_place_t otherwise)
 {
     return node ? node->pos : otherwise;
 }

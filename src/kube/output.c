@@ -26,7 +26,7 @@ static const char *path_of(output_t *o, cn_str_t name, const char *suffix)
 
 static cn_rc fail(output_t *o, const char *what, const char *path)
 {
-    cn_diag_error(o->diag, (cn_pos_t){NULL, 0}, "cannot %s %s: %s", what, path, strerror(errno));
+    cn_diag_error(o->diag, (cn_place_t){NULL, 0}, "cannot %s %s: %s", what, path, strerror(errno));
     return CN_ERR;
 }
 
@@ -81,7 +81,7 @@ static cn_rc check_foreign(output_t *o, const cn_render_file_t *f)
 
     if (access(path, F_OK) < 0 || is_ours(path))
         return CN_OK;
-    cn_diag_error(o->diag, (cn_pos_t){NULL, 0},
+    cn_diag_error(o->diag, (cn_place_t){NULL, 0},
                   "%s was not written by cairn-gen, so nothing is written: move it "
                   "or give another -o",
                   path);

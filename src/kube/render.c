@@ -14,8 +14,8 @@ static const char *const protocols[] = {[CN_PROTOCOL_AUTO] = "auto",
 
 /* ---- pieces ---- */
 
-static void put_words(cn_text_t *t, const char *indent, const char *name, const cn_str_t *words,
-                      uint32_t n)
+static void put_words(cn_kube_text_t *t, const char *indent, const char *name,
+                      const cn_str_t *words, uint32_t n)
 {
     cn_text_printf(t, "%s%s", indent, name);
     for (uint32_t i = 0; i < n; i++) {
@@ -25,14 +25,14 @@ static void put_words(cn_text_t *t, const char *indent, const char *name, const 
     cn_text_add(t, CN_STR(";\n"));
 }
 
-static void put_comment(cn_text_t *t, cn_str_t comment)
+static void put_comment(cn_kube_text_t *t, cn_str_t comment)
 {
     cn_text_add(t, CN_STR(" # "));
     cn_text_comment(t, comment);
     cn_text_add(t, CN_STR("\n"));
 }
 
-static void open_block(cn_text_t *t, const char *indent, const char *kind, cn_str_t name,
+static void open_block(cn_kube_text_t *t, const char *indent, const char *kind, cn_str_t name,
                        cn_str_t comment)
 {
     cn_text_printf(t, "%s%s ", indent, kind);
@@ -41,7 +41,7 @@ static void open_block(cn_text_t *t, const char *indent, const char *kind, cn_st
     put_comment(t, comment);
 }
 
-static void put_address(cn_text_t *t, const cn_addr_t *addr)
+static void put_address(cn_kube_text_t *t, const cn_addr_t *addr)
 {
     char text[CN_INET_TEXT];
 
@@ -56,7 +56,7 @@ static void put_address(cn_text_t *t, const cn_addr_t *addr)
 
 /* ---- clusters ---- */
 
-static void put_endpoint(cn_text_t *t, const cn_world_t *w, const cn_endpoint_out_t *ep)
+static void put_endpoint(cn_kube_text_t *t, const cn_world_t *w, const cn_endpoint_out_t *ep)
 {
     char text[CN_INET_TEXT];
 
@@ -75,7 +75,7 @@ static void put_endpoint(cn_text_t *t, const cn_world_t *w, const cn_endpoint_ou
     }
 }
 
-static void put_cluster(cn_text_t *t, const cn_out_t *out, const cn_out_cluster_t *c,
+static void put_cluster(cn_kube_text_t *t, const cn_out_t *out, const cn_out_cluster_t *c,
                         bool inline_endpoints)
 {
     const cn_endpoint_out_t *ep = c->endpoints.v;
@@ -101,7 +101,7 @@ static void put_cluster(cn_text_t *t, const cn_out_t *out, const cn_out_cluster_
 
 /* ---- policies ---- */
 
-static void put_clauses(cn_text_t *t, const char *word, const cn_vec_t *clauses)
+static void put_clauses(cn_kube_text_t *t, const char *word, const cn_vec_t *clauses)
 {
     const cn_policy_clause_t *c = clauses->v;
 
@@ -115,7 +115,7 @@ static void put_clauses(cn_text_t *t, const char *word, const cn_vec_t *clauses)
     }
 }
 
-static void put_rule(cn_text_t *t, const cn_policy_rule_t *r)
+static void put_rule(cn_kube_text_t *t, const cn_policy_rule_t *r)
 {
     const cn_policy_when_t *when = r->when.v;
 
@@ -132,7 +132,7 @@ static void put_rule(cn_text_t *t, const cn_policy_rule_t *r)
     cn_text_add(t, CN_STR("            }\n"));
 }
 
-static void put_policies(cn_text_t *t, const cn_out_service_t *s)
+static void put_policies(cn_kube_text_t *t, const cn_out_service_t *s)
 {
     static const char *const actions[] = {
         [CN_ACTION_ALLOW] = "allow", [CN_ACTION_DENY] = "deny", [CN_ACTION_AUDIT] = "audit"};
@@ -157,7 +157,7 @@ static void put_policies(cn_text_t *t, const cn_out_service_t *s)
 
 /* ---- routes ---- */
 
-static void put_value_match(cn_text_t *t, const char *what, const cn_value_match_t *m)
+static void put_value_match(cn_kube_text_t *t, const char *what, const cn_value_match_t *m)
 {
     static const char *const kinds[] = {
         [CN_MATCH_EXACT] = "exact", [CN_MATCH_PREFIX] = "prefix", [CN_MATCH_REGEX] = "regex"};
@@ -172,7 +172,7 @@ static void put_value_match(cn_text_t *t, const char *what, const cn_value_match
     cn_text_add(t, CN_STR(";"));
 }
 
-static void put_match(cn_text_t *t, const cn_http_match_t *m)
+static void put_match(cn_kube_text_t *t, const cn_http_match_t *m)
 {
     const cn_value_match_t *v = m->headers.v;
 
@@ -188,7 +188,7 @@ static void put_match(cn_text_t *t, const cn_http_match_t *m)
     cn_text_add(t, CN_STR(" }\n"));
 }
 
-static void put_route(cn_text_t *t, const cn_out_route_t *r)
+static void put_route(cn_kube_text_t *t, const cn_out_route_t *r)
 {
     const cn_http_match_t *const *m = r->matches.v;
     const cn_out_backend_t *b = r->backends.v;
@@ -210,7 +210,7 @@ static void put_route(cn_text_t *t, const cn_out_route_t *r)
     cn_text_add(t, CN_STR("    }\n"));
 }
 
-static void put_service(cn_text_t *t, const cn_out_service_t *s)
+static void put_service(cn_kube_text_t *t, const cn_out_service_t *s)
 {
     const cn_addr_t *addr = s->addresses.v;
     const cn_out_route_t *routes = s->routes.v;
@@ -233,7 +233,7 @@ static void put_service(cn_text_t *t, const cn_out_service_t *s)
     cn_text_add(t, CN_STR("}\n"));
 }
 
-static void put_unit(cn_text_t *t, const cn_out_t *out, const cn_out_unit_t *u,
+static void put_unit(cn_kube_text_t *t, const cn_out_t *out, const cn_out_unit_t *u,
                      bool inline_endpoints)
 {
     const cn_out_cluster_t *c = u->clusters.v;
@@ -247,14 +247,14 @@ static void put_unit(cn_text_t *t, const cn_out_t *out, const cn_out_unit_t *u,
 
 /* ---- the main file ---- */
 
-static void put_head(cn_text_t *t, const cn_out_t *out)
+static void put_head(cn_kube_text_t *t, const cn_out_t *out)
 {
     cn_text_printf(t, CN_RENDER_MARK " for the waypoint ");
     cn_text_comment(t, out->waypoint->obj->id);
     cn_text_add(t, CN_STR("; the next run overwrites this file.\n"));
 }
 
-static void put_mesh(cn_text_t *t, const cn_out_t *out, const cn_render_opts_t *o)
+static void put_mesh(cn_kube_text_t *t, const cn_out_t *out, const cn_render_opts_t *o)
 {
     const cn_mesh_t *m = &out->world->mesh;
     const cn_str_t identity[] = {o->cert, o->key};
@@ -275,7 +275,7 @@ static void put_mesh(cn_text_t *t, const cn_out_t *out, const cn_render_opts_t *
     cn_text_add(t, CN_STR("}\n"));
 }
 
-static void put_listens(cn_text_t *t, cn_str_t bind)
+static void put_listens(cn_kube_text_t *t, cn_str_t bind)
 {
     static const struct {
         uint16_t port;
@@ -308,7 +308,7 @@ bool cn_render_bind_ok(cn_str_t bind)
     return cn_inet_parse_ip(bind, &addr) == CN_OK;
 }
 
-static void put_access_log(cn_text_t *t, const cn_mesh_t *m)
+static void put_access_log(cn_kube_text_t *t, const cn_mesh_t *m)
 {
     if (m->log_file.n == 0) {
         cn_text_add(t, CN_STR("access_log off; # MeshConfig names no accessLogFile\n"));
@@ -322,7 +322,7 @@ static void put_access_log(cn_text_t *t, const cn_mesh_t *m)
         cn_text_printf(t, " %s;\n", m->log_json ? "json" : "text");
 }
 
-static void put_main(cn_text_t *t, const cn_out_t *out, const cn_render_opts_t *o, bool tree)
+static void put_main(cn_kube_text_t *t, const cn_out_t *out, const cn_render_opts_t *o, bool tree)
 {
     put_head(t, out);
     cn_text_add(
@@ -338,7 +338,7 @@ static void put_main(cn_text_t *t, const cn_out_t *out, const cn_render_opts_t *
         cn_text_add(t, CN_STR("include conf.d/*.conf;\n"));
 }
 
-void cn_render_single(const cn_out_t *out, const cn_render_opts_t *o, cn_text_t *t)
+void cn_render_single(const cn_out_t *out, const cn_render_opts_t *o, cn_kube_text_t *t)
 {
     const cn_out_unit_t *u = out->units.v;
 
@@ -349,7 +349,7 @@ void cn_render_single(const cn_out_t *out, const cn_render_opts_t *o, cn_text_t 
 
 /* ---- the tree ---- */
 
-static void add_file(const cn_out_t *out, cn_vec_t *files, cn_str_t path, cn_text_t *t)
+static void add_file(const cn_out_t *out, cn_vec_t *files, cn_str_t path, cn_kube_text_t *t)
 {
     cn_render_file_t *f = cn_vec_push(out->world->pool, files, sizeof(*f));
 
@@ -358,7 +358,7 @@ static void add_file(const cn_out_t *out, cn_vec_t *files, cn_str_t path, cn_tex
     t->n = 0;
 }
 
-static void add_endpoints(const cn_out_t *out, const cn_out_cluster_t *c, cn_text_t *t,
+static void add_endpoints(const cn_out_t *out, const cn_out_cluster_t *c, cn_kube_text_t *t,
                           cn_vec_t *files)
 {
     const cn_endpoint_out_t *ep = c->endpoints.v;
@@ -378,7 +378,8 @@ static void add_endpoints(const cn_out_t *out, const cn_out_cluster_t *c, cn_tex
 }
 
 /* app and version are the canonical ones, as Istio's workload discovery has it. */
-static void put_workload(cn_text_t *t, const cn_mesh_t *m, const cn_pod_t *p, const cn_addr_t *ip)
+static void put_workload(cn_kube_text_t *t, const cn_mesh_t *m, const cn_pod_t *p,
+                         const cn_addr_t *ip)
 {
     char text[CN_INET_TEXT];
 
@@ -393,7 +394,7 @@ static void put_workload(cn_text_t *t, const cn_mesh_t *m, const cn_pod_t *p, co
                    CN_STR_ARG(p->canonical_revision));
 }
 
-static void add_workloads(const cn_out_t *out, cn_text_t *t, cn_vec_t *files)
+static void add_workloads(const cn_out_t *out, cn_kube_text_t *t, cn_vec_t *files)
 {
     const cn_pod_t *const *pods = out->pods.v;
 
@@ -415,7 +416,7 @@ static void add_workloads(const cn_out_t *out, cn_text_t *t, cn_vec_t *files)
 void cn_render_tree(const cn_out_t *out, const cn_render_opts_t *o, cn_vec_t *files)
 {
     const cn_out_unit_t *u = out->units.v;
-    cn_text_t t = {0};
+    cn_kube_text_t t = {0};
 
     add_workloads(out, &t, files);
     for (uint32_t i = 0; i < out->units.n; i++) {

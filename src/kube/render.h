@@ -26,7 +26,7 @@ typedef struct {
  * name comes first.  In the world's pool. */
 void cn_render_tree(const cn_out_t *, const cn_render_opts_t *, cn_vec_t *files);
 /* One file with everything in place; without known workloads, which are a file of their own. */
-void cn_render_single(const cn_out_t *, const cn_render_opts_t *, cn_text_t *);
+void cn_render_single(const cn_out_t *, const cn_render_opts_t *, cn_kube_text_t *);
 /* Whether bind is an IP address that a listener may have. */
 bool cn_render_bind_ok(cn_str_t bind);
 

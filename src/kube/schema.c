@@ -142,12 +142,12 @@ static void check_map(const cn_schema_t *s, cn_diag_t *diag, const cn_node_t *ma
         }
         near = nearest(s, it->key);
         if (near.n)
-            cn_diag_warn(diag, (cn_pos_t){map->pos.src, it->line},
+            cn_diag_warn(diag, (cn_place_t){map->pos.src, it->line},
                          "%.*s: %.*s%s%.*s: unknown field, has no effect; did you mean \"%.*s\"?",
                          CN_STR_ARG(object), CN_STR_ARG(path), dot, CN_STR_ARG(it->key),
                          CN_STR_ARG(near));
         else
-            cn_diag_warn(diag, (cn_pos_t){map->pos.src, it->line},
+            cn_diag_warn(diag, (cn_place_t){map->pos.src, it->line},
                          "%.*s: %.*s%s%.*s: unknown field, has no effect", CN_STR_ARG(object),
                          CN_STR_ARG(path), dot, CN_STR_ARG(it->key));
     }

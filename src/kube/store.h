@@ -27,7 +27,7 @@ typedef struct {
     cn_str_t ns, name; /* ns is empty for cluster-wide kinds */
     cn_str_t id;       /* "bookinfo/reviews", or the name alone */
     cn_str_t label;    /* "HTTPRoute bookinfo/reviews", for messages */
-    cn_pos_t pos;
+    cn_place_t pos;
     const cn_node_t *root;
     const cn_node_t *meta; /* metadata */
     const cn_node_t *spec; /* NULL when absent */

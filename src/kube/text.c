@@ -8,22 +8,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void cn_text_fini(cn_text_t *t)
+void cn_text_fini(cn_kube_text_t *t)
 {
     free(t->p);
-    *t = (cn_text_t){0};
+    *t = (cn_kube_text_t){0};
 }
 
-static char *room(cn_text_t *t, size_t n)
+static char *room(cn_kube_text_t *t, size_t n)
 {
-    if (t->cap - t->n < n) {
-        t->cap = (t->cap + n) * 2;
+    if (!t->p || t->cap - t->n < n) {
+        t->cap = (t->cap + n + 64) * 2;
         t->p = cn_xrealloc(t->p, t->cap);
     }
     return t->p + t->n;
 }
 
-void cn_text_add(cn_text_t *t, cn_str_t s)
+void cn_text_add(cn_kube_text_t *t, cn_str_t s)
 {
     char *to = room(t, s.n);
 
@@ -32,7 +32,7 @@ void cn_text_add(cn_text_t *t, cn_str_t s)
     t->n += s.n;
 }
 
-void cn_text_printf(cn_text_t *t, const char *fmt, ...)
+void cn_text_printf(cn_kube_text_t *t, const char *fmt, ...)
 {
     va_list ap;
     int n;
@@ -59,7 +59,7 @@ static bool is_bare(cn_str_t s)
     return s.n > 0;
 }
 
-void cn_text_word(cn_text_t *t, cn_str_t s)
+void cn_text_word(cn_kube_text_t *t, cn_str_t s)
 {
     if (is_bare(s)) {
         cn_text_add(t, s);
@@ -82,7 +82,7 @@ void cn_text_word(cn_text_t *t, cn_str_t s)
     cn_text_add(t, CN_STR("\""));
 }
 
-void cn_text_comment(cn_text_t *t, cn_str_t s)
+void cn_text_comment(cn_kube_text_t *t, cn_str_t s)
 {
     char *to = room(t, s.n);
 

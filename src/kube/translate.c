@@ -252,7 +252,7 @@ static void say_unknown_namespaces(translate_t *t)
 
     for (uint32_t i = 0; t->out->units.n == 0 && i < t->w->services.n; i++)
         if (!cn_map_get(&t->w->namespaces, v[i]->obj->ns))
-            cn_diag_warn(t->w->diag, (cn_pos_t){NULL, 0},
+            cn_diag_warn(t->w->diag, (cn_place_t){NULL, 0},
                          "Namespace %.*s is not in the input, so its label "
                          "istio.io/use-waypoint cannot be seen",
                          CN_STR_ARG(v[i]->obj->ns));

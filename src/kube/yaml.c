@@ -136,7 +136,7 @@ static cn_node_t *new_node(reader_t *r, cn_node_kind kind, const yaml_mark_t *ma
     cn_node_t *node = cn_pool_zalloc(r->pool, sizeof(*node));
 
     node->kind = kind;
-    node->pos = (cn_pos_t){r->src, r->line_base + (uint32_t)mark->line + 1};
+    node->pos = (cn_place_t){r->src, r->line_base + (uint32_t)mark->line + 1};
     node->weight = 1;
     return node;
 }
@@ -227,7 +227,7 @@ static void put_item(reader_t *r, frame_t *f, const cn_node_t *value)
         return;
     }
     if (old->line >= f->node->pos.line && old->line <= f->key_line)
-        cn_diag_warn(r->diag, (cn_pos_t){r->src, f->key_line},
+        cn_diag_warn(r->diag, (cn_place_t){r->src, f->key_line},
                      "\"%.*s\" is given twice in one map (also on line %u); the last one counts",
                      CN_STR_ARG(f->key), old->line);
     *old = (cn_node_item_t){f->key, f->key_line, value};
@@ -480,7 +480,7 @@ static void read_piece(reader_t *r, cn_str_t text, cn_yaml_doc_cb *cb, void *arg
             r->why_line = line;
         }
         if (rc != CN_OK)
-            cn_diag_error(r->diag, (cn_pos_t){r->src, r->line_base + r->why_line + 1},
+            cn_diag_error(r->diag, (cn_place_t){r->src, r->line_base + r->why_line + 1},
                           "the document is left out: %.*s", CN_STR_ARG(r->why));
     }
     for (uint32_t i = 0; i < docs.n; i++)
@@ -533,7 +533,7 @@ void cn_yaml_read(cn_pool_t *pool, cn_diag_t *diag, const cn_source_t *src, cn_s
     if (cn_str_starts(text, CN_STR("\xef\xbb\xbf")))
         text = cn_str_make(text.p + 3, text.n - 3);
     if (text.n > CN_YAML_MAX_BYTES) {
-        cn_diag_error(diag, (cn_pos_t){src, 0}, "larger than %u bytes", CN_YAML_MAX_BYTES);
+        cn_diag_error(diag, (cn_place_t){src, 0}, "larger than %u bytes", CN_YAML_MAX_BYTES);
         text.n = 0;
     }
     while (at < text.n) {

@@ -118,7 +118,7 @@ static void test_names_are_those_of_dns(void **state)
 
 static void expect_word(const char *value, const char *written)
 {
-    cn_text_t t = {0};
+    cn_kube_text_t t = {0};
 
     cn_text_word(&t, cn_str_c(value));
     assert_int_equal(t.n, strlen(written));
@@ -143,7 +143,7 @@ static void test_words_are_quoted_when_they_could_break_out(void **state)
 
 static void test_comments_stay_on_their_line(void **state)
 {
-    cn_text_t t = {0};
+    cn_kube_text_t t = {0};
 
     (void)state;
     cn_text_comment(&t, CN_STR("a\nb\r\0c\x7f"));

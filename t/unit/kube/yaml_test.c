@@ -348,11 +348,11 @@ static void test_lines_are_sorted_cleaned_and_said_once(void **state)
     world_t *w = *state;
     cn_source_t later = {CN_STR("y.yaml"), 1};
 
-    cn_diag_warn(&w->diag, (cn_pos_t){&later, 1}, "c");
-    cn_diag_warn(&w->diag, (cn_pos_t){&w->src, 2}, "b\nx.yaml:9: error: forged\x7f");
-    cn_diag_error(&w->diag, (cn_pos_t){&w->src, 1}, "a");
-    cn_diag_error(&w->diag, (cn_pos_t){&w->src, 1}, "a");
-    cn_diag_error(&w->diag, (cn_pos_t){NULL, 0}, "first");
+    cn_diag_warn(&w->diag, (cn_place_t){&later, 1}, "c");
+    cn_diag_warn(&w->diag, (cn_place_t){&w->src, 2}, "b\nx.yaml:9: error: forged\x7f");
+    cn_diag_error(&w->diag, (cn_place_t){&w->src, 1}, "a");
+    cn_diag_error(&w->diag, (cn_place_t){&w->src, 1}, "a");
+    cn_diag_error(&w->diag, (cn_place_t){NULL, 0}, "first");
     assert_int_equal(w->diag.errors, 2);
     assert_string_equal(printed(w), "cairn-gen: error: first\n"
                                     "x.yaml:1: error: a\n"
