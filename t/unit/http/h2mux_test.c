@@ -453,7 +453,7 @@ static void test_every_split_of_the_bytes_is_the_same(void **state)
     assert_true(w->near[0].ended && !w->near[0].garbled);
 }
 
-static void test_frames_of_one_round_go_down_in_one_write(void **state)
+static void test_frames_leave_in_the_round_they_were_written(void **state)
 {
     world_t *w = *state;
     uint64_t before, payload;
@@ -760,7 +760,7 @@ int main(void)
         T(test_a_stream_that_is_not_read_does_not_stop_the_others),
         T(test_a_mebibyte_both_ways_through_tiny_windows),
         T(test_every_split_of_the_bytes_is_the_same),
-        T(test_frames_of_one_round_go_down_in_one_write),
+        T(test_frames_leave_in_the_round_they_were_written),
         T(test_drain_ends_the_session_behind_its_last_stream),
         T(test_a_stream_on_its_way_when_drain_begins_is_served),
         T(test_drain_of_an_idle_session_ends_it),
