@@ -29,6 +29,9 @@ typedef struct cn_listener_ops {
 
 /* Our identity and trust; NULL before the first one is loaded. */
 cn_tls_ctx_t *cn_worker_tls(cn_worker_t *);
+/* Is it one of the mesh's trust domains (its own or an alias)?  For identities
+ * that somebody else has verified; TLS streams check for themselves. */
+bool cn_worker_trusts(cn_worker_t *, cn_str_t trust_domain);
 /* Local (waypoint) facts for CONNECT requests that we originate. */
 cn_str_t cn_worker_network(cn_worker_t *);
 
@@ -41,7 +44,7 @@ bool cn_worker_admit(cn_worker_t *);
  * says.  The stream may already carry bytes. */
 void cn_tunnel_serve(cn_worker_t *, cn_tunnel_t *, cn_stream_t *);
 /* The access log line and count of a tunnel that was refused before it could
- * be served (outer CONNECT answered >= 400). */
+ * be served (outer CONNECT answered >= 400; 0: closed, without an answer). */
 void cn_tunnel_refused(cn_worker_t *, const cn_peer_t *, cn_str_t authority, unsigned status, cn_str_t details);
 
 #endif

@@ -11,6 +11,7 @@
  * The inner lives as long as its stream's holder and its requests; then the
  * tunnel's pool and section go.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/log.h"
@@ -150,12 +151,14 @@ void cn_tunnel_serve(cn_worker_t *w, cn_tunnel_t *t, cn_stream_t *s)
 void cn_tunnel_refused(cn_worker_t *w, const cn_peer_t *peer, cn_str_t authority, unsigned status,
                        cn_str_t details)
 {
-    char from[CN_INET_TEXT] = "-";
+    char from[CN_INET_TEXT] = "-", with[24] = "";
 
     (void)w;
     if (peer)
         cn_inet_put(from, &peer->remote, true);
-    cn_log(CN_LOG_WARN, "tunnel", "CONNECT %.*s from %s (%.*s) refused with %u: %.*s",
-           CN_STR_ARG(authority), from, CN_STR_ARG(peer ? peer->identity : CN_STR_NULL), status,
+    if (status)
+        snprintf(with, sizeof(with), " with %u", status);
+    cn_log(CN_LOG_WARN, "tunnel", "CONNECT %.*s from %s (%.*s) refused%s: %.*s",
+           CN_STR_ARG(authority), from, CN_STR_ARG(peer ? peer->identity : CN_STR_NULL), with,
            CN_STR_ARG(details));
 }

@@ -284,6 +284,18 @@ cn_tls_ctx_t *cn_worker_tls(cn_worker_t *w)
     return w->tls;
 }
 
+bool cn_worker_trusts(cn_worker_t *w, cn_str_t trust_domain)
+{
+    const cn_str_t *alias = w->conf->trust_domain_aliases.v;
+
+    if (cn_str_eq(trust_domain, w->conf->trust_domain))
+        return true;
+    for (uint32_t i = 0; i < w->conf->trust_domain_aliases.n; i++)
+        if (cn_str_eq(trust_domain, alias[i]))
+            return true;
+    return false;
+}
+
 cn_str_t cn_worker_network(cn_worker_t *w)
 {
     return w->conf->network;
