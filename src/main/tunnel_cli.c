@@ -461,7 +461,8 @@ int main(int argc, char **argv)
         serve(&cli, listen_fd);
         status = 0;
     }
-    cn_io_close(&cli.signal_io);
+    if (cli.signal_io.loop)
+        cn_io_close(&cli.signal_io);
     cn_task_fini(&cli.signals);
     cn_loop_destroy(cli.loop);
     cn_tls_ctx_unref(cli.tls);
