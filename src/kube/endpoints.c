@@ -161,7 +161,8 @@ static void from_pods(const cn_world_t *w, const cn_service_t *svc, const cn_ser
             continue;
         }
         to = cn_vec_push(w->pool, out, sizeof(*to));
-        *to = (cn_endpoint_out_t){((const cn_addr_t *)v[i]->ips.v)[0], v[i]->ready, v[i]};
+        *to = (cn_endpoint_out_t){((const cn_addr_t *)v[i]->ips.v)[0],
+                                  v[i]->ready || svc->publish_not_ready, v[i]};
         to->addr.port = number;
     }
 }

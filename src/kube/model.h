@@ -74,6 +74,7 @@ typedef struct {
     cn_vec_t vips;  /* cn_addr_t, port 0 */
     cn_vec_t ports; /* cn_service_port_t: TCP only, in the order of the object */
     bool headless, external_name;
+    bool publish_not_ready; /* pods count as ready at once */
     bool has_selector;
     cn_selector_t selector;
     cn_vec_t slices;      /* const cn_slice_t * */

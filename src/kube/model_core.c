@@ -151,6 +151,7 @@ void cn_model_core_service(cn_world_t *w, const cn_object_t *o)
     s->host = cn_pool_printf(w->pool, "%.*s.%.*s." DOMAIN, CN_STR_ARG(o->name), CN_STR_ARG(o->ns));
     s->external_name = cn_str_eq(cn_read_text(&r, o->spec, "type"), CN_STR("ExternalName"));
     s->has_selector = selector && selector->kind == CN_NODE_MAP && selector->n > 0;
+    s->publish_not_ready = cn_node_true(o->spec, "publishNotReadyAddresses");
     cn_read_labels(&r, selector, &s->selector);
     read_vips(&r, s);
     read_ports(&r, s);

@@ -117,6 +117,7 @@ static cn_rc write_all(int fd, cn_str_t text)
 static cn_rc write_file(output_t *o, const cn_render_file_t *f)
 {
     const char *path = path_of(o, f->path, ""), *temp = path_of(o, f->path, ".new");
+    cn_rc rc;
     int fd;
 
     if (is_same(path, f->text))
@@ -124,12 +125,11 @@ static cn_rc write_file(output_t *o, const cn_render_file_t *f)
     fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0)
         return fail(o, "write", temp);
-    if (write_all(fd, f->text) != CN_OK || fsync(fd) < 0) {
-        close(fd);
+    rc = write_all(fd, f->text);
+    if (close(fd) < 0 || rc != CN_OK) {
         unlink(temp);
         return fail(o, "write", temp);
     }
-    close(fd);
     return rename(temp, path) < 0 ? fail(o, "replace", path) : CN_OK;
 }
 

@@ -133,6 +133,21 @@ static cn_out_unit_t *unit_of(translate_t *t, const cn_service_t *svc)
     return u;
 }
 
+static void say_unsupported(const translate_t *t, const cn_service_t *svc)
+{
+    const cn_node_t *spec = svc->obj->spec;
+    cn_str_t policy = cn_node_str(spec, "internalTrafficPolicy");
+
+    if (cn_str_eq(policy, CN_STR("Local")))
+        cn_store_warn(t->w->diag, svc->obj, cn_node_get(spec, "internalTrafficPolicy"),
+                      "spec.internalTrafficPolicy: Local: not supported yet and has no effect: "
+                      "endpoints of all nodes are used");
+    if (cn_node_get(spec, "trafficDistribution"))
+        cn_store_warn(t->w->diag, svc->obj, cn_node_get(spec, "trafficDistribution"),
+                      "spec.trafficDistribution: not supported yet and has no effect: near "
+                      "endpoints are not preferred");
+}
+
 static void put_bound(translate_t *t, cn_service_t *svc)
 {
     const cn_service_port_t *p = svc->ports.v;
@@ -145,6 +160,7 @@ static void put_bound(translate_t *t, cn_service_t *svc)
         cn_store_warn(t->w->diag, svc->obj, NULL, "has no effect: it has no TCP port");
         return;
     }
+    say_unsupported(t, svc);
     u = unit_of(t, svc);
     for (uint32_t i = 0; i < svc->ports.n; i++) {
         put_cluster(t, svc, &p[i], u);
