@@ -369,7 +369,7 @@ static void test_sessions_to_a_host_that_left_end_and_let_it_go(void **state)
     UNTIL(t, k->ready);
     assert_int_equal(t->host->refs, 2);
     t->host->gone = true;
-    configure(t, conf_text);
+    cn_module_hbone.transport->retire(t->hb, t->host);
     cn_talker_send(k, 1000, true);
     UNTIL(t, k->got == 1000 && k->ended);
     UNTIL(t, t->host->refs == 1);
