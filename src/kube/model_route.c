@@ -382,6 +382,17 @@ static void read_parents(route_reader_t *x)
     }
 }
 
+/* Routes of an ingress are somebody else's: nothing is said about their rules. */
+static bool has_service_parent(const cn_http_route_t *route)
+{
+    const cn_parent_ref_t *p = route->parents.v;
+
+    for (uint32_t i = 0; i < route->parents.n; i++)
+        if (cn_str_eq(p[i].kind, CN_STR("Service")))
+            return true;
+    return false;
+}
+
 void cn_model_route_read(cn_world_t *w, const cn_object_t *o)
 {
     cn_http_route_t *route = cn_pool_zalloc(w->pool, sizeof(*route));
@@ -391,6 +402,7 @@ void cn_model_route_read(cn_world_t *w, const cn_object_t *o)
     route->obj = o;
     route->hostnames = cn_node_list(o->spec, "hostnames", &items) > 0;
     read_parents(&x);
-    read_rules(&x);
+    if (has_service_parent(route))
+        read_rules(&x);
     *(cn_http_route_t **)cn_vec_push(w->pool, &w->routes, sizeof(route)) = route;
 }
