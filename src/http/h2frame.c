@@ -8,6 +8,7 @@
  * Also here: which peer behaviour is refused for one stream, and how much of it
  * is too much for the session.
  */
+#include "cn_config.h"
 #include "core/log.h"
 #include "http/h2_int.h"
 
@@ -19,9 +20,11 @@
  * PER_SECOND; what honest clients do stays far below. */
 #define ABUSE_BURST 500u
 #define ABUSE_PER_SECOND 50u
+#ifdef CN_HAVE_NGHTTP2_RESET_LIMIT
 /* nghttp2's own bound counts every reset by the peer, also of used streams. */
 #define RESET_BURST 5000u
 #define RESET_PER_SECOND 500u
+#endif
 
 const uint8_t cn_h2_ping_alive[8] = "cn-alive", cn_h2_ping_drain[8] = "cn-drain";
 
@@ -312,7 +315,9 @@ void cn_h2_session_create(cn_h2_t *h)
     nghttp2_option_set_no_closed_streams(opt, 1);
     nghttp2_option_set_peer_max_concurrent_streams(opt, h->conf.max_streams);
     nghttp2_option_set_max_reserved_remote_streams(opt, 0);
+#ifdef CN_HAVE_NGHTTP2_RESET_LIMIT
     nghttp2_option_set_stream_reset_rate_limit(opt, RESET_BURST, RESET_PER_SECOND);
+#endif
     rc = h->server ? nghttp2_session_server_new2(&h->ng, cb, h, opt)
                    : nghttp2_session_client_new2(&h->ng, cb, h, opt);
     CN_BUG_ON(rc != 0);

@@ -51,6 +51,8 @@ const cn_h2_conf_t cn_h2_conf_hbone = {
     .send_buffer = 64 * 1024,
     .ping_ms = 10000,
     .ping_timeout_ms = 20000,
+    /* as a stock waypoint does: extended CONNECT is then a request, and answered (404) */
+    .connect_protocol = true,
 };
 
 void cn_h2_wake(cn_h2_t *h)

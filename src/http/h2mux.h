@@ -29,7 +29,8 @@ typedef struct {
     uint64_t idle_ms;          /* no stream open; 0: none */
     bool connect_protocol;     /* announce RFC 8441 */
 } cn_h2_conf_t;
-/* 100 streams, windows 512 KiB and 16 MiB, ping 10 s / 20 s, heads 60 KiB and 100 lines. */
+/* 100 streams, windows 512 KiB and 16 MiB, ping 10 s / 20 s, heads 60 KiB and
+ * 100 lines, extended CONNECT announced. */
 extern const cn_h2_conf_t cn_h2_conf_hbone;
 
 typedef struct {
