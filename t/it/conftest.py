@@ -166,6 +166,18 @@ def unharmed():
 
 
 @pytest.fixture
+def envoy_sandwich(tmp_path, stopping):
+    """envoy_sandwich(ip, waypoint_ip, identity) -> Envoy that sends PROXY headers to the waypoint's port 15088."""
+    if not envoys.binary():
+        pytest.skip('no Envoy')
+
+    def make(ip, waypoint, identity):
+        stopping.append(envoys.sandwich(tmp_path / ('envoy-sandwich%d' % len(stopping)), ip, waypoint, identity))
+        return stopping[-1]
+    return make
+
+
+@pytest.fixture
 def plain():
     """plain(ip, port) -> Http over a TCP connection."""
     opened = []

@@ -4,6 +4,7 @@
 Configurations are plain dicts, written as JSON (which is YAML too).
 """
 
+import base64
 import json
 import pathlib
 import subprocess
@@ -124,6 +125,19 @@ def pod(folder, ip, identity, app_port):
     """An Envoy as the HBONE side of the pod at ip."""
     envoy = Envoy(folder, [pod_listener(ip, identity, 'app')], [cluster('app', ip, app_port)])
     envoy.identity = identity
+    return envoy
+
+
+def sandwich(folder, ip, waypoint, identity, port=9080):
+    """An Envoy at ip:port that hands connections to the waypoint as a ztunnel in front of it does."""
+    tlv = {'type': 0xd0, 'value': base64.b64encode(identity.encode()).decode()}
+    socket = typed('proxy', 'transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport',
+                   config={'version': 'V2', 'added_tlvs': [tlv]},
+                   transport_socket=typed('raw', 'transport_sockets.raw_buffer.v3.RawBuffer'))
+    listener = {'name': 'sandwich', 'address': address(ip, port), 'filter_chains': [{'filters': [
+        typed('tcp', 'filters.network.tcp_proxy.v3.TcpProxy', stat_prefix='sandwich', cluster='waypoint')]}]}
+    envoy = Envoy(folder, [listener], [cluster('waypoint', waypoint, 15088, transport_socket=socket)])
+    envoy.address = (ip, port)
     return envoy
 
 
