@@ -100,6 +100,15 @@ def test_heads_just_within_the_limits_pass(waypoint, curl):
         assert tunnel.request(headers={'X': 'x' * 60000}).status == 200
 
 
+def test_bad_path_is_refused_but_its_framing_is_in_no_doubt(waypoint, curl):
+    seen = len(waypoint.app.requests)
+    with waypoint.connection(curl) as connection:
+        tunnel = connection.connect(VIP)
+        assert tunnel.request(path='/a%00b').status == 400
+        assert tunnel.request(path='/next').status == 200
+    assert [r.path for r in waypoint.app.requests[seen:]] == ['/next']
+
+
 def test_head_without_end_is_refused_at_the_limit(waypoint, curl):
     with waypoint.connection(curl) as connection:
         tunnel = connection.connect(VIP)
