@@ -214,20 +214,24 @@ static void run_connecting(cn_h1_client_t *cl)
     }
 }
 
+/* No exchange is open: whatever came breaks the connection. */
+static void look_while_idle(cn_h1_client_t *cl)
+{
+    if (cl->c.in.bytes == 0 && !cl->c.in_eof && !cl->c.failed)
+        return;
+    cl->state = BROKEN;
+    if (cl->idle)
+        cn_task_wake(cl->idle, CN_WAKE_CLOSED);
+}
+
 static void run_ready(cn_h1_client_t *cl, uint32_t why)
 {
     cn_h1_conn_flush(&cl->c);
     bool got = cn_h1_conn_fill(&cl->c, false);
-    if (cl->c.open) {
-        if (got || (why & CN_WAKE_READ))
-            cn_exch_wake(&cl->c.x, CN_WAKE_READ);
-        return;
-    }
-    if (cl->c.in.bytes > 0 || cl->c.in_eof || cl->c.failed) {
-        cl->state = BROKEN;
-        if (cl->idle)
-            cn_task_wake(cl->idle, CN_WAKE_CLOSED);
-    }
+    if (!cl->c.open)
+        look_while_idle(cl);
+    else if (got || (why & CN_WAKE_READ))
+        cn_exch_wake(&cl->c.x, CN_WAKE_READ);
 }
 
 static void client_run(cn_task_t *task, uint32_t why)
@@ -253,6 +257,15 @@ cn_h1_client_t *cn_h1_client_create(cn_loop_t *loop, cn_stream_t *stream, cn_tas
 bool cn_h1_client_usable(const cn_h1_client_t *cl)
 {
     return !cl->c.open && cl->state != BROKEN && !cl->c.failed && !cl->c.in_eof;
+}
+
+bool cn_h1_client_check(cn_h1_client_t *cl)
+{
+    if (cn_h1_client_usable(cl) && cl->state == READY) {
+        cn_h1_conn_fill(&cl->c, false);
+        look_while_idle(cl);
+    }
+    return cn_h1_client_usable(cl);
 }
 
 cn_exch_t *cn_h1_client_open(cn_h1_client_t *cl, cn_task_t *owner)

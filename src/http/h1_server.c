@@ -9,6 +9,7 @@
  *   IDLE      created; an exchange ended well       first byte of a request -> EXCHANGE
  *                                                   end, idle time, drain -> CLOSING
  *   EXCHANGE  request() was called                  given back: complete -> IDLE or CLOSING,
+ *                                                   cut short in the body -> CLOSING,
  *                                                   else the stream is reset -> ENDED
  *   CLOSING   no further request                    all written -> LINGER
  *   LINGER    our direction ended                   the peer's ends, 1 s -> ENDED
@@ -237,13 +238,22 @@ static bool step_idle(cn_h1_server_t *s)
     return false;
 }
 
+/* What there is of the body is still delivered; the client knows from the
+ * framing that some is missing (RFC 9112 8), which a reset might overtake. */
+static bool is_cut_short(const cn_h1_server_t *s)
+{
+    return s->responded && !s->c.sent && s->c.x.xerr == CN_XERR_NONE &&
+           (s->c.framing == CN_H1_FRAME_LENGTH || s->c.framing == CN_H1_FRAME_CHUNKED);
+}
+
 static bool exchange_closed(cn_h1_server_t *s)
 {
-    if (s->c.failed || !s->c.sent) {
+    bool cut = is_cut_short(s);
+    if (s->c.failed || (!s->c.sent && !cut)) {
         end(s, true);
         return false;
     }
-    if (s->last || s->draining || !request_complete(s)) {
+    if (cut || s->last || s->draining || !request_complete(s)) {
         set_state(s, CLOSING);
         return true;
     }

@@ -43,6 +43,9 @@ cn_h1_client_t *cn_h1_client_create(cn_loop_t *, cn_stream_t *, cn_task_t *idle)
 /* Free and open: an exchange can be started.  False while connecting is not
  * meant: it is true as soon as no exchange is open and nothing has failed. */
 bool cn_h1_client_usable(const cn_h1_client_t *);
+/* The same for a connection that idled, and looks at what has arrived since:
+ * false, and `idle` is woken, when bytes or the end came in this very round. */
+bool cn_h1_client_check(cn_h1_client_t *);
 /* Starts the next exchange; owner is woken as the contract of cn_exch says.
  * The exchange's close() keeps the connection when the response and the
  * request were complete and the server keeps it alive; else
