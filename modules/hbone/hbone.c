@@ -239,7 +239,6 @@ static void reconfigured(cn_worker_t *w, void *wctx, const void *conf)
 
     (void)w;
     hb->conf = *(const cn_hbone_conf_t *)conf;
-    cn_hbone_out_sweep(hb);
 }
 
 static void worker_fini(cn_worker_t *w, void *wctx)

@@ -54,8 +54,6 @@ void cn_hbone_in_fini(cn_hbone_t *);
 
 /* ---- out.c ---- */
 extern const cn_transport_ops_t cn_hbone_transport;
-/* Retires sessions to hosts that have left. */
-void cn_hbone_out_sweep(cn_hbone_t *);
 void cn_hbone_out_fini(cn_hbone_t *);
 
 #endif

@@ -134,17 +134,6 @@ const cn_transport_ops_t cn_hbone_transport = {
     .retire = on_retire,
 };
 
-void cn_hbone_out_sweep(cn_hbone_t *hb)
-{
-    cn_list_each(node, &hb->peers)
-    {
-        peer_t *p = cn_list_entry(node, peer_t, all);
-
-        if (p->host->gone)
-            cn_h2pool_retire(p->pool);
-    }
-}
-
 void cn_hbone_out_fini(cn_hbone_t *hb)
 {
     cn_list_each(node, &hb->peers) free_peer(cn_list_entry(node, peer_t, all));

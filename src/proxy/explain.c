@@ -3,8 +3,6 @@
  * Why would this request be decided so?  Runs the real hooks on a made-up
  * request that is never sent, and keeps the account that they give.
  */
-#include <stdlib.h>
-
 #include "core/log.h"
 #include "proxy/req_int.h"
 
@@ -71,18 +69,11 @@ static cn_str_t pick_host(cn_req_t *req, cn_pool_t *pool)
 
 void cn_req_explain_run(cn_worker_t *w, cn_explain_t *ex)
 {
-    cn_inner_t *inner = cn_xzalloc(sizeof(*inner));
+    cn_inner_t *inner = cn_inner_create(w, &ex->tunnel);
     cn_pool_t *pool = ex->tunnel.pool;
     cn_req_t *req;
 
-    inner->w = w;
-    inner->tunnel = ex->tunnel;
     inner->tunnel.pool = NULL; /* stays the caller's */
-    inner->refs = 1;
-    w->tunnels++;
-    cn_list_init(&inner->link);
-    cn_task_init(&inner->task, w->loop, NULL);
-    cn_timer_init(&inner->timer, &inner->task, 0);
     req = cn_req_create(w, inner, ex->tunnel.section);
     req->explain = ex;
     cn_req_set_state(req, CN_RQ_EXPLAIN);
@@ -96,5 +87,4 @@ void cn_req_explain_run(cn_worker_t *w, cn_explain_t *ex)
     ex->host = ex->status ? CN_STR_NULL : pick_host(req, pool);
     cn_req_abandon(req);
     cn_inner_unref(inner);
-    cn_loop_round(w->loop, 0);
 }

@@ -50,10 +50,10 @@ static cn_rc attempt(cn_req_t *req)
         return CN_DONE;
     }
     note_host(req, host);
+    req->f.upstream_local = (cn_addr_t){0};
     req->up = cn_upool_open(req->w->upool, req->cluster, host, asked_port(req), req->up_fresh, &req->task);
     x = req->up->exch;
     req->up_eos = !req->msg.has_body;
-    req->up_start_ns = cn_clock_mono_ns();
     if (x->ops->send_head(x, &req->msg, req->up_eos) == CN_ERR)
         cn_task_wake(&req->task, CN_WAKE_CLOSED); /* recv_head says why */
     return CN_OK;
@@ -69,6 +69,7 @@ cn_rc cn_req_forward_start(cn_req_t *req)
     }
     req->cluster = cn_cluster_ref(c);
     req->f.cluster = c;
+    req->up_start_ns = cn_clock_mono_ns();
     return attempt(req);
 }
 
@@ -96,6 +97,12 @@ static bool is_idempotent(cn_str_t method)
     return false;
 }
 
+/* Anything else is an answer, if a bad one. */
+static bool is_lost(const cn_exch_t *x)
+{
+    return x->xerr == CN_XERR_GONE || x->xerr == CN_XERR_STREAM;
+}
+
 static bool may_repeat(const cn_req_t *req)
 {
     const cn_exch_t *x = req->up->exch;
@@ -105,7 +112,7 @@ static bool may_repeat(const cn_req_t *req)
     if (x->xerr == CN_XERR_UNPROCESSED ||
         (x->xerr == CN_XERR_STREAM && x->stream_err == CN_SERR_UNPROCESSED))
         return true;
-    return x->reused && x->xerr != CN_XERR_PROTOCOL && is_idempotent(req->msg.method);
+    return x->reused && is_lost(x) && is_idempotent(req->msg.method);
 }
 
 /* The host's exchange failed before a response head. */

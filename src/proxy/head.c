@@ -20,24 +20,28 @@ static const char *const stripped[] = {"x-envoy-internal",
                                        "x-envoy-hedge-on-per-try-timeout",
                                        "x-envoy-retriable-status-codes",
                                        "x-envoy-force-trace",
-                                       "x-envoy-ip-tags",
-                                       "x-forwarded-client-cert"};
+                                       "x-envoy-ip-tags"};
 
-/* One pass instead of one per name: only names in x- can be on the list. */
+static bool is_stripped(const cn_header_t *h)
+{
+    if (h->token == CN_TOK_X_FORWARDED_CLIENT_CERT)
+        return true;
+    if (!cn_str_starts(h->name, CN_STR("x-envoy-")))
+        return false;
+    for (size_t k = 0; k < CN_COUNT(stripped); k++)
+        if (cn_str_eq(h->name, cn_str_c(stripped[k])))
+            return true;
+    return false;
+}
+
+/* One pass instead of one per name. */
 static void strip(cn_headers_t *headers)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < headers->n; i++) {
-        cn_str_t name = headers->v[i].name;
-        bool drop = false;
-
-        if (name.n > 10 && name.p[0] == 'x' && name.p[1] == '-')
-            for (size_t k = 0; k < CN_COUNT(stripped) && !drop; k++)
-                drop = cn_str_eq(name, cn_str_c(stripped[k]));
-        if (!drop)
+    for (uint32_t i = 0; i < headers->n; i++)
+        if (!is_stripped(&headers->v[i]))
             headers->v[n++] = headers->v[i];
-    }
     headers->n = n;
 }
 
@@ -103,6 +107,8 @@ static cn_rc normalize(cn_req_t *req)
     if (cn_uri_path_normalize(req->pool, msg->path, (cn_uri_normalize)req->w->conf->path_normalization,
                               &path) != CN_OK)
         return CN_ERR;
+    if (path.p == msg->path.p && path.n == msg->path.n && path.p == msg->target.p)
+        return CN_OK;
     msg->path = path;
     if (msg->has_query)
         msg->target =

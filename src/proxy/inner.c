@@ -30,6 +30,7 @@ void cn_inner_unref(cn_inner_t *inner)
     if (--inner->refs)
         return;
     inner->w->tunnels--;
+    cn_series_sub(inner->w->tunnels_open, 1);
     cn_timer_stop(&inner->timer);
     cn_task_fini(&inner->task);
     cn_list_remove(&inner->link);
@@ -131,18 +132,26 @@ static void inner_run(cn_task_t *task, uint32_t why)
         serve_http1(inner);
 }
 
-void cn_tunnel_serve(cn_worker_t *w, cn_tunnel_t *t, cn_stream_t *s)
+cn_inner_t *cn_inner_create(cn_worker_t *w, const cn_tunnel_t *t)
 {
     cn_inner_t *inner = cn_xzalloc(sizeof(*inner));
 
     inner->w = w;
     inner->tunnel = *t;
-    inner->stream = s;
     inner->refs = 1;
     w->tunnels++;
+    cn_series_add(w->tunnels_open, 1);
     cn_list_push(&w->inner, &inner->link);
     cn_task_init(&inner->task, w->loop, inner_run);
     cn_timer_init(&inner->timer, &inner->task, CN_WAKE_TIMER);
+    return inner;
+}
+
+void cn_tunnel_serve(cn_worker_t *w, cn_tunnel_t *t, cn_stream_t *s)
+{
+    cn_inner_t *inner = cn_inner_create(w, t);
+
+    inner->stream = s;
     if (cn_tunnel_service(t->section)->protocol == CN_PROTO_AUTO)
         cn_timer_set(&inner->timer, cn_tunnel_service(t->section)->sniff_ms);
     cn_stream_own(s, &inner->task);

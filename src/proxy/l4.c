@@ -88,7 +88,8 @@ static cn_rc on_connect(cn_req_t *req)
     if (rc == CN_ERR) {
         cn_str_t why = cn_str_c(req->server->err_text);
 
-        req->f.flags |= CN_FLAG_UF;
+        /* the one attempt there is has failed (facts/verified 9) */
+        req->f.flags |= CN_FLAG_UF | CN_FLAG_URX;
         req->f.upstream_failure = cn_pool_printf(req->pool, "delayed_connect_error:_%.*s",
                                                  CN_STR_ARG(cn_req_underscore(req->pool, why)));
         return end(req, true);
@@ -103,12 +104,8 @@ static cn_rc on_connect(cn_req_t *req)
 
 static void run_report(cn_req_t *req)
 {
-    cn_rc rc;
-
     count_bytes(req);
-    rc = cn_phase_run(req, CN_PH_REPORT);
-    (void)rc; /* REPORT cannot fail */
-    req->phase = CN_PH_TUNNEL;
+    cn_phase_run_all(req, CN_PH_REPORT);
     cn_timer_set(&req->report, REPORT_MS);
 }
 
@@ -131,7 +128,7 @@ static cn_rc on_relay(cn_req_t *req, uint32_t why)
     if (rc == CN_DONE)
         return end(req, false);
     if (rc == CN_ERR) {
-        req->f.flags |= req->client->err ? CN_FLAG_DC : CN_FLAG_UC;
+        req->f.flags |= req->client->err ? CN_FLAG_DC : CN_FLAG_UR; /* facts/verified 9 */
         return end(req, true);
     }
     if (why & CN_RQ_WAKE_REPORT)
@@ -158,7 +155,6 @@ void cn_req_l4_abort(cn_req_t *req)
 {
     cn_rc rc;
 
-    req->f.flags |= CN_FLAG_LR;
     rc = end(req, true);
     (void)rc;
 }

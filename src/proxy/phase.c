@@ -111,18 +111,26 @@ static void *ctx_of(cn_req_t *req, unsigned module)
 
 cn_rc cn_phase_run(cn_req_t *req, cn_phase_t phase)
 {
-    const cn_hook_list_t *list = &req->hooks->phase[phase];
-
+    req->parked = false;
     if (req->phase != phase) {
         req->phase = phase;
         req->hook = 0;
+        req->running = &req->hooks->phase[phase];
     }
-    for (; req->hook < list->n; req->hook++) {
-        const cn_hook_t *h = &list->v[req->hook];
+    for (; req->hook < req->running->n; req->hook++) {
+        const cn_hook_t *h = &req->running->v[req->hook];
         cn_rc rc = h->fn(req, h->conf, ctx_of(req, h->module));
 
+        req->parked = rc == CN_AGAIN;
         if (rc == CN_AGAIN || rc == CN_DONE || rc == CN_ERR)
             return rc;
     }
     return CN_OK;
+}
+
+void cn_phase_run_all(cn_req_t *req, cn_phase_t phase)
+{
+    req->phase = CN_PH_MAX;
+    while (cn_phase_run(req, phase) != CN_OK)
+        req->hook++;
 }

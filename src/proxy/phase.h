@@ -29,8 +29,11 @@ typedef struct {
 const cn_hooks_t *cn_phase_hooks(cn_section_t *, const cn_section_t *main, const cn_route_t *);
 
 /* Runs a phase from where it was parked.  CN_OK: all passed; CN_AGAIN: parked;
- * CN_DONE: a reply was set; CN_ERR: a module failed without a reply. */
+ * CN_DONE: a reply was set; CN_ERR: a module failed without a reply.  The hooks
+ * are those in force when the phase began, also when one of them sets a route. */
 CN_MUST cn_rc cn_phase_run(cn_req_t *, cn_phase_t);
+/* A phase that cannot fail or wait, from its first hook: all of them run. */
+void cn_phase_run_all(cn_req_t *, cn_phase_t);
 
 /* Phase names as `cairn -L` prints them. */
 const char *cn_phase_name(cn_phase_t);

@@ -14,6 +14,26 @@ void cn_req_set_state(cn_req_t *req, cn_req_state state)
 
 static void req_run(cn_task_t *task, uint32_t why);
 
+/* Known pods first; what a peer says of itself comes second and is read once
+ * per tunnel. */
+static const cn_workload_t *find_source(cn_req_t *req)
+{
+    cn_inner_t *inner = req->inner;
+    const cn_tunnel_t *t = &inner->tunnel;
+    const cn_workload_t *wl = NULL;
+
+    if (!t->foreign_network)
+        wl = cn_workloads_find(req->w->workloads, &t->source);
+    if (wl || t->baggage.n == 0)
+        return wl;
+    if (!inner->peer_read) {
+        inner->peer_read = true;
+        inner->peer_known =
+            cn_workload_from_baggage(t->pool ? t->pool : req->pool, t->baggage, &inner->peer);
+    }
+    return inner->peer_known ? &inner->peer : NULL;
+}
+
 cn_req_t *cn_req_create(cn_worker_t *w, cn_inner_t *inner, cn_section_t *section)
 {
     cn_pool_t *pool = cn_pool_create(0);
@@ -31,6 +51,7 @@ cn_req_t *cn_req_create(cn_worker_t *w, cn_inner_t *inner, cn_section_t *section
     req->ctx = cn_pool_zalloc(pool, (cn_nmodules + 1) * sizeof(void *));
     cn_task_init(&req->task, w->loop, req_run);
     cn_list_push(&w->reqs, &req->link);
+    cn_series_add(w->requests_active, 1);
     cn_timer_init(&req->report, &req->task, CN_RQ_WAKE_REPORT);
     cn_timer_init(&req->idle, &req->task, CN_RQ_WAKE_IDLE);
     cn_msg_init(&req->msg, pool);
@@ -39,17 +60,11 @@ cn_req_t *cn_req_create(cn_worker_t *w, cn_inner_t *inner, cn_section_t *section
     req->f.cluster_name = req->f.service->cluster.n ? req->f.service->cluster : section->name;
     req->f.tunnel = t;
     req->f.remote = t->source;
-    req->f.source = t->foreign_network ? NULL : cn_workloads_find(w->workloads, &t->source);
+    req->f.source = find_source(req);
     req->f.mutual_tls = t->identity.n && t->local_identity.n;
     req->f.grpc_status = -1;
     req->f.start_us = cn_clock_wall_us();
     req->f.start_ns = cn_clock_mono_ns();
-    if (!req->f.source && t->baggage.n) {
-        cn_workload_t *wl = cn_pool_zalloc(pool, sizeof(*wl));
-
-        if (cn_workload_from_baggage(pool, t->baggage, wl))
-            req->f.source = wl;
-    }
     return req;
 }
 
@@ -67,16 +82,12 @@ void cn_req_begin(cn_inner_t *inner, cn_exch_t *x)
 
 static void run_log(cn_req_t *req)
 {
-    cn_rc rc;
-
     req->f.end_ns = cn_clock_mono_ns();
     if (req->down) {
         req->f.wire_rx = req->down->wire_rx;
         req->f.wire_tx = req->down->wire_tx;
     }
-    do
-        rc = cn_phase_run(req, CN_PH_LOG);
-    while (rc != CN_OK && ++req->hook < req->hooks->phase[CN_PH_LOG].n);
+    cn_phase_run_all(req, CN_PH_LOG);
 }
 
 static void fini_modules(cn_req_t *req)
@@ -103,6 +114,7 @@ static void release(cn_req_t *req)
     cn_timer_stop(&req->idle);
     cn_task_fini(&req->task);
     cn_list_remove(&req->link);
+    cn_series_sub(req->w->requests_active, 1);
     cn_cluster_unref(req->cluster);
     cn_section_unref(req->section);
     cn_section_unref(req->main);
@@ -130,13 +142,50 @@ void cn_req_abandon(cn_req_t *req)
     release(req);
 }
 
+static void keep(cn_req_t *req, const cn_workload_t **at, const cn_workload_t **kept)
+{
+    if (!*at || *at == *kept || *at == &req->inner->peer)
+        return;
+    *at = *kept = cn_workload_dup(req->pool, *at);
+}
+
+void cn_req_keep_workloads(cn_req_t *req)
+{
+    keep(req, &req->f.source, &req->kept[0]);
+    keep(req, &req->f.destination, &req->kept[1]);
+}
+
 /* The client is gone before the response was. */
 static cn_rc client_gone(cn_req_t *req)
 {
     req->f.flags |= CN_FLAG_DC;
+    if (req->client) {
+        cn_req_l4_abort(req);
+        return CN_DONE;
+    }
     if (!req->f.status || req->f.details.n == 0 || !req->local)
         req->f.details = CN_STR("downstream_remote_disconnect");
     return CN_DONE;
+}
+
+/* The client's side failed while a host has the request: it is gone, or its
+ * body is malformed, which is answered as long as there is no other answer. */
+static cn_rc client_broke(cn_req_t *req)
+{
+    cn_xerr err = req->down->xerr;
+
+    if (err == CN_XERR_NONE || err == CN_XERR_GONE || err == CN_XERR_STREAM)
+        return client_gone(req);
+    cn_req_forward_end(req);
+    if (req->f.resp) {
+        req->f.flags |= CN_FLAG_DPE;
+        req->f.details = CN_STR("http1.codec_error");
+        return CN_DONE;
+    }
+    req->down->ops->last(req->down);
+    cn_req_reply_wire(req, err);
+    cn_req_set_state(req, CN_RQ_RESPOND);
+    return CN_OK;
 }
 
 /* ---- states ---- */
@@ -215,33 +264,56 @@ static cn_rc on_forward(cn_req_t *req)
     cn_rc rc = cn_req_forward_run(req);
 
     if (rc == CN_ERR)
-        return client_gone(req);
+        return client_broke(req);
     if (rc != CN_AGAIN)
         cn_req_set_state(req, CN_RQ_RESPOND);
     return rc == CN_AGAIN ? CN_AGAIN : CN_OK;
+}
+
+/* A local reply may stand in for a host's response that a module refused. */
+static void complete_reply(cn_req_t *req)
+{
+    if (!req->local || req->replied)
+        return;
+    cn_req_forward_end(req);
+    cn_req_reply_finish(req);
+    req->replied = req->resp_eos = true;
+}
+
+static cn_rc run_response_hooks(cn_req_t *req)
+{
+    cn_rc rc;
+
+    complete_reply(req);
+    while ((rc = cn_phase_run(req, CN_PH_RESP_HEAD)) != CN_OK && rc != CN_AGAIN) {
+        if (rc == CN_ERR)
+            cn_req_reply(req, 500, CN_STR_NULL, CN_STR("module_failed"), 0);
+        complete_reply(req);
+        req->hook++;
+    }
+    return rc;
+}
+
+/* Puts the body of a local reply in place.  True: there is none to send. */
+static bool local_body(cn_req_t *req)
+{
+    if (req->body.n == 0 || cn_msg_bodyless(req->msg.method, req->resp.status))
+        return true;
+    cn_chain_copy(&req->to_client, req->body.p, req->body.n);
+    req->f.body_tx = req->body.n;
+    return false;
 }
 
 static cn_rc on_respond(cn_req_t *req)
 {
     bool eos;
 
-    if (req->local && req->f.resp != &req->resp)
-        cn_req_reply_finish(req);
-    if (cn_phase_run(req, CN_PH_RESP_HEAD) == CN_AGAIN)
+    if (run_response_hooks(req) == CN_AGAIN)
         return CN_AGAIN;
     cn_req_head_respond(req);
-    if (req->local) {
-        cn_chain_copy(&req->to_client, req->body.p, req->body.n);
-        req->resp_eos = true;
-        req->f.body_tx = req->body.n;
-    }
     if (!req->req_eos)
         req->down->ops->last(req->down);
-    eos = req->local && req->body.n == 0;
-    if (cn_msg_bodyless(req->msg.method, req->resp.status)) {
-        cn_chain_clear(&req->to_client);
-        eos = req->local;
-    }
+    eos = req->local && local_body(req);
     if (req->down->ops->send_head(req->down, &req->resp, eos) == CN_ERR)
         return client_gone(req);
     if (eos)
@@ -256,7 +328,7 @@ static cn_rc on_body(cn_req_t *req)
 
     /* an early answer may still want the rest of the request */
     if (req->up && cn_req_pump_request(req) == CN_ERR)
-        return client_gone(req);
+        return client_broke(req);
     rc = cn_req_pump_response(req);
     if (rc == CN_ERR && !(req->f.flags & CN_FLAG_UPE))
         return client_gone(req);
@@ -280,10 +352,30 @@ static cn_rc step(cn_req_t *req, uint32_t why)
     return CN_AGAIN;
 }
 
+/* The relay finds out by itself; before it, nobody reads from the client. */
+static bool l4_client_failed(const cn_req_t *req)
+{
+    cn_chain_t none = {0};
+
+    return req->state != CN_RQ_RELAY && cn_stream_write(req->client, &none) == CN_ERR;
+}
+
 static bool client_failed(const cn_req_t *req)
 {
+    if (req->client)
+        return l4_client_failed(req);
     return req->down && req->state > CN_RQ_HEAD &&
            (req->down->xerr == CN_XERR_GONE || req->down->xerr == CN_XERR_STREAM);
+}
+
+/* News of streams is no answer to a hook that waits; what it says is found
+ * again when the request goes on. */
+static bool stays_parked(const cn_req_t *req, uint32_t why)
+{
+    const uint32_t streams =
+        CN_WAKE_READ | CN_WAKE_WRITE | CN_WAKE_STATE | CN_WAKE_CLOSED | CN_WAKE_SELF;
+
+    return req->parked && !(why & ~streams);
 }
 
 static void req_run(cn_task_t *task, uint32_t why)
@@ -293,6 +385,8 @@ static void req_run(cn_task_t *task, uint32_t why)
 
     if (client_failed(req))
         rc = client_gone(req);
+    else if (stays_parked(req, why))
+        return;
     while (rc == CN_OK)
         rc = step(req, why);
     if (rc != CN_AGAIN)

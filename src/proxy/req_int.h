@@ -40,9 +40,13 @@ typedef struct cn_inner {
     cn_stream_t *stream; /* until a mux or an L4 request has it */
     cn_chain_t head;     /* bytes looked at */
     cn_h1_server_t *h1;
+    cn_workload_t peer; /* as the tunnel's baggage describes it */
+    bool peer_read, peer_known;
     uint32_t refs; /* the stream's holder and each request */
 } cn_inner_t;
 
+/* One reference, the caller's; takes what cn_tunnel_serve() is given. */
+cn_inner_t *cn_inner_create(cn_worker_t *, const cn_tunnel_t *);
 void cn_inner_unref(cn_inner_t *);
 
 struct cn_req {
@@ -57,14 +61,17 @@ struct cn_req {
     /* phases */
     const cn_hooks_t *hooks;
     void **ctx; /* by module */
+    const cn_hook_list_t *running; /* of phase */
     unsigned hook;
     cn_phase_t phase;
-    bool routed;  /* ROUTE has run */
-    bool parked;
+    bool routed; /* ROUTE has run */
+    bool parked; /* a hook waits for cn_req_wake() */
     /* messages */
     cn_facts_t f;
     cn_msg_t msg, resp;
+    const cn_workload_t *kept[2]; /* source and destination, once copied to the pool */
     bool local;   /* the response is ours */
+    bool replied; /* and is complete in resp */
     cn_str_t body; /* of a local reply */
     /* downstream */
     cn_exch_t *down;
@@ -95,6 +102,8 @@ cn_req_t *cn_req_create(cn_worker_t *, cn_inner_t *, cn_section_t *);
 void cn_req_finish(cn_req_t *);
 /* Without LOG: a request that never was one (explain). */
 void cn_req_abandon(cn_req_t *);
+/* The set of known pods is about to go: what facts point to is copied. */
+void cn_req_keep_workloads(cn_req_t *);
 void cn_req_set_state(cn_req_t *, cn_req_state);
 /* The exchange callback of the inner HTTP server. */
 void cn_req_begin(cn_inner_t *, cn_exch_t *);
@@ -115,7 +124,7 @@ cn_host_t *cn_req_pick_host(cn_req_t *);
 /* l4.c */
 void cn_req_l4_begin(cn_inner_t *, cn_stream_t *);
 CN_MUST cn_rc cn_req_l4_step(cn_req_t *, uint32_t why); /* CN_OK: next state; CN_AGAIN; CN_DONE: finish */
-/* The worker stops: gives the streams back; cn_req_finish() follows. */
+/* Resets and gives back the streams; cn_req_finish() follows. */
 void cn_req_l4_abort(cn_req_t *);
 
 /* reply.c: the table of what clients see for what went wrong. */

@@ -12,7 +12,9 @@
 
 static const cn_metric_def_t tunnels_open = {
     "cairn_tunnels_open", CN_METRIC_GAUGE, "Tunnels now being served."};
-static const cn_metric_def_t *const core_metrics[] = {&tunnels_open};
+static const cn_metric_def_t requests_active = {
+    "cairn_requests_active", CN_METRIC_GAUGE, "Requests and L4 connections now under way."};
+static const cn_metric_def_t *const core_metrics[] = {&tunnels_open, &requests_active};
 
 const cn_units_t *cn_worker_units_create(const cn_conf_unit_t *main_unit)
 {
@@ -77,6 +79,22 @@ static void collect_transports(cn_worker_t *w)
 
 /* ---- life ---- */
 
+static void open_series(cn_worker_t *w)
+{
+    if (!w->stats)
+        return;
+    w->tunnels_open = cn_stats_series(w->stats, cn_worker_metric(w, &tunnels_open), CN_STR_NULL);
+    w->requests_active = cn_stats_series(w->stats, cn_worker_metric(w, &requests_active), CN_STR_NULL);
+    /* a respawned worker inherits the numbers of the one before it */
+    cn_series_set(w->tunnels_open, 0);
+    cn_series_set(w->requests_active, 0);
+}
+
+static void on_host_left(void *ctx, cn_host_t *host)
+{
+    cn_upool_retire(((cn_worker_t *)ctx)->upool, host);
+}
+
 cn_rc cn_worker_init(cn_worker_t *w, cn_loop_t *loop, unsigned id, cn_stats_t *stats)
 {
     unsigned nlb;
@@ -86,6 +104,7 @@ cn_rc cn_worker_init(cn_worker_t *w, cn_loop_t *loop, unsigned id, cn_stats_t *s
     cn_list_init(&w->reqs);
     cn_rand_init(&w->rand, 0);
     w->metric_defs = cn_worker_metric_defs(&w->nmetric_defs);
+    open_series(w);
     w->wctx = cn_xzalloc((cn_nmodules + 1) * sizeof(void *));
     nlb = collect_balancers(w);
     w->clusters = cn_clusters_create(w->balancers, nlb);
@@ -99,6 +118,7 @@ cn_rc cn_worker_init(cn_worker_t *w, cn_loop_t *loop, unsigned id, cn_stats_t *s
     }
     collect_transports(w);
     w->upool = cn_upool_create(loop, w->transports, w->ntransports);
+    cn_clusters_on_left(w->clusters, on_host_left, w);
     return CN_OK;
 }
 
@@ -118,13 +138,29 @@ static cn_rc load_identity(const cn_proxy_conf_t *pc, cn_pool_t *pool, cn_tls_ct
     return cn_tls_ctx_create(&tc, pool, tls, why);
 }
 
-static cn_rc load_workloads(const cn_gen_t *gen, const cn_proxy_conf_t *pc, cn_pool_t *pool,
+/* The same text is the same set: most generations change something else. */
+static cn_rc load_workloads(const cn_worker_t *w, const cn_text_t *text, cn_pool_t *pool,
                             cn_workloads_t **ws, cn_str_t *why)
 {
     *ws = NULL;
-    if (pc->workloads.n == 0)
+    if (!text)
         return CN_OK;
-    return cn_workloads_parse(cn_gen_text(gen, pc->workloads), pool, ws, why);
+    if (w->workloads && w->workloads_hash == text->hash) {
+        *ws = cn_workloads_ref(w->workloads);
+        return CN_OK;
+    }
+    return cn_workloads_parse(text->text, pool, ws, why);
+}
+
+/* Requests point into the set that goes, and may last for days. */
+static void use_workloads(cn_worker_t *w, cn_workloads_t *ws, uint64_t hash)
+{
+    if (ws != w->workloads)
+        cn_list_each (node, &w->reqs)
+            cn_req_keep_workloads(cn_list_entry(node, cn_req_t, link));
+    cn_workloads_unref(w->workloads);
+    w->workloads = ws;
+    w->workloads_hash = hash;
 }
 
 static void tell_modules(cn_worker_t *w)
@@ -137,10 +173,11 @@ static void tell_modules(cn_worker_t *w)
 cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *why)
 {
     const cn_proxy_conf_t *pc = gen->main->confs[CN_UNIT_PROXY];
+    const cn_text_t *text = pc->workloads.n ? cn_gen_text_find(gen, pc->workloads) : NULL;
     cn_workloads_t *ws;
     cn_tls_ctx_t *tls;
 
-    if (load_workloads(gen, pc, pool, &ws, why) != CN_OK)
+    if (load_workloads(w, text, pool, &ws, why) != CN_OK)
         return CN_ERR;
     if (load_identity(pc, pool, &tls, why) != CN_OK) {
         cn_workloads_unref(ws);
@@ -152,10 +189,8 @@ cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *
     w->conf = pc;
     cn_tls_ctx_unref(w->tls);
     w->tls = tls;
-    cn_workloads_unref(w->workloads);
-    w->workloads = ws;
+    use_workloads(w, ws, text ? text->hash : 0);
     cn_clusters_update(w->clusters, gen);
-    cn_upool_sweep(w->upool);
     tell_modules(w);
     return CN_OK;
 }
@@ -184,10 +219,9 @@ static void end_requests(cn_worker_t *w)
     cn_list_each (node, &w->reqs) {
         cn_req_t *req = cn_list_entry(node, cn_req_t, link);
 
+        req->f.flags |= CN_FLAG_LR;
         if (req->client)
             cn_req_l4_abort(req);
-        else
-            req->f.flags |= CN_FLAG_LR;
         cn_req_finish(req);
     }
     cn_list_each (node, &w->inner) {
@@ -204,8 +238,9 @@ static void end_requests(cn_worker_t *w)
 
 void cn_worker_fini(cn_worker_t *w)
 {
+    w->stopping = true;
     end_requests(w);
-    cn_loop_round(w->loop, 0);
+    cn_loop_round(w->loop, 0); /* writes what their ends say to the peers */
     cn_upool_destroy(w->upool);
     for (unsigned i = cn_nmodules; i-- > 0;)
         if (cn_modules[i]->worker_fini)
@@ -303,5 +338,5 @@ cn_str_t cn_worker_network(cn_worker_t *w)
 
 bool cn_worker_admit(cn_worker_t *w)
 {
-    return w->tunnels < w->conf->max_tunnels && cn_chunk_total() < w->conf->max_memory;
+    return !w->stopping && w->tunnels < w->conf->max_tunnels && cn_chunk_total() < w->conf->max_memory;
 }

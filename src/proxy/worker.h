@@ -43,6 +43,8 @@ struct cn_worker {
     cn_rand_t rand;
     void **wctx;                     /* by module index */
     uint32_t tunnels;                /* now open */
+    cn_series_t *tunnels_open, *requests_active;
+    bool stopping;                   /* in cn_worker_fini() */
     cn_list_t inner;                 /* tunnels being served */
     cn_list_t reqs;                  /* requests and L4 connections now running */
     cn_transport_t *transports;      /* of the modules */

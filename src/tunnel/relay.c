@@ -65,6 +65,15 @@ static cn_rc run_way(const way_t *w, size_t budget, bool *more)
     return rc;
 }
 
+/* A side that has ended its direction is not read any more; whether it still
+ * listens must be asked, or its reset would show only with the next byte. */
+static bool is_lost(cn_stream_t *s, bool eof, bool shut)
+{
+    cn_chain_t none = {0};
+
+    return eof && !shut && cn_stream_write(s, &none) == CN_ERR;
+}
+
 cn_rc cn_relay_run(cn_relay_t *r, size_t budget, bool *more)
 {
     way_t forth = {r->a, r->b, &r->ab, &r->a_eof, &r->b_shut};
@@ -76,7 +85,7 @@ cn_rc cn_relay_run(cn_relay_t *r, size_t budget, bool *more)
     if (one == CN_ERR)
         return CN_ERR;
     two = run_way(&back, budget, more);
-    if (two == CN_ERR)
+    if (two == CN_ERR || is_lost(r->a, r->a_eof, r->a_shut) || is_lost(r->b, r->b_eof, r->b_shut))
         return CN_ERR;
     return one == CN_DONE && two == CN_DONE ? CN_DONE : CN_AGAIN;
 }

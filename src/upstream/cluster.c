@@ -2,7 +2,7 @@
  *
  * Clusters of a worker: made and changed as generations come, found by name
  * when a request is forwarded.  Owns the host sets.  Knows nothing of
- * connections; hosts that leave are marked and swept by the pools.
+ * connections; hosts that leave are marked and told to whoever asked.
  */
 #include <stdlib.h>
 
@@ -16,6 +16,8 @@ struct cn_clusters {
     cn_map_t by_name;
     const cn_lb_ops_t *const *balancers;
     unsigned nbalancers;
+    cn_host_left_cb *left; /* NULL: nobody wants to know */
+    void *left_ctx;
 };
 
 cn_clusters_t *cn_clusters_create(const cn_lb_ops_t *const *balancers, unsigned n)
@@ -28,15 +30,41 @@ cn_clusters_t *cn_clusters_create(const cn_lb_ops_t *const *balancers, unsigned 
     return cs;
 }
 
-static void drop_hosts(cn_cluster_t *c)
+void cn_clusters_on_left(cn_clusters_t *cs, cn_host_left_cb *fn, void *ctx)
 {
-    for (uint32_t i = 0; i < c->nhosts; i++) {
-        c->hosts[i]->gone = true;
-        cn_host_unref(c->hosts[i]);
-    }
-    free(c->hosts);
-    c->hosts = NULL;
-    c->nhosts = 0;
+    cs->left = fn;
+    cs->left_ctx = ctx;
+}
+
+typedef struct {
+    cn_host_t **v;
+    uint32_t n, cap;
+} host_set_t;
+
+static void mark_gone(const host_set_t *set)
+{
+    for (uint32_t i = 0; i < set->n; i++)
+        set->v[i]->gone = true;
+}
+
+/* Those of the set that are marked. */
+static void report_left(const cn_clusters_t *cs, const host_set_t *set)
+{
+    for (uint32_t i = 0; i < set->n; i++)
+        if (set->v[i]->gone && cs->left)
+            cs->left(cs->left_ctx, set->v[i]);
+}
+
+static void drop_hosts(host_set_t *set)
+{
+    for (uint32_t i = 0; i < set->n; i++)
+        cn_host_unref(set->v[i]);
+    free(set->v);
+}
+
+static host_set_t hosts_of(const cn_cluster_t *c)
+{
+    return (host_set_t){c->hosts, c->nhosts, c->nhosts};
 }
 
 cn_cluster_t *cn_cluster_ref(cn_cluster_t *c)
@@ -47,11 +75,15 @@ cn_cluster_t *cn_cluster_ref(cn_cluster_t *c)
 
 void cn_cluster_unref(cn_cluster_t *c)
 {
+    host_set_t set;
+
     if (!c || --c->refs)
         return;
     if (c->lb && c->lb->destroy)
         c->lb->destroy(c->lb_ctx);
-    drop_hosts(c);
+    set = hosts_of(c);
+    mark_gone(&set);
+    drop_hosts(&set);
     cn_section_unref(c->section);
     free(c);
 }
@@ -65,9 +97,9 @@ void cn_clusters_destroy(cn_clusters_t *cs)
         return;
     while ((slot = cn_map_next(&cs->by_name, &iter)) != NULL) {
         cn_cluster_t *c = slot->value;
+        host_set_t set = hosts_of(c);
 
-        for (uint32_t i = 0; i < c->nhosts; i++)
-            c->hosts[i]->gone = true;
+        mark_gone(&set);
         cn_cluster_unref(c);
     }
     cn_map_fini(&cs->by_name);
@@ -76,20 +108,40 @@ void cn_clusters_destroy(cn_clusters_t *cs)
 
 /* ---- the host set ---- */
 
+/* The hosts there were, by address: sets of thousands change all day long. */
 typedef struct {
-    cn_host_t **v;
-    uint32_t n, cap;
-} host_set_t;
+    cn_host_t **slots; /* open addressing, at most half full */
+    size_t mask;
+} host_index_t;
 
-static cn_host_t *take_over(cn_cluster_t *c, const cn_endpoint_t *ep)
+static host_index_t index_hosts(const host_set_t *set)
 {
-    for (uint32_t i = 0; i < c->nhosts; i++)
-        if (cn_host_is(c->hosts[i], ep))
-            return cn_host_ref(c->hosts[i]);
+    host_index_t ix = {NULL, 1};
+
+    while (ix.mask + 1 < 2 * (size_t)set->n)
+        ix.mask = ix.mask * 2 + 1;
+    ix.slots = cn_xzalloc((ix.mask + 1) * sizeof(cn_host_t *));
+    for (uint32_t i = 0; i < set->n; i++) {
+        size_t at = cn_host_hash(&set->v[i]->addr) & ix.mask;
+
+        while (ix.slots[at])
+            at = (at + 1) & ix.mask;
+        ix.slots[at] = set->v[i];
+    }
+    return ix;
+}
+
+static cn_host_t *take_over(const host_index_t *old, const cn_endpoint_t *ep)
+{
+    size_t at = cn_host_hash(&ep->addr) & old->mask;
+
+    for (; old->slots[at]; at = (at + 1) & old->mask)
+        if (cn_host_is(old->slots[at], ep))
+            return cn_host_ref(old->slots[at]);
     return NULL;
 }
 
-static void add_line(cn_cluster_t *c, host_set_t *set, cn_str_t line)
+static void add_line(const host_index_t *old, host_set_t *set, cn_str_t line)
 {
     cn_endpoint_t ep;
     cn_host_t *h;
@@ -98,7 +150,7 @@ static void add_line(cn_cluster_t *c, host_set_t *set, cn_str_t line)
     line = cn_str_trim(line);
     if (line.n == 0 || line.p[0] == '#' || cn_endpoint_parse(line, &ep, &why) != CN_OK)
         return; /* bad lines were refused when the configuration was checked */
-    h = take_over(c, &ep);
+    h = take_over(old, &ep);
     if (!h)
         h = cn_host_create(&ep);
     h->weight = ep.weight;
@@ -110,29 +162,43 @@ static void add_line(cn_cluster_t *c, host_set_t *set, cn_str_t line)
     set->v[set->n++] = h;
 }
 
-static uint64_t endpoints_hash(const cn_cluster_conf_t *conf, cn_str_t text)
+static uint64_t endpoints_hash(const cn_cluster_conf_t *conf, const cn_text_t *text)
 {
-    uint64_t hash = cn_hash_xxh(text, 1);
+    uint64_t hash = text ? text->hash : 1;
 
     for (uint32_t i = 0; i < conf->inline_endpoints.n; i++)
         hash = cn_hash_xxh(((const cn_str_t *)conf->inline_endpoints.v)[i], hash);
     return hash;
 }
 
-static void set_hosts(cn_cluster_t *c, cn_str_t text)
+static void read_endpoints(const cn_cluster_conf_t *conf, cn_str_t text, const host_index_t *old,
+                           host_set_t *set)
 {
-    host_set_t set = {0};
     cn_str_t line;
 
     while (cn_str_split(&text, '\n', &line))
-        add_line(c, &set, line);
-    for (uint32_t i = 0; i < c->conf->inline_endpoints.n; i++)
-        add_line(c, &set, ((const cn_str_t *)c->conf->inline_endpoints.v)[i]);
-    drop_hosts(c);
-    c->hosts = set.v;
-    c->nhosts = set.n;
+        add_line(old, set, line);
+    for (uint32_t i = 0; i < conf->inline_endpoints.n; i++)
+        add_line(old, set, ((const cn_str_t *)conf->inline_endpoints.v)[i]);
+}
+
+/* The balancer knows the old hosts, so these go only after it was told. */
+static void set_hosts(cn_clusters_t *cs, cn_cluster_t *c, cn_str_t text)
+{
+    host_set_t old = hosts_of(c), set = {0};
+    host_index_t ix = index_hosts(&old);
+
+    read_endpoints(c->conf, text, &ix, &set);
+    free(ix.slots);
+    mark_gone(&old);
     for (uint32_t i = 0; i < set.n; i++)
         set.v[i]->gone = false;
+    c->hosts = set.v;
+    c->nhosts = set.n;
+    if (c->lb && c->lb->build)
+        c->lb_ctx = c->lb->build(c, c->lb_ctx);
+    report_left(cs, &old);
+    drop_hosts(&old);
 }
 
 /* ---- generations ---- */
@@ -158,11 +224,12 @@ static void use_section(cn_clusters_t *cs, cn_cluster_t *c, cn_section_t *sectio
             c->lb->destroy(c->lb_ctx);
         c->lb = lb;
         c->lb_ctx = NULL;
-        c->hosts_hash = 0;
     }
+    c->hosts_hash = 0; /* a balancer's settings may be what changed */
 }
 
-static void update_cluster(cn_clusters_t *cs, cn_cluster_t *c, cn_section_t *section, cn_str_t text)
+static void update_cluster(cn_clusters_t *cs, cn_cluster_t *c, cn_section_t *section,
+                           const cn_text_t *text)
 {
     uint64_t hash;
 
@@ -172,9 +239,7 @@ static void update_cluster(cn_clusters_t *cs, cn_cluster_t *c, cn_section_t *sec
     if (hash == c->hosts_hash)
         return;
     c->hosts_hash = hash;
-    set_hosts(c, text);
-    if (c->lb && c->lb->build)
-        c->lb_ctx = c->lb->build(c, c->lb_ctx);
+    set_hosts(cs, c, text ? text->text : CN_STR_NULL);
 }
 
 /* Clusters that the generation does not know any more. */
@@ -190,9 +255,11 @@ static void remove_others(cn_clusters_t *cs, const cn_gen_t *gen)
         if (!cn_map_get(&gen->clusters, slot->key))
             gone[n++] = slot->value;
     for (size_t i = 0; i < n; i++) {
+        host_set_t set = hosts_of(gone[i]);
+
         cn_map_del(&cs->by_name, gone[i]->section->name);
-        for (uint32_t k = 0; k < gone[i]->nhosts; k++)
-            gone[i]->hosts[k]->gone = true;
+        mark_gone(&set);
+        report_left(cs, &set);
         cn_cluster_unref(gone[i]);
     }
     free(gone);
@@ -216,7 +283,7 @@ void cn_clusters_update(cn_clusters_t *cs, const cn_gen_t *gen)
             cn_map_del(&cs->by_name, c->section->name); /* the key is the old section's */
         }
         update_cluster(cs, c, section,
-                       conf->endpoints.n ? cn_gen_text(gen, conf->endpoints) : CN_STR_NULL);
+                       conf->endpoints.n ? cn_gen_text_find(gen, conf->endpoints) : NULL);
         cn_map_put(&cs->by_name, section->name, c);
     }
 }

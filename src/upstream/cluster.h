@@ -84,6 +84,9 @@ cn_clusters_t *cn_clusters_create(const struct cn_lb_ops *const *balancers, unsi
 void cn_clusters_destroy(cn_clusters_t *);
 /* Makes the set what the generation says; keeps clusters and hosts that stay. */
 void cn_clusters_update(cn_clusters_t *, const cn_gen_t *);
+/* fn is told of each host that an update removes, once, during that update. */
+typedef void cn_host_left_cb(void *ctx, cn_host_t *);
+void cn_clusters_on_left(cn_clusters_t *, cn_host_left_cb *fn, void *ctx);
 /* NULL: no such cluster.  The pointer is good until the next update; ref to keep. */
 cn_cluster_t *cn_clusters_find(cn_clusters_t *, cn_str_t name);
 cn_cluster_t *cn_cluster_ref(cn_cluster_t *);

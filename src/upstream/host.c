@@ -3,6 +3,7 @@
  * Hosts: reading an endpoint line, and the reference-counted object that keeps
  * connections and counts while the endpoint set around it changes.
  */
+#include "core/hash.h"
 #include "upstream/cluster.h"
 #include "upstream/host.h"
 
@@ -100,6 +101,15 @@ bool cn_host_is(const cn_host_t *h, const cn_endpoint_t *ep)
            h->tunnel == ep->tunnel && h->tunnel_addr.port == ep->tunnel_addr.port &&
            cn_inet_same_ip(&h->tunnel_addr, &ep->tunnel_addr) &&
            cn_str_eq(h->identity, ep->identity);
+}
+
+uint64_t cn_host_hash(const cn_addr_t *addr)
+{
+    char key[sizeof(addr->ip) + sizeof(addr->port)];
+
+    memcpy(key, addr->ip, sizeof(addr->ip));
+    memcpy(key + sizeof(addr->ip), &addr->port, sizeof(addr->port));
+    return cn_hash_xxh(cn_str_make(key, sizeof(key)), 0);
 }
 
 cn_host_t *cn_host_ref(cn_host_t *h)

@@ -8,7 +8,7 @@
  *
  * A connection holds a reference of its host, so a host that left the set
  * lives until its last request ended; it gets none from then on because
- * nobody picks it, and cn_upool_sweep() closes what idles.
+ * nobody picks it, and cn_upool_retire() closes what idles.
  */
 #include "upstream/pool.h"
 
@@ -84,20 +84,25 @@ static void conn_run(cn_task_t *task, uint32_t why)
         conn_destroy(c);
 }
 
+static const cn_transport_t *transport_of(const cn_upool_t *pool, const cn_host_t *host)
+{
+    for (unsigned i = 0; i < pool->ntransports; i++)
+        if (pool->transports[i].ops->kind == host->tunnel)
+            return &pool->transports[i];
+    return NULL;
+}
+
 static cn_stream_t *open_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
                                 uint16_t port, cn_task_t *owner)
 {
+    const cn_transport_t *t = transport_of(pool, host);
     uint64_t timeout_ms = cluster->conf->connect_timeout_ms;
     cn_addr_t to = host->addr;
 
-    for (unsigned i = 0; i < pool->ntransports; i++) {
-        const cn_transport_t *t = &pool->transports[i];
-
-        if (t->ops->kind == host->tunnel)
-            return t->ops->open(t->wctx, host, to.port ? to.port : port, timeout_ms, owner);
-    }
     if (to.port == 0)
         to.port = port;
+    if (t)
+        return t->ops->open(t->wctx, host, to.port, timeout_ms, owner);
     return cn_sock_connect(pool->loop, &to, timeout_ms, owner);
 }
 
@@ -122,7 +127,7 @@ static conn_t *find_idle(cn_host_t *host, uint16_t port)
     cn_list_each (node, &host->idle) {
         conn_t *c = cn_list_entry(node, conn_t, link);
 
-        if ((host->addr.port || c->port == port) && cn_h1_client_usable(c->h1))
+        if ((host->addr.port || c->port == port) && cn_h1_client_check(c->h1))
             return c;
     }
     return NULL;
@@ -171,14 +176,16 @@ uint32_t cn_upool_idle(const cn_upool_t *pool)
     return pool->idle;
 }
 
-void cn_upool_sweep(cn_upool_t *pool)
+void cn_upool_retire(cn_upool_t *pool, cn_host_t *host)
 {
-    cn_list_each (node, &pool->all) {
-        conn_t *c = cn_list_entry(node, conn_t, all);
+    const cn_transport_t *t = transport_of(pool, host);
 
-        if (c->is_idle && c->u.host->gone)
-            conn_destroy(c);
-    }
+    cn_host_ref(host);
+    cn_list_each (node, &host->idle)
+        conn_destroy(cn_list_entry(node, conn_t, link));
+    if (t && t->ops->retire)
+        t->ops->retire(t->wctx, host);
+    cn_host_unref(host);
 }
 
 void cn_upool_destroy(cn_upool_t *pool)

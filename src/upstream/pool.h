@@ -39,7 +39,8 @@ cn_stream_t *cn_upool_conn_stream(cn_uconn_t *);
 cn_stream_t *cn_upool_stream(cn_upool_t *, cn_cluster_t *, cn_host_t *, uint16_t port, cn_task_t *owner);
 /* Idle connections now kept, for the stats. */
 uint32_t cn_upool_idle(const cn_upool_t *);
-/* Closes idle connections to hosts that have left. */
-void cn_upool_sweep(cn_upool_t *);
+/* The host has left: closes its idle connections, and its transport retires
+ * the sessions that are shared. */
+void cn_upool_retire(cn_upool_t *, cn_host_t *);
 
 #endif

@@ -137,6 +137,20 @@ const cn_workload_t *cn_workloads_find(const cn_workloads_t *ws, const cn_addr_t
     return cn_map_get(&ws->by_ip, cn_str_make(key, KEY_LEN));
 }
 
+cn_workload_t *cn_workload_dup(cn_pool_t *pool, const cn_workload_t *w)
+{
+    cn_workload_t *copy = cn_pool_alloc(pool, sizeof(*copy));
+
+    *copy = *w;
+    for (size_t i = 0; i < CN_COUNT(line_fields); i++) {
+        cn_str_t *s = (cn_str_t *)((char *)copy + line_fields[i].off);
+
+        if (s->n)
+            *s = cn_pool_dup(pool, *s);
+    }
+    return copy;
+}
+
 /* "k=v,k=v": split on ',' then on '='; the second piece only, the last one
  * wins, unknown keys are ignored and an empty value is no value. */
 bool cn_workload_from_baggage(cn_pool_t *pool, cn_str_t value, cn_workload_t *out)

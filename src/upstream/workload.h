@@ -26,6 +26,8 @@ cn_workloads_t *cn_workloads_ref(cn_workloads_t *);
 void cn_workloads_unref(cn_workloads_t *);
 /* By address (port ignored); NULL: unknown, also for w == NULL. */
 const cn_workload_t *cn_workloads_find(const cn_workloads_t *w, const cn_addr_t *);
+/* A copy with all its strings, to outlive the set. */
+cn_workload_t *cn_workload_dup(cn_pool_t *, const cn_workload_t *);
 /* From a `baggage` header value (hbone.md 1.3); strings are copied into pool.
  * False when nothing in it is known. */
 bool cn_workload_from_baggage(cn_pool_t *, cn_str_t value, cn_workload_t *out);
