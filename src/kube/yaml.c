@@ -510,6 +510,7 @@ static size_t next_document(cn_str_t text, size_t from)
             if (begun)
                 return directives < at ? directives : at;
             begun = true;
+            directives = text.n; /* those in front of it were its own */
         } else if (line.n && line.p[0] == '%') {
             directives = directives < at ? directives : at;
         } else if (seen.n && seen.p[0] != '#' && seen.p[0] != '\r') {
@@ -538,6 +539,7 @@ void cn_yaml_read(cn_pool_t *pool, cn_diag_t *diag, const cn_source_t *src, cn_s
     }
     while (at < text.n) {
         end = next_document(text, at);
+        CN_BUG_ON(end <= at);
         read_piece(r, cn_str_make(text.p + at, end - at), cb, arg);
         for (; at < end; at++)
             r->line_base += text.p[at] == '\n';

@@ -176,6 +176,10 @@ static void test_directives_belong_to_the_document_behind_them(void **state)
     assert_int_equal(w->n, 2);
     assert_int_equal(w->diag.errors, 0);
     assert_int_equal(cn_node_get(w->docs[1], "b")->pos.line, 9);
+    read(w, "%YAML 1.1\n---\na: 1\n---\nb: 1\n");
+    assert_int_equal(w->n, 2);
+    read(w, "%YAML 1.1\n---\n---\n%YAML 1.1\n---\n");
+    assert_int_equal(w->n, 0);
 }
 
 static void test_carriage_returns_and_byte_order_marks_do_not_matter(void **state)
