@@ -84,7 +84,8 @@ static void put_u64(cn_chain_t *out, uint64_t v)
     cn_chain_copy(out, digits, cn_str_put_u64(digits, v));
 }
 
-static void put_value(cn_chain_t *out, const char *name, const char *suffix, cn_str_t labels, uint64_t v)
+static void put_value(cn_chain_t *out, const char *name, const char *suffix, cn_str_t labels,
+                      uint64_t v)
 {
     cn_chain_puts(out, cn_str_c(name));
     cn_chain_puts(out, cn_str_c(suffix));
@@ -114,10 +115,23 @@ static void put_histogram(cn_chain_t *out, const char *name, const sample_t *s)
     put_value(out, name, "_count", s->labels, total);
 }
 
+/* Families that Istio defines look as Envoy prints them, which is without. */
+static void put_help(cn_chain_t *out, const char *name, const char *help)
+{
+    if (!help || cn_str_starts(cn_str_c(name), CN_STR("istio_")))
+        return;
+    cn_chain_puts(out, CN_STR("# HELP "));
+    cn_chain_puts(out, cn_str_c(name));
+    cn_chain_puts(out, CN_STR(" "));
+    cn_chain_puts(out, cn_str_c(help));
+    cn_chain_puts(out, CN_STR("\n"));
+}
+
 static void put_type(cn_chain_t *out, const cn_metric_def_t *def)
 {
     static const char *const kinds[] = {" counter\n", " gauge\n", " histogram\n"};
 
+    put_help(out, def->name, def->help);
     cn_chain_puts(out, CN_STR("# TYPE "));
     cn_chain_puts(out, cn_str_c(def->name));
     cn_chain_puts(out, cn_str_c(kinds[def->kind]));
@@ -125,8 +139,11 @@ static void put_type(cn_chain_t *out, const cn_metric_def_t *def)
 
 static void put_overflow(cn_chain_t *out, uint64_t n)
 {
+    static const char name[] = "cairn_stats_overflow_total";
+
+    put_help(out, name, "Series that found no room in shared memory and are not counted.");
     cn_chain_puts(out, CN_STR("# TYPE cairn_stats_overflow_total counter\n"));
-    put_value(out, "cairn_stats_overflow_total", "", CN_STR_NULL, n);
+    put_value(out, name, "", CN_STR_NULL, n);
 }
 
 void cn_stats_expose(const cn_stats_t *st, cn_chain_t *out)

@@ -21,7 +21,7 @@ typedef enum { CN_METRIC_COUNTER, CN_METRIC_GAUGE, CN_METRIC_HISTOGRAM } cn_metr
 typedef struct {
     const char *name;
     cn_metric_kind kind;
-    const char *help; /* for the generated reference; never exposed as # HELP */
+    const char *help; /* one line: for the generated reference and # HELP */
 } cn_metric_def_t;
 
 typedef struct cn_stats cn_stats_t;        /* this process's view of the region */

@@ -175,6 +175,7 @@ static void test_families_are_grouped_and_sorted(void **state)
     histogram = strstr(text, "# TYPE x_duration_milliseconds histogram");
     assert_true(counter && gauge && histogram);
     assert_true(counter < gauge && gauge < histogram);
+    assert_non_null(strstr(text, "# HELP x_open t\n# TYPE x_open gauge\n"));
     free(text);
     cn_stats_close(st);
     free(mem);
