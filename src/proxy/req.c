@@ -207,8 +207,6 @@ static cn_rc on_head(cn_req_t *req)
         cn_req_head_prepare(req);
     }
     cn_req_set_state(req, req->local ? CN_RQ_RESPOND : CN_RQ_PHASES);
-    if (!req->local)
-        req->phase = CN_PH_HEAD, req->hook = 0;
     return CN_OK;
 }
 
@@ -229,7 +227,9 @@ static void route_for_the_record(cn_req_t *req)
 
 static cn_rc run_phases(cn_req_t *req)
 {
-    for (cn_phase_t ph = req->phase; ph <= CN_PH_CONTENT; ph++) {
+    cn_phase_t from = req->phase == CN_PH_MAX ? CN_PH_HEAD : req->phase;
+
+    for (cn_phase_t ph = from; ph <= CN_PH_CONTENT; ph++) {
         cn_rc rc = cn_phase_run(req, ph);
 
         if (ph == CN_PH_ROUTE)
