@@ -143,8 +143,12 @@ static cn_rc listen_option(cn_conf_t *cf, cn_main_listen_t *l, cn_str_t arg)
     cn_str_t key, value;
     uint64_t n;
 
+    if (cn_str_eq(arg, CN_STR("optional"))) {
+        l->optional = true;
+        return CN_OK;
+    }
     if (!cn_conf_keyval(arg, &key, &value) || !cn_str_eq(key, CN_STR("backlog")))
-        return cn_conf_error(cf, "unknown option \"%.*s\": expected backlog=NUMBER",
+        return cn_conf_error(cf, "unknown option \"%.*s\": expected backlog=NUMBER or optional",
                              CN_STR_ARG(arg));
     if (cn_str_u64(value, 65535, &n) != CN_OK || n == 0)
         return cn_conf_error(cf, "backlog \"%.*s\": expected a number from 1 to 65535",
@@ -273,11 +277,13 @@ static const cn_directive_t directives[] = {
      .deflt = "4m"},
     {.name = "listen",
      .where = CN_AT_MAIN | CN_D_REPEAT | CN_D_STRUCTURAL,
-     .args = CN_ARGS(2, 3),
+     .args = CN_ARGS(2, 4),
      .set = set_listen,
-     .syntax = "listen IP:PORT PROTOCOL [backlog=NUMBER]",
-     .help = "Accepts connections and serves them by the protocol: that of a module (hbone), or "
-             "agent, health, metrics, admin for cairn's own endpoints."},
+     .syntax = "listen IP:PORT PROTOCOL [backlog=NUMBER] [optional]",
+     .help = "Accepts connections and serves them by the protocol: that of a module (hbone, "
+             "proxy_protocol), or agent, health, metrics, admin for cairn's own endpoints. With "
+             "optional, an address that this machine does not have, such as [::1] where IPv6 is "
+             "turned off, is left out and named in the log."},
     {0},
 };
 

@@ -20,6 +20,7 @@ typedef struct {
     cn_str_t protocol; /* the word of the directive */
     cn_str_t where;    /* file:line */
     unsigned admin;    /* CN_ADMIN_*; 0: a module's listener */
+    bool optional;     /* left out where the machine has no such address */
     unsigned module;   /* its index in cn_modules */
     uint32_t backlog;
 } cn_main_listen_t;

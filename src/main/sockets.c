@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/log.h"
 #include "event/listen.h"
 
 /* An older process may still be closing its own. */
@@ -87,6 +88,12 @@ static cn_rc bind_one(const cn_main_listen_t *l, bool patient, int *fd)
     }
 }
 
+/* A family or address that is turned off on this machine. */
+static bool is_absent(int err)
+{
+    return err == EADDRNOTAVAIL || err == EAFNOSUPPORT;
+}
+
 static void close_from(cn_sockets_t *s, unsigned from)
 {
     while (s->n > from)
@@ -108,6 +115,10 @@ cn_rc cn_sockets_open(cn_sockets_t *s, const cn_main_conf_t *m, bool patient, cn
         if (bind_one(l, patient, &fd) != CN_OK) {
             int err = errno;
             cn_inet_put(text, &l->addr, true);
+            if (l->optional && is_absent(err)) {
+                cn_log(CN_LOG_NOTICE, "master", "not listening on %s: %s", text, strerror(err));
+                continue;
+            }
             *why = cn_pool_printf(pool, "%.*s: cannot listen on %s: %s", CN_STR_ARG(l->where), text,
                                   strerror(err));
             close_from(s, before);

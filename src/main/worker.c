@@ -102,10 +102,13 @@ static void open_doors(proc_t *p)
     p->doors = cn_xzalloc(sizeof(door_t) * (m->listens.n + 1));
     for (unsigned i = 0; i < m->listens.n; i++) {
         const cn_main_listen_t *l = cn_main_listen(m, i);
-        door_t *d = &p->doors[p->ndoors++];
         int fd = cn_sockets_find(p->start->sockets, &l->addr);
+        door_t *d;
 
+        if (fd < 0 && l->optional)
+            continue;
         CN_BUG_ON(fd < 0);
+        d = &p->doors[p->ndoors++];
         *d = (door_t){.proc = p, .admin = l->admin, .module = l->module};
         d->listener = cn_listen_start(p->loop, fd, on_accept, d);
     }

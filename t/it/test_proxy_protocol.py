@@ -307,3 +307,21 @@ def test_envoy_sends_an_identity_in_version_2(sandwich, envoy_sandwich, plain):
         envoy.stop()
     line = one.access(2)[0]
     assert line['downstream_local_address'] == at
+
+
+# ---- its address ----
+
+def test_an_address_that_the_machine_lacks_is_left_out_when_optional(sandwich):
+    one = sandwich('listen 192.0.2.1:15088 proxy_protocol optional;\nlisten [2001:db8::1]:15088 proxy_protocol backlog=9 optional;')
+    assert 'not listening on 192.0.2.1:15088' in one.log and 'not listening on [2001:db8::1]:15088' in one.log
+    one.reload()
+    with Connection(one.ip, header(VIP, CURL)) as connection:
+        assert connection.request().status == 200
+
+
+def test_an_address_that_the_machine_lacks_is_an_error_else(cairn):
+    one = cairn(main='listen 192.0.2.1:15088 proxy_protocol;', start=False)
+    with pytest.raises(RuntimeError, match='cannot listen on 192.0.2.1:15088'):
+        one.start()
+    assert one.process.wait(10) != 0
+    one.process = None
