@@ -128,9 +128,10 @@ typedef enum { CN_FROM_SAME, CN_FROM_ALL, CN_FROM_SELECTOR, CN_FROM_NONE } cn_fr
 struct cn_gateway {
     const cn_object_t *obj;
     cn_str_t class_name;
-    bool is_waypoint;      /* by its class, or because it has an HBONE listener */
+    bool is_waypoint;      /* by its class, its binding, or because it has an HBONE listener */
     cn_str_t waypoint_for; /* label of the Gateway or its class; "service" by default */
-    cn_from from;          /* allowedRoutes of the HBONE listener */
+    uint16_t proxy_port;   /* where a ztunnel in front sends PROXY headers; 0: HBONE comes to us */
+    cn_from from;          /* allowedRoutes of the listener of that port, else of the HBONE one */
     cn_selector_t selector;
     cn_str_t network;  /* label topology.istio.io/network; may be empty */
     cn_vec_t policies; /* const cn_policy_t *, by cn_attach_all() */

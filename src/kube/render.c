@@ -56,7 +56,8 @@ static void put_address(cn_kube_text_t *t, const cn_addr_t *addr)
 
 /* ---- clusters ---- */
 
-static void put_endpoint(cn_kube_text_t *t, const cn_world_t *w, const cn_endpoint_out_t *ep)
+/* A ztunnel in front captures what the waypoint sends, too: no HBONE of our own then. */
+static void put_endpoint(cn_kube_text_t *t, const cn_out_t *out, const cn_endpoint_out_t *ep)
 {
     char text[CN_INET_TEXT];
 
@@ -68,8 +69,8 @@ static void put_endpoint(cn_kube_text_t *t, const cn_world_t *w, const cn_endpoi
         cn_text_printf(t, ep->addr.family == AF_INET6 ? "[%s]:0" : "%s:0", text);
     }
     cn_text_printf(t, " weight=1 health=%s", ep->healthy ? "ok" : "unhealthy");
-    if (ep->pod && ep->pod->captured) {
-        cn_str_t id = cn_endpoints_identity(w, ep->pod);
+    if (ep->pod && ep->pod->captured && !out->waypoint->proxy_port) {
+        cn_str_t id = cn_endpoints_identity(out->world, ep->pod);
 
         cn_text_printf(t, " tunnel=hbone identity=%.*s", CN_STR_ARG(id));
     }
@@ -93,7 +94,7 @@ static void put_cluster(cn_kube_text_t *t, const cn_out_t *out, const cn_out_clu
     }
     for (uint32_t i = 0; i < c->endpoints.n; i++) {
         cn_text_add(t, CN_STR("    endpoint "));
-        put_endpoint(t, out->world, &ep[i]);
+        put_endpoint(t, out, &ep[i]);
         cn_text_add(t, CN_STR(";\n"));
     }
     cn_text_add(t, CN_STR("}\n"));
@@ -275,30 +276,50 @@ static void put_mesh(cn_kube_text_t *t, const cn_out_t *out, const cn_render_opt
     cn_text_add(t, CN_STR("}\n"));
 }
 
-static void put_listens(cn_kube_text_t *t, cn_str_t bind)
+static void put_listen(cn_kube_text_t *t, const cn_addr_t *ip, uint16_t port, const char *what)
 {
-    static const struct {
-        uint16_t port;
-        const char *what;
-    } listens[] = {{15008, "hbone"},
-                   {15020, "agent"},
-                   {15021, "health"},
-                   {15090, "metrics"},
-                   {15000, "admin"}};
+    cn_addr_t addr = *ip;
+
+    addr.port = port;
+    cn_text_add(t, CN_STR("listen"));
+    put_address(t, &addr);
+    cn_text_printf(t, " %s;\n", what);
+}
+
+/* Where tunnels come in.  ztunnel hands them over on the loopback address of
+ * either family; a machine may lack the second. */
+static void put_door(cn_kube_text_t *t, uint16_t proxy_port, const cn_addr_t *any, bool loopback)
+{
+    cn_addr_t ip4, ip6;
+
+    CN_BUG_ON(cn_inet_parse_ip(CN_STR("127.0.0.1"), &ip4) != CN_OK ||
+              cn_inet_parse_ip(CN_STR("::1"), &ip6) != CN_OK);
+    if (!proxy_port) {
+        put_listen(t, any, 15008, "hbone");
+        return;
+    }
+    cn_text_add(t, CN_STR("# A ztunnel in front ends HBONE (waypoint-inbound-binding).\n"));
+    if (loopback) {
+        put_listen(t, any, proxy_port, "proxy_protocol");
+        return;
+    }
+    put_listen(t, &ip4, proxy_port, "proxy_protocol");
+    put_listen(t, &ip6, proxy_port, "proxy_protocol optional");
+}
+
+static void put_listens(cn_kube_text_t *t, cn_str_t bind, uint16_t proxy_port)
+{
     cn_addr_t any, admin;
     bool loopback;
 
     CN_BUG_ON(cn_inet_parse_ip(bind.n ? bind : CN_STR("0.0.0.0"), &any) != CN_OK ||
               cn_inet_parse_ip(CN_STR("127.0.0.1"), &admin) != CN_OK);
     loopback = any.family == AF_INET ? any.ip[0] == 127 : cn_str_eq(bind, CN_STR("::1"));
-    for (size_t i = 0; i < CN_COUNT(listens); i++) {
-        cn_addr_t addr = listens[i].port == 15000 && !loopback ? admin : any;
-
-        addr.port = listens[i].port;
-        cn_text_add(t, CN_STR("listen"));
-        put_address(t, &addr);
-        cn_text_printf(t, " %s;\n", listens[i].what);
-    }
+    put_door(t, proxy_port, &any, loopback);
+    put_listen(t, &any, 15020, "agent");
+    put_listen(t, &any, 15021, "health");
+    put_listen(t, &any, 15090, "metrics");
+    put_listen(t, loopback ? &any : &admin, 15000, "admin");
 }
 
 bool cn_render_bind_ok(cn_str_t bind)
@@ -332,7 +353,7 @@ static void put_main(cn_kube_text_t *t, const cn_out_t *out, const cn_render_opt
     cn_text_printf(t, "path_normalization %s;\n", out->world->mesh.path_normalization);
     if (tree)
         cn_text_add(t, CN_STR("workloads endpoints.d/workloads;\n"));
-    put_listens(t, o->bind);
+    put_listens(t, o->bind, out->waypoint->proxy_port);
     put_access_log(t, &out->world->mesh);
     if (tree)
         cn_text_add(t, CN_STR("include conf.d/*.conf;\n"));
@@ -370,7 +391,7 @@ static void add_endpoints(const cn_out_t *out, const cn_out_cluster_t *c, cn_kub
     cn_text_comment(t, c->comment);
     cn_text_add(t, CN_STR("\n"));
     for (uint32_t i = 0; i < c->endpoints.n; i++) {
-        put_endpoint(t, out->world, &ep[i]);
+        put_endpoint(t, out, &ep[i]);
         cn_text_add(t, CN_STR("\n"));
     }
     add_file(out, files, cn_pool_printf(out->world->pool, "endpoints.d/%.*s", CN_STR_ARG(c->file)),
