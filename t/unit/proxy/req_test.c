@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "../fixture/owner.h"
-#include "../fixture/proxy_rig.h"
+#include "expect.h"
 
 #define CONF                                                                                       \
     "cluster web { endpoint 10.1.0.1:80 tunnel=hbone; }"                                           \
@@ -29,30 +29,6 @@ static int setup(void **state)
 static cn_stream_t *client(cn_rig_t *rig)
 {
     return cn_rig_open(rig, "10.0.0.1:80", NULL);
-}
-
-static void assert_starts(const char *text, const char *start)
-{
-    if (strncmp(text, start, strlen(start)) != 0)
-        fail_msg("expected \"%s\", got \"%s\"", start, text);
-}
-
-static void assert_has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("expected \"%s\" in \"%s\"", part, text);
-}
-
-static void assert_lacks(const char *text, const char *part)
-{
-    if (strstr(text, part))
-        fail_msg("did not expect \"%s\" in \"%s\"", part, text);
-}
-
-static const cn_rig_log_t *only_log(const cn_rig_t *rig)
-{
-    assert_int_equal(rig->nlog, 1);
-    return &rig->log[0];
 }
 
 /* ---- the ordinary way ---- */
