@@ -161,9 +161,132 @@ static void test_a_cluster_that_leaves_is_not_found_and_lives_for_who_holds_it(v
     cn_cluster_unref(held);
 }
 
+/* ---- many hosts, and who leaves ---- */
+
+typedef struct {
+    unsigned n, builds;
+    cn_addr_t last;
+} left_t;
+
+static void on_left(void *ctx, cn_host_t *host)
+{
+    left_t *l = ctx;
+
+    assert_true(host->gone);
+    l->n++;
+    l->last = host->addr;
+}
+
+static void test_each_host_that_leaves_is_told_once(void **state)
+{
+    fixture_t *fx = *state;
+    cn_cluster_t *held;
+    left_t left = {0};
+
+    cn_clusters_on_left(fx->clusters, on_left, &left);
+    load(fx, "cluster a { endpoint 10.0.0.1:80; endpoint 10.0.0.2:80; } cluster b { endpoint 10.0.0.3:80; }");
+    load(fx, "cluster a { endpoint 10.0.0.2:80 weight=3; } cluster b { endpoint 10.0.0.3:80; }");
+    assert_int_equal(left.n, 1);
+    assert_int_equal(left.last.ip[3], 1);
+    held = cn_cluster_ref(cn_clusters_find(fx->clusters, CN_STR("b")));
+    load(fx, "cluster a { endpoint 10.0.0.2:80 weight=3; }");
+    assert_int_equal(left.n, 2);
+    assert_int_equal(left.last.ip[3], 3);
+    cn_cluster_unref(held);
+    load(fx, "cluster a { endpoint 10.0.0.2:80 identity=spiffe://t/ns/a/sa/b; }");
+    assert_int_equal(left.n, 3);
+}
+
+#define MANY 20000u
+
+static cn_gen_t *many(fixture_t *fx, bool reversed)
+{
+    cn_bundle_t *bundle = cn_bundle_create(CN_STR("/"));
+    cn_conf_load_t cl = {.units = &fx->units, .bundle = bundle, .file = CN_STR("/c.conf"), .prev = fx->gen};
+    cn_chain_t text = {0};
+    cn_gen_t *gen;
+    cn_str_t why = CN_STR_NULL;
+    char *all;
+
+    for (unsigned i = 0; i < MANY; i++) {
+        unsigned k = reversed ? MANY - 1 - i : i;
+
+        cn_chain_puts(&text, cn_pool_printf(fx->pool, "10.%u.%u.%u:80\n", k >> 16, k >> 8 & 255, k & 255));
+    }
+    all = cn_pool_bytes(fx->pool, text.bytes);
+    cn_bundle_put(bundle, CN_STR("/c.conf"), CN_STR("cluster a { endpoints e; }"));
+    cn_bundle_put(bundle, CN_STR("/e"), cn_str_make(all, cn_chain_peek(&text, all, text.bytes)));
+    cn_chain_clear(&text);
+    assert_int_equal(cn_gen_load(&cl, fx->pool, &gen, &why), CN_OK);
+    cn_bundle_destroy(bundle);
+    return gen;
+}
+
+/* Quadratic work would be seconds here. */
+static void test_thousands_of_hosts_stay_when_their_order_changes(void **state)
+{
+    fixture_t *fx = *state;
+    cn_cluster_t *c;
+    cn_host_t *first;
+    left_t left = {0};
+
+    fx->gen = many(fx, false);
+    cn_clusters_update(fx->clusters, fx->gen);
+    cn_clusters_on_left(fx->clusters, on_left, &left);
+    c = cn_clusters_find(fx->clusters, CN_STR("a"));
+    first = c->hosts[0];
+    cn_gen_unref(fx->gen);
+    fx->gen = NULL;
+    fx->gen = many(fx, true);
+    cn_clusters_update(fx->clusters, fx->gen);
+    assert_int_equal(c->nhosts, MANY);
+    assert_ptr_equal(c->hosts[MANY - 1], first);
+    assert_int_equal(left.n, 0);
+}
+
+static void *count_build(cn_cluster_t *c, void *prev)
+{
+    left_t *l = prev ? prev : calloc(1, sizeof(*l));
+
+    l->builds++;
+    l->n = c->nhosts;
+    return l;
+}
+
+static cn_host_t *pick_none(cn_cluster_t *c CN_UNUSED, void *ctx CN_UNUSED, const cn_pick_t *p CN_UNUSED)
+{
+    return NULL;
+}
+
+static void test_a_balancer_is_told_of_hosts_and_of_settings(void **state)
+{
+    static const cn_lb_ops_t ops = {.name = "least_request", .build = count_build, .destroy = free, .pick = pick_none};
+    static const cn_lb_ops_t *const balancers[] = {&ops};
+    fixture_t *fx = *state;
+    cn_cluster_t *c;
+
+    cn_clusters_destroy(fx->clusters);
+    fx->clusters = cn_clusters_create(balancers, 1);
+    load(fx, "cluster a { endpoint 10.0.0.1:80; }");
+    c = cn_clusters_find(fx->clusters, CN_STR("a"));
+    assert_int_equal(((left_t *)c->lb_ctx)->builds, 1);
+    load(fx, "cluster a { endpoint 10.0.0.1:80; }");
+    assert_int_equal(((left_t *)c->lb_ctx)->builds, 1);
+    load(fx, "cluster a { connect_timeout 1s; endpoint 10.0.0.1:80; }");
+    assert_int_equal(((left_t *)c->lb_ctx)->builds, 2);
+    load(fx, "cluster a { connect_timeout 1s; endpoint 10.0.0.1:80; endpoint 10.0.0.2:80; }");
+    assert_int_equal(((left_t *)c->lb_ctx)->builds, 3);
+    assert_int_equal(((left_t *)c->lb_ctx)->n, 2);
+    load(fx, "cluster a { lb other; endpoint 10.0.0.1:80; }");
+    assert_null(c->lb_ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_each_host_that_leaves_is_told_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_thousands_of_hosts_stay_when_their_order_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_balancer_is_told_of_hosts_and_of_settings, setup, teardown),
         cmocka_unit_test(test_endpoint_lines_are_read),
         cmocka_unit_test(test_bad_endpoint_lines_say_what_was_expected),
         cmocka_unit_test_setup_teardown(test_hosts_that_stay_keep_their_object, setup, teardown),

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Connections to hosts: which is used again, and when each of them ends.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "../fixture/memstream.h"
+#include "../fixture/owner.h"
+#include "core/hash.h"
+#include "event/loop_int.h"
+#include "upstream/host.h"
+#include "upstream/pool.h"
+
+#define FAR_MAX 8
+#define OK "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
+typedef struct {
+    cn_loop_t *loop;
+    cn_pool_t *pool;
+    cn_upool_t *upool;
+    cn_transport_t transport;
+    cn_cluster_conf_t conf;
+    cn_cluster_t cluster;
+    cn_host_t *host;
+    cn_stream_t *far[FAR_MAX];
+    uint16_t port[FAR_MAX];
+    unsigned nfar, retired;
+} fix_t;
+
+static cn_stream_t *on_open(void *wctx, cn_host_t *host, uint16_t port, uint64_t timeout_ms,
+                            cn_task_t *owner)
+{
+    fix_t *f = wctx;
+    cn_mempair_t pair = cn_memstream_pair(f->loop, SIZE_MAX, SIZE_MAX);
+
+    assert_ptr_equal(host, f->host);
+    assert_int_equal(timeout_ms, 700);
+    f->port[f->nfar] = port;
+    f->far[f->nfar++] = pair.b;
+    cn_stream_own(pair.a, owner);
+    return pair.a;
+}
+
+static void on_retire(void *wctx, cn_host_t *host)
+{
+    assert_ptr_equal(host, ((fix_t *)wctx)->host);
+    ((fix_t *)wctx)->retired++;
+}
+
+static const cn_transport_ops_t ops = {CN_TUNNEL_HBONE, on_open, on_retire};
+
+static void new_host(fix_t *f, const char *line)
+{
+    cn_endpoint_t ep;
+    const char *why;
+
+    cn_host_unref(f->host);
+    assert_int_equal(cn_endpoint_parse(cn_str_c(line), &ep, &why), CN_OK);
+    f->host = cn_host_create(&ep);
+}
+
+static int setup(void **state)
+{
+    fix_t *f = cn_xzalloc(sizeof(*f));
+
+    f->loop = cn_loop_create();
+    f->pool = cn_pool_create(0);
+    f->transport = (cn_transport_t){&ops, f};
+    f->upool = cn_upool_create(f->loop, &f->transport, 1);
+    f->conf = (cn_cluster_conf_t){.connect_timeout_ms = 700, .idle_ms = 5000};
+    f->cluster.conf = &f->conf;
+    new_host(f, "10.0.0.1:80 tunnel=hbone");
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fix_t *f = *state;
+
+    cn_upool_destroy(f->upool);
+    assert_int_equal(f->host->active, 0);
+    assert_int_equal(f->host->refs, 1);
+    cn_host_unref(f->host);
+    for (unsigned i = 0; i < f->nfar; i++)
+        if (f->far[i])
+            cn_stream_close(f->far[i], false);
+    cn_loop_destroy(f->loop);
+    cn_pool_destroy(f->pool);
+    free(f);
+    return 0;
+}
+
+/* ---- one use ---- */
+
+typedef struct {
+    cn_owner_t o;
+    cn_uconn_t *u;
+} use_t;
+
+static void start(fix_t *f, use_t *use, uint16_t port, bool fresh)
+{
+    cn_owner_init(&use->o, f->loop, true);
+    use->u = cn_upool_open(f->upool, &f->cluster, f->host, port, fresh, &use->o.task);
+    use->o.x = use->u->exch;
+    cn_task_wake(&use->o.task, CN_WAKE_USER);
+    assert_int_equal(cn_owner_request(&use->o, "GET", "/", CN_LENGTH_NONE, false), CN_OK);
+    cn_owner_settle(f->loop);
+}
+
+static void finish(fix_t *f, use_t *use)
+{
+    cn_upool_close(f->upool, use->u);
+    use->o.x = NULL;
+    cn_owner_fini(&use->o);
+}
+
+/* Answered by far end i. */
+static void answer(fix_t *f, use_t *use, unsigned i)
+{
+    cn_owner_drain(f->pool, f->far[i]);
+    cn_owner_write(f->far[i], OK);
+    cn_owner_settle(f->loop);
+    assert_int_equal(use->o.body_rc, CN_DONE);
+    finish(f, use);
+    cn_owner_settle(f->loop);
+}
+
+static void pass(fix_t *f, uint64_t ms)
+{
+    f->loop->now_ns += ms * 1000000;
+    cn_timer_expire(f->loop);
+    while (cn_task_pass(f->loop))
+        continue;
+}
+
+static unsigned closed(const fix_t *f, unsigned i)
+{
+    return cn_memstream_peer_closed(f->far[i]);
+}
+
+/* ---- tests ---- */
+
+static void test_the_connection_used_last_is_used_first(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b, c;
+
+    start(f, &a, 80, false);
+    start(f, &b, 80, false);
+    assert_int_equal(f->nfar, 2);
+    assert_int_equal(f->host->active, 2);
+    answer(f, &b, 1);
+    answer(f, &a, 0);
+    assert_int_equal(cn_upool_idle(f->upool), 2);
+    assert_int_equal(f->host->active, 0);
+    start(f, &c, 80, false);
+    assert_true(c.u->exch->reused);
+    assert_true(cn_memstream_pending(f->far[0]) > 0);
+    assert_int_equal(cn_memstream_pending(f->far[1]), 0);
+    answer(f, &c, 0);
+    assert_int_equal(f->nfar, 2);
+}
+
+static void test_a_fresh_connection_can_be_asked_for(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b;
+
+    start(f, &a, 80, false);
+    answer(f, &a, 0);
+    start(f, &b, 80, true);
+    assert_false(b.u->exch->reused);
+    assert_int_equal(f->nfar, 2);
+    answer(f, &b, 1);
+}
+
+static void test_a_workload_keeps_connections_by_port(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b, c;
+
+    new_host(f, "10.0.0.1:0 tunnel=hbone");
+    start(f, &a, 80, false);
+    answer(f, &a, 0);
+    start(f, &b, 8080, false);
+    assert_int_equal(f->nfar, 2);
+    assert_int_equal(f->port[0], 80);
+    assert_int_equal(f->port[1], 8080);
+    answer(f, &b, 1);
+    start(f, &c, 80, false);
+    assert_true(cn_memstream_pending(f->far[0]) > 0);
+    answer(f, &c, 0);
+}
+
+static void test_a_host_with_a_port_is_asked_at_that_port(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b;
+
+    start(f, &a, 8080, false);
+    assert_int_equal(f->port[0], 80);
+    answer(f, &a, 0);
+    start(f, &b, 9090, false);
+    assert_int_equal(f->nfar, 1);
+    answer(f, &b, 0);
+}
+
+static void test_an_idle_connection_that_the_host_ends_is_forgotten(void **state)
+{
+    fix_t *f = *state;
+    use_t a;
+
+    start(f, &a, 80, false);
+    answer(f, &a, 0);
+    cn_stream_close(f->far[0], false);
+    f->far[0] = NULL;
+    cn_owner_settle(f->loop);
+    assert_int_equal(cn_upool_idle(f->upool), 0);
+    assert_int_equal(f->host->refs, 1);
+}
+
+static void test_a_connection_that_ends_in_this_round_is_not_used_again(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b;
+
+    start(f, &a, 80, false);
+    answer(f, &a, 0);
+    cn_stream_close(f->far[0], false);
+    f->far[0] = NULL;
+    start(f, &b, 80, false);
+    assert_int_equal(f->nfar, 2);
+    assert_false(b.u->exch->reused);
+    assert_int_equal(cn_upool_idle(f->upool), 0);
+    answer(f, &b, 1);
+}
+
+static void test_a_connection_with_unasked_bytes_is_not_used_again(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b;
+
+    start(f, &a, 80, false);
+    answer(f, &a, 0);
+    cn_owner_write(f->far[0], OK);
+    start(f, &b, 80, false);
+    assert_int_equal(b.o.head_rc, CN_AGAIN);
+    assert_int_equal(f->nfar, 2);
+    answer(f, &b, 1);
+    assert_true(closed(f, 0));
+}
+
+static void test_an_unanswered_connection_is_not_kept(void **state)
+{
+    fix_t *f = *state;
+    use_t a;
+
+    start(f, &a, 80, false);
+    finish(f, &a);
+    cn_owner_settle(f->loop);
+    assert_int_equal(cn_upool_idle(f->upool), 0);
+    assert_true(cn_memstream_peer_aborted(f->far[0]));
+}
+
+static void test_an_idle_connection_ends_after_its_time(void **state)
+{
+    fix_t *f = *state;
+    use_t a;
+
+    start(f, &a, 80, false);
+    answer(f, &a, 0);
+    pass(f, 4000);
+    assert_int_equal(cn_upool_idle(f->upool), 1);
+    pass(f, 1500);
+    assert_int_equal(cn_upool_idle(f->upool), 0);
+    assert_true(closed(f, 0));
+}
+
+static void test_a_host_that_leaves_loses_what_idles_and_keeps_what_is_busy(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b;
+
+    start(f, &a, 80, false);
+    start(f, &b, 80, false);
+    answer(f, &a, 0);
+    f->host->gone = true;
+    cn_upool_retire(f->upool, f->host);
+    assert_int_equal(f->retired, 1);
+    cn_owner_settle(f->loop);
+    assert_int_equal(cn_upool_idle(f->upool), 0);
+    assert_true(closed(f, 0));
+    assert_false(closed(f, 1));
+    answer(f, &b, 1);
+    assert_int_equal(cn_upool_idle(f->upool), 0);
+    assert_true(closed(f, 1));
+}
+
+static void test_a_raw_stream_is_the_callers(void **state)
+{
+    fix_t *f = *state;
+    cn_stream_t *s = cn_upool_stream(f->upool, &f->cluster, f->host, 80, NULL);
+
+    cn_owner_write(s, "bytes");
+    assert_string_equal(cn_owner_drain(f->pool, f->far[0]), "bytes");
+    cn_stream_close(s, false);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(test_the_connection_used_last_is_used_first),
+        T(test_a_fresh_connection_can_be_asked_for),
+        T(test_a_workload_keeps_connections_by_port),
+        T(test_a_host_with_a_port_is_asked_at_that_port),
+        T(test_an_idle_connection_that_the_host_ends_is_forgotten),
+        T(test_a_connection_that_ends_in_this_round_is_not_used_again),
+        T(test_a_connection_with_unasked_bytes_is_not_used_again),
+        T(test_an_unanswered_connection_is_not_kept),
+        T(test_an_idle_connection_ends_after_its_time),
+        T(test_a_host_that_leaves_loses_what_idles_and_keeps_what_is_busy),
+        T(test_a_raw_stream_is_the_callers),
+    };
+
+    cn_hash_seed();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
