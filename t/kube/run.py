@@ -121,7 +121,7 @@ def golden(case, tools, updating):
         if updating:
             update(case, words, out, got)
         problem = compare(case, words, code, out, got)
-        if code == 0 and words[0] == 'render':
+        if got[0] == 0 and words[0] == 'render':
             problem += accepted(tools, out, got[1])
         report(case.name, problem)
 
