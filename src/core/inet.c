@@ -174,6 +174,20 @@ socklen_t cn_inet_to_sockaddr(const cn_addr_t *a, struct sockaddr_storage *ss)
     return 0;
 }
 
+/* inet_ntop() prints IPv4 with sprintf(); access logs need several addresses a
+ * request. */
+static size_t put_ip4(char *p, const uint8_t ip[4])
+{
+    size_t n = 0;
+
+    for (unsigned i = 0; i < 4; i++) {
+        if (i > 0)
+            p[n++] = '.';
+        n += cn_str_put_u64(p + n, ip[i]);
+    }
+    return n;
+}
+
 size_t cn_inet_put(char *buf, const cn_addr_t *a, bool with_port)
 {
     char *p = buf;
@@ -185,8 +199,12 @@ size_t cn_inet_put(char *buf, const cn_addr_t *a, bool with_port)
     }
     if (brackets)
         *p++ = '[';
-    CN_BUG_ON(!inet_ntop(a->family, a->ip, p, INET6_ADDRSTRLEN));
-    p += strlen(p);
+    if (a->family == AF_INET) {
+        p += put_ip4(p, a->ip);
+    } else {
+        CN_BUG_ON(!inet_ntop(a->family, a->ip, p, INET6_ADDRSTRLEN));
+        p += strlen(p);
+    }
     if (brackets)
         *p++ = ']';
     if (with_port) {
