@@ -65,13 +65,17 @@ static cn_rc run_way(const way_t *w, size_t budget, bool *more)
     return rc;
 }
 
-/* A side that has ended its direction is not read any more; whether it still
- * listens must be asked, or its reset would show only with the next byte. */
-static bool is_lost(cn_stream_t *s, bool eof, bool shut)
+/* A side that has ended its direction, or is stopped because the other does not
+ * read, is not read; whether it still listens must be asked, or its reset would
+ * show only with the next byte.  With bytes held for it a write was tried just
+ * now, and its wake is still to come. */
+static bool is_lost(const way_t *from, const way_t *to)
 {
+    bool unread = *from->eof || from->held->bytes >= HOLD;
     cn_chain_t none = {0};
 
-    return eof && !shut && cn_stream_write(s, &none) == CN_ERR;
+    return unread && !*to->shut && to->held->bytes == 0 &&
+           cn_stream_write(from->from, &none) == CN_ERR;
 }
 
 cn_rc cn_relay_run(cn_relay_t *r, size_t budget, bool *more)
@@ -85,7 +89,7 @@ cn_rc cn_relay_run(cn_relay_t *r, size_t budget, bool *more)
     if (one == CN_ERR)
         return CN_ERR;
     two = run_way(&back, budget, more);
-    if (two == CN_ERR || is_lost(r->a, r->a_eof, r->a_shut) || is_lost(r->b, r->b_eof, r->b_shut))
+    if (two == CN_ERR || is_lost(&forth, &back) || is_lost(&back, &forth))
         return CN_ERR;
     return one == CN_DONE && two == CN_DONE ? CN_DONE : CN_AGAIN;
 }

@@ -187,6 +187,39 @@ static void test_a_reset_after_the_end_is_told(void **state)
     assert_int_equal(f->rc, CN_ERR);
 }
 
+static void test_a_side_that_ended_and_reads_slowly_gets_everything(void **state)
+{
+    fix_t *f = *state;
+
+    begin(f, 100);
+    f->one.deaf = true;
+    cn_talker_send(&f->one, 10, true);
+    cn_talker_send(&f->two, 5000, true);
+    cn_talker_settle(f->loop);
+    assert_true(f->two.ended);
+    cn_task_wake(&f->task, CN_WAKE_TIMER); /* a wake for another reason than writing */
+    cn_talker_settle(f->loop);
+    f->one.deaf = false;
+    cn_talker_poke(&f->one);
+    cn_talker_settle(f->loop);
+    assert_int_equal(f->one.got, 5000);
+    assert_int_equal(f->rc, CN_DONE);
+}
+
+static void test_a_reset_of_a_side_that_was_stopped_is_told(void **state)
+{
+    fix_t *f = *state;
+
+    begin(f, 1000);
+    f->two.deaf = true;
+    cn_talker_send(&f->one, 1000000, false);
+    cn_talker_settle(f->loop);
+    assert_int_equal(f->rc, CN_AGAIN);
+    cn_memstream_fail(f->a, CN_SERR_RESET);
+    cn_talker_settle(f->loop);
+    assert_int_equal(f->rc, CN_ERR);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -199,6 +232,8 @@ int main(void)
         T(test_a_budget_is_kept_and_more_is_asked_for),
         T(test_a_reset_of_either_side_is_told),
         T(test_a_reset_after_the_end_is_told),
+        T(test_a_side_that_ended_and_reads_slowly_gets_everything),
+        T(test_a_reset_of_a_side_that_was_stopped_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
