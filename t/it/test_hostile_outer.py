@@ -285,7 +285,7 @@ MALFORMED = {
     'two authorities': ([(M, 'CONNECT'), (A, VIP), (A, VIP)], None),
     'authority in host': ([(M, 'CONNECT'), ('host', VIP)], None),
     'scheme and path': ([(M, 'CONNECT'), (S, 'https'), (P, '/'), (A, VIP)], None),
-    'extended CONNECT': ([(M, 'CONNECT'), (':protocol', 'websocket'), (S, 'https'), (P, '/'), (A, VIP)], None),
+    'extended CONNECT': ([(M, 'CONNECT'), (':protocol', 'websocket'), (S, 'https'), (P, '/'), (A, VIP)], 404),
     'two methods': ([(M, 'CONNECT'), (M, 'GET'), (A, VIP)], None),
     'unknown pseudo header': ([(M, 'CONNECT'), (A, VIP), (':x', '1')], None),
     'pseudo header behind others': ([(M, 'CONNECT'), ('x', '1'), (A, VIP)], None),

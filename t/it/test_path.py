@@ -5,7 +5,7 @@ import collections
 
 import pytest
 
-from peers import proxy
+from peers import net, proxy
 
 VIP = '10.96.0.1:9080'
 REVIEWS = 'reviews.bookinfo:9080'
@@ -141,6 +141,7 @@ def test_every_request_is_counted_and_logged_once(waypoint, curl):
             tunnel.request(path='/status/%d' % (200 if i % 3 else 404))
         gone = connection.connect(VIP)
         gone.http.send(path='/hang')
+        net.wait_for(lambda: waypoint.app.requests[-1].path == '/hang', what='the request at the pod')
         gone.reset()
     assert len(waypoint.access(31)) == 31
     assert waypoint.count('istio_requests_total') == 31
