@@ -73,7 +73,8 @@ typedef enum {
 size_t cn_flags_put(char *buf, uint32_t flags, bool l4);
 
 /* What is known about a request or L4 connection; filled as it goes on.  Read
- * only for modules.  Pointers may be NULL, strings empty, until known. */
+ * only for modules.  Pointers may be NULL, strings empty, until known; those to
+ * pods may change while a hook waits, so read them again. */
 typedef struct {
     const cn_msg_t *req;                /* NULL for L4 */
     const cn_msg_t *resp;               /* what the client gets; NULL before there is one */
@@ -145,8 +146,9 @@ typedef struct cn_module {
     void (*ctx_fini)(cn_req_t *, void *ctx); /* the request ends: stop timers, sub-requests */
     /* Hooks.  conf: the module's settings of the most specific level that it
      * has settings on and that is known: route, else service, else main.
-     * CN_OK: next module.  CN_AGAIN: parked until cn_req_wake(), the same hook
-     * runs again.  CN_DONE: a reply was set.  CN_DECLINE: not mine, same as OK.
+     * CN_OK: next module.  CN_AGAIN: parked until cn_req_wake() or a timer of
+     * the module, the same hook runs again.  CN_DONE: a reply was set (in
+     * RESP_HEAD: in place of the host's response).  CN_DECLINE: not mine, same as OK.
      * CN_ERR: cn_req_fail or reply recorded.  A module without `active`, or
      * for whose conf it says false, is not called for that section. */
     cn_phase_fn *phase[CN_PH_MAX];

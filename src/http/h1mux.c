@@ -61,11 +61,13 @@ static void stream_failed(cn_h1_conn_t *c)
     cn_exch_wake(&c->x, CN_WAKE_CLOSED);
 }
 
-/* Only one direction may have ended, or both: a tunnel that was cancelled. */
+/* Only one direction may have ended, or both: a tunnel that was cancelled.  While
+ * bytes wait to be written, the write that is due will tell; an empty one would
+ * take back its wake. */
 static bool nobody_reads(cn_h1_conn_t *c)
 {
     cn_chain_t none = {0};
-    return c->parser.kind == CN_H1_REQUEST && !c->shut &&
+    return c->parser.kind == CN_H1_REQUEST && !c->shut && c->out.bytes == 0 &&
            cn_stream_write(c->stream, &none) == CN_ERR;
 }
 

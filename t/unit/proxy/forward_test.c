@@ -256,6 +256,39 @@ static void test_a_bad_answer_on_a_kept_connection_is_not_repeated(void **state)
     cn_stream_close(c, false);
 }
 
+static void test_a_forbidden_byte_on_a_kept_connection_is_not_repeated(void **state)
+{
+    cn_rig_t *rig = *state;
+    cn_stream_t *c = warm(rig, "10.0.0.1:80");
+
+    cn_rig_send(rig, c, GET);
+    cn_rig_send(rig, rig->host[0], "HTTP/1.1 200 OK\r\na: \x01\r\n\r\n");
+    assert_int_equal(rig->nhost, 1);
+    assert_starts(cn_rig_recv(rig, c), "HTTP/1.1 502 ");
+    cn_stream_close(c, false);
+}
+
+static void test_the_repeat_trusts_no_other_kept_connection(void **state)
+{
+    cn_rig_t *rig = *state;
+    cn_stream_t *a = client(rig), *b = client(rig);
+
+    cn_owner_write(a, GET);
+    cn_owner_write(b, GET);
+    cn_rig_settle(rig);
+    cn_rig_send(rig, rig->host[0], OK);
+    cn_rig_send(rig, rig->host[1], OK);
+    assert_int_equal(cn_upool_idle(rig->w.upool), 2);
+    cn_rig_send(rig, a, GET);
+    say_and_end(rig, 1, "");
+    assert_int_equal(rig->nhost, 3);
+    cn_rig_send(rig, rig->host[2], OK);
+    assert_int_equal(rig->log[2].attempts, 2);
+    assert_int_equal(rig->log[2].status, 200);
+    cn_stream_close(a, false);
+    cn_stream_close(b, false);
+}
+
 static void test_what_a_host_refused_to_process_goes_to_another(void **state)
 {
     cn_rig_t *rig = *state;
@@ -522,30 +555,71 @@ static void test_large_bodies_pass_through_narrow_streams(void **state)
     cn_stream_close(c, false);
 }
 
+/* Gives the host's body as far as it is taken; how much that was. */
+static size_t push(cn_rig_t *rig, cn_stream_t *host, cn_chain_t *out, size_t *left)
+{
+    static const char part[20000];
+    size_t n = *left < sizeof(part) ? *left : sizeof(part), before;
+
+    if (out->bytes == 0) {
+        cn_chain_copy(out, part, n);
+        *left -= n;
+    }
+    before = out->bytes;
+    assert_int_not_equal(cn_stream_write(host, out), CN_ERR);
+    cn_rig_settle(rig);
+    return before - out->bytes;
+}
+
 static void test_a_client_that_does_not_read_stops_the_host(void **state)
 {
     cn_rig_t *rig = *state;
     cn_stream_t *c = cn_rig_open_narrow(rig, "10.0.0.1:80", 1000);
-    cn_chain_t out = {0};
-    char part[20000] = {0};
-    size_t taken = 0;
+    cn_chain_t out = {0}, in = {0};
+    size_t left = LARGE, taken = 0;
 
     rig->window = 10000;
     cn_rig_send(rig, c, GET);
     cn_rig_send(rig, rig->host[0], "HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n");
-    for (unsigned i = 0; i < 100; i++) {
-        size_t before;
-
-        if (out.bytes == 0)
-            cn_chain_copy(&out, part, sizeof(part));
-        before = out.bytes;
-        assert_int_not_equal(cn_stream_write(rig->host[0], &out), CN_ERR);
-        taken += before - out.bytes;
+    for (unsigned i = 0; i < 100; i++)
+        taken += push(rig, rig->host[0], &out, &left);
+    assert_true(taken < 400000);
+    /* and goes on when it reads again */
+    for (unsigned i = 0; i < 10000 && in.bytes <= LARGE; i++) {
+        taken += push(rig, rig->host[0], &out, &left);
+        while (cn_stream_read(c, &in, 20000) == CN_OK)
+            continue;
         cn_rig_settle(rig);
     }
-    assert_true(taken < 400000);
+    assert_int_equal(taken, LARGE);
+    assert_true(in.bytes > LARGE);
+    assert_int_equal(only_log(rig)->body_tx, LARGE);
+    cn_chain_clear(&in);
     cn_chain_clear(&out);
-    cn_stream_close(c, true);
+    cn_stream_close(c, false);
+}
+
+static void test_a_client_that_ended_and_reads_slowly_gets_everything(void **state)
+{
+    cn_rig_t *rig = *state;
+    cn_stream_t *c = cn_rig_open_narrow(rig, "10.0.0.1:80", 100);
+    cn_chain_t in = {0};
+
+    cn_owner_write(c, GET);
+    cn_rig_settle(rig);
+    cn_rig_send(rig, rig->host[0], "HTTP/1.1 200 OK\r\ncontent-length: 400\r\n\r\n");
+    for (unsigned i = 0; i < 40; i++)
+        cn_rig_send(rig, rig->host[0], "0123456789");
+    cn_stream_shutdown(c);
+    cn_rig_settle(rig);
+    for (unsigned i = 0; i < 20; i++) {
+        while (cn_stream_read(c, &in, 20000) == CN_OK)
+            continue;
+        cn_rig_settle(rig);
+    }
+    assert_true(in.bytes > 400);
+    cn_chain_clear(&in);
+    cn_stream_close(c, false);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, cn_rig_teardown)
@@ -566,6 +640,8 @@ int main(void)
         T(test_post_with_a_body_is_not_repeated),
         T(test_a_put_whose_body_has_begun_is_not_repeated),
         T(test_a_bad_answer_on_a_kept_connection_is_not_repeated),
+        T(test_a_forbidden_byte_on_a_kept_connection_is_not_repeated),
+        T(test_the_repeat_trusts_no_other_kept_connection),
         T(test_what_a_host_refused_to_process_goes_to_another),
         T(test_informational_answers_pass),
         T(test_an_early_answer_passes_and_closes_both_sides),
@@ -582,6 +658,7 @@ int main(void)
         T(test_trailers_tell_the_grpc_status),
         T(test_large_bodies_pass_through_narrow_streams),
         T(test_a_client_that_does_not_read_stops_the_host),
+        T(test_a_client_that_ended_and_reads_slowly_gets_everything),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
