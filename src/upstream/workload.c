@@ -164,9 +164,12 @@ bool cn_workload_from_baggage(cn_pool_t *pool, cn_str_t value, cn_workload_t *ou
         if (!cn_str_split(&member, '=', &piece))
             continue;
         to = field(out, baggage_fields, CN_COUNT(baggage_fields), cn_str_trim(piece));
-        if (!to || !cn_str_split(&member, '=', &piece) || piece.n == 0)
+        if (!to || !cn_str_split(&member, '=', &piece))
             continue;
-        *to = cn_pool_dup(pool, cn_str_trim(piece));
+        piece = cn_str_trim(piece);
+        if (piece.n == 0)
+            continue;
+        *to = cn_pool_dup(pool, piece);
         known = true;
     }
     return known;
