@@ -9,9 +9,8 @@
 
 extern const cn_module_t cn_module_access_log;
 
-static const cn_metric_def_t dropped = {
-    "cairn_access_log_dropped_total", CN_METRIC_COUNTER,
-    "Access log lines dropped because their file took none."};
+static const cn_metric_def_t dropped = {"cairn_access_log_dropped_total", CN_METRIC_COUNTER,
+                                        "Access log lines dropped because their file took none."};
 static const cn_metric_def_t *const metrics[] = {&dropped, NULL};
 
 typedef struct {
@@ -65,7 +64,8 @@ static const cn_directive_t directives[] = {
      "access_log off | PATH [text | json | format \"...\"]",
      "Where each request and connection is logged, and how: Istio's text line, Istio's JSON object, "
      "or a line of Envoy's command operators such as %RESPONSE_CODE%. /dev/stdout and /dev/stderr "
-     "are the process's own.", "off"},
+     "are the process's own.",
+     "off"},
     {.name = NULL}};
 
 static bool active(const void *conf, cn_phase_t phase CN_UNUSED)

@@ -24,10 +24,10 @@ typedef struct al_op al_op_t;
 /* Appends the value; false when there is none (nothing was appended). */
 typedef bool al_value_fn(al_buf_t *, const cn_facts_t *, const al_op_t *);
 typedef struct {
-    const char *name;   /* "REQ" */
+    const char *name; /* "REQ" */
     al_value_fn *value;
-    bool args;          /* takes (X?Y) */
-    bool number;        /* a JSON number */
+    bool args;   /* takes (X?Y) */
+    bool number; /* a JSON number */
 } al_operator_t;
 struct al_op {
     const al_operator_t *op; /* NULL: literal text */
@@ -41,8 +41,8 @@ cn_str_t al_operator_names(cn_pool_t *);
 
 /* ---- formats ---- */
 typedef struct {
-    cn_vec_t ops;   /* al_op_t */
-    cn_vec_t keys;  /* cn_str_t, JSON only: one for each op */
+    cn_vec_t ops;  /* al_op_t */
+    cn_vec_t keys; /* cn_str_t, JSON only: one for each op */
     bool json;
 } al_format_t;
 /* CN_ERR: *why says what is wrong. */

@@ -84,8 +84,9 @@ static cn_rc parse_operator(cn_pool_t *pool, cn_str_t spec, al_op_t *op, cn_str_
     }
     if (op->op->args)
         set_arguments(pool, cn_str_make(spec.p + open + 1, close - open - 1), op);
-    if (tail < spec.n && (spec.p[tail] != ':' || cn_str_u64(cn_str_make(spec.p + tail + 1, spec.n - tail - 1),
-                                                           1u << 20, &max) != CN_OK)) {
+    if (tail < spec.n &&
+        (spec.p[tail] != ':' ||
+         cn_str_u64(cn_str_make(spec.p + tail + 1, spec.n - tail - 1), 1u << 20, &max) != CN_OK)) {
         *why = cn_pool_printf(pool, "%%%.*s%%: expected :LENGTH at its end", CN_STR_ARG(spec));
         return CN_ERR;
     }

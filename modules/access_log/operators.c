@@ -191,7 +191,8 @@ static bool v_upstream_cluster(al_buf_t *b, const cn_facts_t *f, const al_op_t *
 {
     if (!f->cluster)
         return false;
-    return put_str(b, f->cluster->conf->alias.n ? f->cluster->conf->alias : f->cluster->section->name);
+    return put_str(b,
+                   f->cluster->conf->alias.n ? f->cluster->conf->alias : f->cluster->section->name);
 }
 
 static bool v_upstream_local(al_buf_t *b, const cn_facts_t *f, const al_op_t *op CN_UNUSED)

@@ -284,8 +284,7 @@ static void on_drain(cn_worker_t *w, void *wctx)
 
     (void)w;
     hb->draining = true;
-    cn_list_each(node, &hb->conns)
-    {
+    cn_list_each (node, &hb->conns) {
         conn_t *c = cn_list_entry(node, conn_t, link);
 
         if (c->h2)
@@ -307,8 +306,7 @@ const cn_listener_ops_t cn_hbone_listener = {
 
 void cn_hbone_in_fini(cn_hbone_t *hb)
 {
-    cn_list_each(node, &hb->conns)
-    {
+    cn_list_each (node, &hb->conns) {
         conn_t *c = cn_list_entry(node, conn_t, link);
 
         if (c->h2)

@@ -136,5 +136,6 @@ const cn_transport_ops_t cn_hbone_transport = {
 
 void cn_hbone_out_fini(cn_hbone_t *hb)
 {
-    cn_list_each(node, &hb->peers) free_peer(cn_list_entry(node, peer_t, all));
+    cn_list_each (node, &hb->peers)
+        free_peer(cn_list_entry(node, peer_t, all));
 }

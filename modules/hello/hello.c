@@ -29,7 +29,8 @@ static const cn_directive_t directives[] = {
         .set = cn_set_str,
         .off = offsetof(hello_conf_t, text),
         .syntax = "hello TEXT",
-        .help = "Adds a header x-hello with this text to every response. An empty text turns it off.",
+        .help =
+            "Adds a header x-hello with this text to every response. An empty text turns it off.",
     },
     {0}};
 

@@ -99,7 +99,8 @@ static void put_destination(put_t *p, const cn_facts_t *f)
     put(p, "destination_canonical_service", or_unknown(w->canonical_name));
     put(p, "destination_canonical_revision", or_unknown(w->canonical_revision));
     put(p, "destination_service_name", or_unknown(c ? c->service_name : s->service_name));
-    put(p, "destination_service_namespace", or_unknown(c ? c->service_namespace : s->service_namespace));
+    put(p, "destination_service_namespace",
+        or_unknown(c ? c->service_namespace : s->service_namespace));
     put(p, "destination_cluster", or_unknown(w->cluster));
 }
 
@@ -119,7 +120,10 @@ size_t prom_labels_put(char *out, const cn_facts_t *f, prom_kind_t kind)
     put(&p, "reporter", CN_STR("waypoint"));
     put_source(&p, f);
     put_destination(&p, f);
-    put(&p, "request_protocol", kind == PROM_TCP ? CN_STR("tcp") : f->grpc ? CN_STR("grpc") : CN_STR("http"));
+    put(&p, "request_protocol",
+        kind == PROM_TCP ? CN_STR("tcp")
+        : f->grpc        ? CN_STR("grpc")
+                         : CN_STR("http"));
     if (kind == PROM_HTTP) {
         put_number(&p, "response_code", f->status);
         if (f->grpc && f->grpc_status >= 0)

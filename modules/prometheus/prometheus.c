@@ -33,12 +33,13 @@ static const cn_metric_def_t defs[M_MAX] = {
     {"istio_tcp_connections_opened_total", CN_METRIC_COUNTER, "L4 connections begun."},
     {"istio_tcp_connections_closed_total", CN_METRIC_COUNTER, "L4 connections ended."},
     {"istio_tcp_sent_bytes_total", CN_METRIC_COUNTER, "Bytes sent to clients of L4 connections."},
-    {"istio_tcp_received_bytes_total", CN_METRIC_COUNTER, "Bytes received from clients of L4 connections."},
+    {"istio_tcp_received_bytes_total", CN_METRIC_COUNTER,
+     "Bytes received from clients of L4 connections."},
 };
 static const cn_metric_def_t *const metrics[] = {
-    &defs[M_REQUESTS], &defs[M_DURATION], &defs[M_REQUEST_BYTES], &defs[M_RESPONSE_BYTES],
-    &defs[M_OPENED],   &defs[M_CLOSED],   &defs[M_SENT],          &defs[M_RECEIVED],
-    NULL};
+    &defs[M_REQUESTS],       &defs[M_DURATION], &defs[M_REQUEST_BYTES],
+    &defs[M_RESPONSE_BYTES], &defs[M_OPENED],   &defs[M_CLOSED],
+    &defs[M_SENT],           &defs[M_RECEIVED], NULL};
 
 typedef struct {
     bool enabled;
@@ -165,11 +166,11 @@ static void expose(cn_worker_t *w, void *wctx CN_UNUSED, cn_admin_req_t *r)
                                    "istio_build{component=\"proxy\",tag=\"unknown\"} 1\n"));
 }
 
-static const cn_admin_t admin[] = {
-    {"/stats/prometheus", CN_ADMIN_AGENT | CN_ADMIN_METRICS | CN_ADMIN_ADMIN, "GET", expose,
-     "All metrics as Prometheus text."},
-    {"/metrics", CN_ADMIN_AGENT, "GET", expose, "The same."},
-    {.path = NULL}};
+static const cn_admin_t admin[] = {{"/stats/prometheus",
+                                    CN_ADMIN_AGENT | CN_ADMIN_METRICS | CN_ADMIN_ADMIN, "GET",
+                                    expose, "All metrics as Prometheus text."},
+                                   {"/metrics", CN_ADMIN_AGENT, "GET", expose, "The same."},
+                                   {.path = NULL}};
 
 const cn_module_t cn_module_prometheus = {
     .abi = CN_MODULE_ABI,

@@ -284,8 +284,7 @@ const cn_listener_ops_t pproxy_listener = {
 
 void pproxy_accept_fini(pproxy_t *pp)
 {
-    cn_list_each(node, &pp->waiting)
-    {
+    cn_list_each (node, &pp->waiting) {
         conn_t *c = cn_list_entry(node, conn_t, link);
 
         cn_stream_close(c->s, true);

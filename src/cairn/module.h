@@ -45,13 +45,13 @@ typedef struct cn_worker cn_worker_t; /* this process */
 /* Phases in the order they run.  Any module may sit in several.  For an L4
  * connection only TUNNEL, REPORT and LOG run. */
 typedef enum {
-    CN_PH_TUNNEL,    /* L4: destination and peer known, no HTTP */
-    CN_PH_HEAD,      /* request head complete and normalised */
-    CN_PH_EXTERNAL,  /* CUSTOM external authorization: before JWT, as Istio runs it */
-    CN_PH_AUTHN,     /* JWT */
-    CN_PH_AUTHZ,     /* audit, deny, allow */
-    CN_PH_ROUTE,     /* choose route and cluster */
-    CN_PH_LIMIT,     /* rate limits: after authz, so that denied requests cost no token */
+    CN_PH_TUNNEL,   /* L4: destination and peer known, no HTTP */
+    CN_PH_HEAD,     /* request head complete and normalised */
+    CN_PH_EXTERNAL, /* CUSTOM external authorization: before JWT, as Istio runs it */
+    CN_PH_AUTHN,    /* JWT */
+    CN_PH_AUTHZ,    /* audit, deny, allow */
+    CN_PH_ROUTE,    /* choose route and cluster */
+    CN_PH_LIMIT,    /* rate limits: after authz, so that denied requests cost no token */
     CN_PH_FAULT,
     CN_PH_POLICY,    /* cors, redirect, mirror, header edits, rewrite */
     CN_PH_CONTENT,   /* produce a response; the forwarder when nobody does */
@@ -63,11 +63,26 @@ typedef enum {
 
 /* Response flags in Envoy's order; names by cn_flags_put. */
 typedef enum {
-    CN_FLAG_UH = 1 << 0,  CN_FLAG_UF = 1 << 1,  CN_FLAG_UO = 1 << 2,   CN_FLAG_NR = 1 << 3,
-    CN_FLAG_URX = 1 << 4, CN_FLAG_NC = 1 << 5,  CN_FLAG_DC = 1 << 6,   CN_FLAG_UT = 1 << 7,
-    CN_FLAG_LR = 1 << 8,  CN_FLAG_UR = 1 << 9,  CN_FLAG_UC = 1 << 10,  CN_FLAG_DI = 1 << 11,
-    CN_FLAG_FI = 1 << 12, CN_FLAG_RL = 1 << 13, CN_FLAG_UAEX = 1 << 14, CN_FLAG_DPE = 1 << 15,
-    CN_FLAG_UPE = 1 << 16, CN_FLAG_SI = 1 << 17, CN_FLAG_OM = 1 << 18, CN_FLAG_DR = 1 << 19
+    CN_FLAG_UH = 1 << 0,
+    CN_FLAG_UF = 1 << 1,
+    CN_FLAG_UO = 1 << 2,
+    CN_FLAG_NR = 1 << 3,
+    CN_FLAG_URX = 1 << 4,
+    CN_FLAG_NC = 1 << 5,
+    CN_FLAG_DC = 1 << 6,
+    CN_FLAG_UT = 1 << 7,
+    CN_FLAG_LR = 1 << 8,
+    CN_FLAG_UR = 1 << 9,
+    CN_FLAG_UC = 1 << 10,
+    CN_FLAG_DI = 1 << 11,
+    CN_FLAG_FI = 1 << 12,
+    CN_FLAG_RL = 1 << 13,
+    CN_FLAG_UAEX = 1 << 14,
+    CN_FLAG_DPE = 1 << 15,
+    CN_FLAG_UPE = 1 << 16,
+    CN_FLAG_SI = 1 << 17,
+    CN_FLAG_OM = 1 << 18,
+    CN_FLAG_DR = 1 << 19
 } cn_flag_t;
 /* "UF,URX" or "-" into buf (64 bytes, NUL-terminated); in Envoy's printed order. */
 size_t cn_flags_put(char *buf, uint32_t flags, bool l4);
@@ -76,34 +91,34 @@ size_t cn_flags_put(char *buf, uint32_t flags, bool l4);
  * only for modules.  Pointers may be NULL, strings empty, until known; those to
  * pods may change while a hook waits, so read them again. */
 typedef struct {
-    const cn_msg_t *req;                /* NULL for L4 */
-    const cn_msg_t *resp;               /* what the client gets; NULL before there is one */
+    const cn_msg_t *req;  /* NULL for L4 */
+    const cn_msg_t *resp; /* what the client gets; NULL before there is one */
     const cn_section_t *section;
     const cn_service_conf_t *service;
     const cn_route_t *route;
     const cn_cluster_t *cluster;
-    const cn_host_t *host;              /* of the last attempt */
+    const cn_host_t *host; /* of the last attempt */
     const cn_tunnel_t *tunnel;
     const cn_workload_t *source, *destination; /* the client's and the chosen host's pod */
-    cn_addr_t remote;                   /* client after X-Forwarded-For (port 0 then), else the peer */
+    cn_addr_t remote; /* client after X-Forwarded-For (port 0 then), else the peer */
     cn_addr_t upstream_local;
-    cn_str_t cluster_name;              /* as routed, also when no such cluster exists */
-    cn_str_t original_path;             /* target before a rewrite; empty: not rewritten */
-    cn_str_t details;                   /* "via_upstream", "route_not_found", ... */
-    cn_str_t termination_details;       /* L4 denial */
-    cn_str_t upstream_failure;          /* transport failure reason */
-    cn_str_t sni;                       /* L4: server name in the client's TLS hello; empty: none was seen */
-    uint64_t start_us;                  /* wall clock */
-    uint64_t start_ns, end_ns;          /* monotonic; end 0 while running */
-    uint64_t upstream_ns;               /* until upstream's response head; 0: none */
-    uint64_t body_rx, body_tx;          /* L4: connection bytes from and to the client */
-    uint64_t wire_rx, wire_tx;          /* with heads, as on the inner connection */
-    uint32_t flags;                     /* cn_flag_t */
-    uint16_t status;                    /* 0: no response was started */
+    cn_str_t cluster_name;        /* as routed, also when no such cluster exists */
+    cn_str_t original_path;       /* target before a rewrite; empty: not rewritten */
+    cn_str_t details;             /* "via_upstream", "route_not_found", ... */
+    cn_str_t termination_details; /* L4 denial */
+    cn_str_t upstream_failure;    /* transport failure reason */
+    cn_str_t sni;              /* L4: server name in the client's TLS hello; empty: none was seen */
+    uint64_t start_us;         /* wall clock */
+    uint64_t start_ns, end_ns; /* monotonic; end 0 while running */
+    uint64_t upstream_ns;      /* until upstream's response head; 0: none */
+    uint64_t body_rx, body_tx; /* L4: connection bytes from and to the client */
+    uint64_t wire_rx, wire_tx; /* with heads, as on the inner connection */
+    uint32_t flags;            /* cn_flag_t */
+    uint16_t status;           /* 0: no response was started */
     uint16_t attempts;
-    int16_t grpc_status;                /* -1: none */
-    bool grpc;                          /* by request content-type */
-    bool mutual_tls;                    /* both identities of the tunnel are known */
+    int16_t grpc_status; /* -1: none */
+    bool grpc;           /* by request content-type */
+    bool mutual_tls;     /* both identities of the tunnel are known */
 } cn_facts_t;
 
 typedef cn_rc cn_phase_fn(cn_req_t *, const void *conf, void *ctx);
@@ -111,10 +126,10 @@ typedef cn_rc cn_phase_fn(cn_req_t *, const void *conf, void *ctx);
 typedef struct cn_admin_req {
     cn_str_t method, path, query;
     cn_pool_t *pool;
-    bool local;             /* the client is on this host's loopback */
+    bool local; /* the client is on this host's loopback */
     /* the answer */
-    unsigned status;        /* 200 unless set */
-    cn_str_t content_type;  /* text/plain; charset=UTF-8 unless set */
+    unsigned status;       /* 200 unless set */
+    cn_str_t content_type; /* text/plain; charset=UTF-8 unless set */
     cn_chain_t body;
 } cn_admin_req_t;
 /* Listeners on which an endpoint answers: `listen ADDR agent|health|metrics|admin`. */
@@ -130,7 +145,7 @@ typedef struct {
 struct cn_listener_ops; /* cairn/transport.h */
 
 typedef struct cn_module {
-    uint32_t abi;             /* CN_MODULE_ABI */
+    uint32_t abi; /* CN_MODULE_ABI */
     const char *name;
     const char *after, *before; /* place inside phases: one module name each, or NULL */
     const cn_directive_t *directives;
@@ -142,7 +157,7 @@ typedef struct cn_module {
     void (*reconfigured)(cn_worker_t *, void *wctx, const void *main);
     void (*reopen)(cn_worker_t *, void *wctx); /* log files were moved away (USR1) */
     void (*worker_fini)(cn_worker_t *, void *wctx);
-    size_t ctx_size;                       /* per request, zeroed before its first hook, in the request's pool */
+    size_t ctx_size; /* per request, zeroed before its first hook, in the request's pool */
     void (*ctx_fini)(cn_req_t *, void *ctx); /* the request ends: stop timers, sub-requests */
     /* Hooks.  conf: the module's settings of the most specific level that it
      * has settings on and that is known: route, else service, else main.
@@ -158,7 +173,7 @@ typedef struct cn_module {
     const struct cn_listener_ops *listener;
     const cn_transport_ops_t *transport;
     const cn_admission_ops_t *admission;
-    const cn_lb_ops_t *const *lb;          /* ends with NULL */
+    const cn_lb_ops_t *const *lb; /* ends with NULL */
 } cn_module_t;
 
 /* Generated by configure: in phase order, core units first. */

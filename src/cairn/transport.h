@@ -45,6 +45,7 @@ bool cn_worker_admit(cn_worker_t *);
 void cn_tunnel_serve(cn_worker_t *, cn_tunnel_t *, cn_stream_t *);
 /* The access log line and count of a tunnel that was refused before it could
  * be served (outer CONNECT answered >= 400; 0: closed, without an answer). */
-void cn_tunnel_refused(cn_worker_t *, const cn_peer_t *, cn_str_t authority, unsigned status, cn_str_t details);
+void cn_tunnel_refused(cn_worker_t *, const cn_peer_t *, cn_str_t authority, unsigned status,
+                       cn_str_t details);
 
 #endif

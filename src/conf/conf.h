@@ -26,12 +26,12 @@ typedef enum { CN_LV_MAIN, CN_LV_SERVICE, CN_LV_ROUTE, CN_LV_CLUSTER, CN_LV_MAX 
 #define CN_AT_SERVICE (1u << CN_LV_SERVICE)
 #define CN_AT_ROUTE (1u << CN_LV_ROUTE)
 #define CN_AT_CLUSTER (1u << CN_LV_CLUSTER)
-#define CN_AT_PRIVATE (1u << 8)     /* inside a unit's own block (cn_conf_block) */
+#define CN_AT_PRIVATE (1u << 8) /* inside a unit's own block (cn_conf_block) */
 /* ... and properties */
-#define CN_D_BLOCK (1u << 16)       /* takes `{`; the setter reads the block with cn_conf_block() */
-#define CN_D_REPEAT (1u << 17)      /* may stand several times; else a second one is an error */
-#define CN_D_STRUCTURAL (1u << 18)  /* a change needs new workers; MAIN level only */
-#define CN_D_TABLE (1u << 19)       /* arg is the table of its block: the reference shows it too */
+#define CN_D_BLOCK (1u << 16)      /* takes `{`; the setter reads the block with cn_conf_block() */
+#define CN_D_REPEAT (1u << 17)     /* may stand several times; else a second one is an error */
+#define CN_D_STRUCTURAL (1u << 18) /* a change needs new workers; MAIN level only */
+#define CN_D_TABLE (1u << 19)      /* arg is the table of its block: the reference shows it too */
 
 #define CN_ARGS(min, max) ((unsigned)(min) | (unsigned)(max) << 8)
 #define CN_ARGS_ANY 255u /* as max */
@@ -40,15 +40,16 @@ typedef enum { CN_LV_MAIN, CN_LV_SERVICE, CN_LV_ROUTE, CN_LV_CLUSTER, CN_LV_MAX 
  * what was given to cn_conf_block; NULL when the unit has none there).  Strings
  * live in the level's pool and are NUL-terminated; the array argv itself is
  * gone after the call.  On failure: return cn_conf_error(...). */
-typedef cn_rc cn_setter_fn(cn_conf_t *, const cn_directive_t *, void *conf, const cn_str_t *argv, unsigned argc);
+typedef cn_rc cn_setter_fn(cn_conf_t *, const cn_directive_t *, void *conf, const cn_str_t *argv,
+                           unsigned argc);
 
 struct cn_directive {
     const char *name;
     unsigned where; /* CN_AT_* | CN_D_* */
     unsigned args;  /* CN_ARGS(min, max), without the name */
     cn_setter_fn *set;
-    size_t off;       /* for the standard setters: offsetof the field */
-    const void *arg;  /* for the setter: range, enum table, ... */
+    size_t off;         /* for the standard setters: offsetof the field */
+    const void *arg;    /* for the setter: range, enum table, ... */
     const char *syntax; /* "worker_processes NUMBER | auto" */
     const char *help;   /* one or two sentences; required (lint) */
     const char *deflt;  /* shown in the reference; NULL: none */
@@ -61,10 +62,11 @@ struct cn_directive {
  * init that fails cleans up after itself; in every other case fini runs once,
  * also when the load fails later. */
 typedef struct {
-    size_t size;                                                    /* 0: nothing on this level */
-    cn_rc (*init)(cn_conf_t *, void *conf, const void *parent);     /* NULL: copy of parent, else zeros */
-    cn_rc (*done)(cn_conf_t *, void *conf);                         /* after the block closed: check, compile */
-    void (*fini)(void *conf);                                       /* the section's last reference is gone */
+    size_t size; /* 0: nothing on this level */
+    cn_rc (*init)(cn_conf_t *, void *conf,
+                  const void *parent);      /* NULL: copy of parent, else zeros */
+    cn_rc (*done)(cn_conf_t *, void *conf); /* after the block closed: check, compile */
+    void (*fini)(void *conf);               /* the section's last reference is gone */
 } cn_conf_ops_t;
 
 typedef struct {
@@ -102,14 +104,14 @@ cn_str_t cn_conf_path(cn_conf_t *, cn_str_t path);
 bool cn_conf_keyval(cn_str_t arg, cn_str_t *key, cn_str_t *value);
 
 /* ---- standard setters; the field is at conf + off ---- */
-cn_setter_fn cn_set_flag; /* bool: on | off */
-cn_setter_fn cn_set_str;  /* cn_str_t */
-cn_setter_fn cn_set_strs; /* cn_vec_t of cn_str_t: all arguments appended; the first use in a
-                           * block drops what was inherited */
-cn_setter_fn cn_set_u32;  /* uint32_t; arg: const cn_range_t * or NULL */
-cn_setter_fn cn_set_ms;   /* uint64_t milliseconds: 500ms, 10s, 5m, 1h, 1d, 0 */
-cn_setter_fn cn_set_size; /* uint64_t bytes: 512, 16k, 4m, 1g */
-cn_setter_fn cn_set_enum; /* int; arg: const cn_enum_t[] ending with NULL */
+cn_setter_fn cn_set_flag;  /* bool: on | off */
+cn_setter_fn cn_set_str;   /* cn_str_t */
+cn_setter_fn cn_set_strs;  /* cn_vec_t of cn_str_t: all arguments appended; the first use in a
+                            * block drops what was inherited */
+cn_setter_fn cn_set_u32;   /* uint32_t; arg: const cn_range_t * or NULL */
+cn_setter_fn cn_set_ms;    /* uint64_t milliseconds: 500ms, 10s, 5m, 1h, 1d, 0 */
+cn_setter_fn cn_set_size;  /* uint64_t bytes: 512, 16k, 4m, 1g */
+cn_setter_fn cn_set_enum;  /* int; arg: const cn_enum_t[] ending with NULL */
 cn_setter_fn cn_set_block; /* CN_D_BLOCK | CN_D_TABLE: reads the block with arg into conf + off */
 typedef struct {
     uint32_t min, max;

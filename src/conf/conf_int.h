@@ -18,15 +18,15 @@
 #include "conf/section.h"
 
 /* What a configuration may at most be; all of it is checked. */
-#define CN_CONF_WORD_MAX 65536u         /* bytes in a word */
-#define CN_CONF_WORDS_MAX 65536u        /* words in a directive */
-#define CN_CONF_DEPTH_MAX 16u           /* blocks inside each other */
+#define CN_CONF_WORD_MAX 65536u  /* bytes in a word */
+#define CN_CONF_WORDS_MAX 65536u /* words in a directive */
+#define CN_CONF_DEPTH_MAX 16u    /* blocks inside each other */
 #define CN_CONF_INCLUDE_DEPTH_MAX 8u
-#define CN_CONF_FILE_MAX (64u << 20)    /* bytes in a file */
-#define CN_CONF_TOTAL_MAX (512u << 20)  /* bytes in all files */
+#define CN_CONF_FILE_MAX (64u << 20)   /* bytes in a file */
+#define CN_CONF_TOTAL_MAX (512u << 20) /* bytes in all files */
 #define CN_CONF_FILES_MAX 262144u
-#define CN_CONF_NAME_MAX 255u           /* bytes in the name of a service, cluster, route or host */
-#define CN_CONF_TABLE_MAX 64u           /* directives in a table given to cn_conf_block */
+#define CN_CONF_NAME_MAX 255u /* bytes in the name of a service, cluster, route or host */
+#define CN_CONF_TABLE_MAX 64u /* directives in a table given to cn_conf_block */
 
 /* ---- lex.c ---- */
 
@@ -41,9 +41,9 @@ typedef enum {
 
 typedef struct {
     cn_lex_kind kind;
-    bool escaped;  /* raw holds escapes */
+    bool escaped; /* raw holds escapes */
     uint32_t line;
-    cn_str_t raw;  /* a word's bytes as written, without the quotes; views the text */
+    cn_str_t raw; /* a word's bytes as written, without the quotes; views the text */
 } cn_lex_token_t;
 
 /* Copying one saves the place. */
@@ -81,9 +81,9 @@ typedef struct {
 /* A directive of a level, with what a load remembers of it. */
 typedef struct cn_conf_entry {
     const cn_directive_t *directive;
-    const char *owner; /* the unit's name */
-    unsigned unit;     /* index; the engine's own: not used */
-    bool given;        /* by -g: the files' ones do not count */
+    const char *owner;          /* the unit's name */
+    unsigned unit;              /* index; the engine's own: not used */
+    bool given;                 /* by -g: the files' ones do not count */
     struct cn_conf_entry *next; /* same name */
     struct {
         uint32_t scope;
@@ -93,46 +93,46 @@ typedef struct cn_conf_entry {
 
 /* A block being read. */
 typedef struct cn_scope {
-    cn_level_t level;             /* CN_LV_MAX: a unit's own block */
-    void **confs;                 /* of a level */
-    const cn_directive_t *table;  /* of a unit's own block */
+    cn_level_t level;            /* CN_LV_MAX: a unit's own block */
+    void **confs;                /* of a level */
+    const cn_directive_t *table; /* of a unit's own block */
     void *conf;
-    cn_str_t keyword, name;       /* `service`, "reviews.bookinfo:9080"; empty for MAIN */
+    cn_str_t keyword, name; /* `service`, "reviews.bookinfo:9080"; empty for MAIN */
     cn_pos_t opened;
-    cn_pos_t nested;              /* the first nested block */
-    uint32_t id;                  /* never 0 */
+    cn_pos_t nested;                  /* the first nested block */
+    uint32_t id;                      /* never 0 */
     uint32_t seen[CN_CONF_TABLE_MAX]; /* own block: line where each one stood first */
 } cn_scope_t;
 
 struct cn_conf {
     const cn_conf_load_t *load;
     cn_gen_t *gen;
-    cn_pool_t *tmp;         /* ends with the load */
-    cn_str_t error;         /* the first one; in tmp */
-    cn_map_t entries;       /* name -> cn_conf_entry_t */
+    cn_pool_t *tmp;   /* ends with the load */
+    cn_str_t error;   /* the first one; in tmp */
+    cn_map_t entries; /* name -> cn_conf_entry_t */
 
-    cn_lex_t *lex;          /* the file being read */
+    cn_lex_t *lex; /* the file being read */
     cn_scope_t *scope;
-    cn_str_t block_name;    /* of the innermost section or route */
-    uint32_t scopes;        /* how many there were */
-    unsigned depth;         /* open blocks */
-    bool extra;             /* reading -g */
+    cn_str_t block_name; /* of the innermost section or route */
+    uint32_t scopes;     /* how many there were */
+    unsigned depth;      /* open blocks */
+    bool extra;          /* reading -g */
 
-    cn_pos_t pos;           /* of the directive being set */
-    bool first;             /* it is the first of its kind in this block */
-    bool unread;            /* its block was not read yet */
+    cn_pos_t pos; /* of the directive being set */
+    bool first;   /* it is the first of its kind in this block */
+    bool unread;  /* its block was not read yet */
     const cn_str_t *argv;
     unsigned argc;
-    const char *arg_at;     /* where the text of its arguments begins */
+    const char *arg_at; /* where the text of its arguments begins */
 
-    cn_section_t *section;  /* being filled; for MAIN too */
-    cn_vec_t routes;        /* of the section */
+    cn_section_t *section; /* being filled; for MAIN too */
+    cn_vec_t routes;       /* of the section */
     cn_scope_t main;
     bool main_done;
-    uint64_t main_hash;     /* of the MAIN settings that sections inherit */
+    uint64_t main_hash; /* of the MAIN settings that sections inherit */
     uint64_t structural_hash;
 
-    cn_map_t included;      /* path -> cn_pos_t: where from */
+    cn_map_t included; /* path -> cn_pos_t: where from */
     unsigned include_depth;
 };
 
@@ -140,8 +140,10 @@ struct cn_conf {
 CN_MUST cn_rc cn_conf_begin(cn_conf_t *, const cn_conf_load_t *);
 void cn_conf_end(cn_conf_t *);
 /* Starts a scope of a level; name may be empty. */
-void cn_conf_scope(cn_conf_t *, cn_scope_t *, cn_level_t, void **confs, cn_str_t keyword, cn_str_t name);
-/* Reads directives into a scope: for a block up to behind its `}`, for MAIN up to the end of the text. */
+void cn_conf_scope(cn_conf_t *, cn_scope_t *, cn_level_t, void **confs, cn_str_t keyword,
+                   cn_str_t name);
+/* Reads directives into a scope: for a block up to behind its `}`, for MAIN up to the end of the
+ * text. */
 CN_MUST cn_rc cn_conf_read(cn_conf_t *, cn_scope_t *);
 /* As cn_conf_error for what the lexer, or the end of the text, says in tok. */
 cn_rc cn_conf_error_token(cn_conf_t *, const cn_lex_token_t *);
@@ -154,10 +156,12 @@ typedef struct {
     cn_str_t text; /* for messages */
 } cn_claim_t;
 
-cn_section_t *cn_section_create(const cn_units_t *, cn_level_t, cn_str_t name, cn_str_t where, cn_section_t *parent);
+cn_section_t *cn_section_create(const cn_units_t *, cn_level_t, cn_str_t name, cn_str_t where,
+                                cn_section_t *parent);
 /* Settings of one level, each a copy of the nearest enclosing one or made by
  * its unit.  outer: enclosing levels from the inside out, ending with NULL. */
-CN_MUST cn_rc cn_section_level_init(cn_conf_t *, cn_section_t *, cn_level_t, void **confs, void **const *outer);
+CN_MUST cn_rc cn_section_level_init(cn_conf_t *, cn_section_t *, cn_level_t, void **confs,
+                                    void **const *outer);
 CN_MUST cn_rc cn_section_level_done(cn_conf_t *, cn_level_t, void **confs);
 void **cn_section_confs(cn_section_t *);
 
@@ -171,7 +175,8 @@ cn_str_t cn_bundle_prefix(const cn_bundle_t *);
 CN_MUST cn_rc cn_bundle_read(cn_bundle_t *, cn_str_t path, cn_str_t *text, const char **why);
 /* What a pattern, as written, matches: a vec of cn_str_t in byte order.  A
  * plain name matches itself, whether it is there or not. */
-CN_MUST cn_rc cn_bundle_glob(cn_bundle_t *, cn_str_t pattern, cn_pool_t *, cn_vec_t *paths, const char **why);
+CN_MUST cn_rc cn_bundle_glob(cn_bundle_t *, cn_str_t pattern, cn_pool_t *, cn_vec_t *paths,
+                             const char **why);
 
 /* ---- gen.c ---- */
 

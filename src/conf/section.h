@@ -24,19 +24,20 @@ typedef struct {
 
 typedef struct cn_section {
     uint32_t refs;
-    cn_level_t level;   /* CN_LV_MAIN, SERVICE or CLUSTER */
-    cn_str_t name;      /* argument of the block: "reviews.bookinfo:9080" */
-    cn_str_t where;     /* file:line of the block when it was read */
-    uint64_t hash;      /* of its text and of the MAIN settings it inherits */
+    cn_level_t level; /* CN_LV_MAIN, SERVICE or CLUSTER */
+    cn_str_t name;    /* argument of the block: "reviews.bookinfo:9080" */
+    cn_str_t where;   /* file:line of the block when it was read */
+    uint64_t hash;    /* of its text and of the MAIN settings it inherits */
     cn_pool_t *pool;
     void **confs;       /* by unit index; NULL where the unit has nothing on this level */
     cn_route_t *routes; /* services only; in file order */
     uint32_t nroutes;
     struct cn_section *parent; /* MAIN, which the settings point into; one reference */
-    cn_vec_t claims;    /* cn_claim_t: addresses and hosts, for sharing */
-    cn_vec_t texts;     /* cn_str_t: paths of other files it names, for sharing */
-    uint64_t text_mac;  /* keyed hash of its text: a hash that somebody made to collide shares nothing */
-    void *runtime;      /* what the proxy derives once per section (phase hooks); see runtime_fini */
+    cn_vec_t claims;           /* cn_claim_t: addresses and hosts, for sharing */
+    cn_vec_t texts;            /* cn_str_t: paths of other files it names, for sharing */
+    uint64_t
+        text_mac;  /* keyed hash of its text: a hash that somebody made to collide shares nothing */
+    void *runtime; /* what the proxy derives once per section (phase hooks); see runtime_fini */
     void (*runtime_fini)(void *);
     const struct cn_units *units;
 } cn_section_t;
@@ -64,13 +65,13 @@ typedef struct {
 /* A generation: everything one configuration says. */
 typedef struct cn_gen {
     uint32_t refs;
-    uint64_t id;               /* counts up with each published configuration */
-    uint64_t structural_hash;  /* of the CN_D_STRUCTURAL directives */
+    uint64_t id;              /* counts up with each published configuration */
+    uint64_t structural_hash; /* of the CN_D_STRUCTURAL directives */
     cn_section_t *main;
-    cn_map_t services;         /* name -> cn_section_t */
-    cn_map_t clusters;         /* name -> cn_section_t */
-    cn_map_t addresses;        /* claimed address or host -> cn_section_t; see cn_gen_find */
-    cn_map_t texts;            /* path -> cn_text_t: other files that were read (endpoints) */
+    cn_map_t services;  /* name -> cn_section_t */
+    cn_map_t clusters;  /* name -> cn_section_t */
+    cn_map_t addresses; /* claimed address or host -> cn_section_t; see cn_gen_find */
+    cn_map_t texts;     /* path -> cn_text_t: other files that were read (endpoints) */
     cn_str_t prefix;
     cn_pool_t *pool;
 } cn_gen_t;
@@ -96,11 +97,11 @@ void cn_bundle_destroy(cn_bundle_t *);
 typedef struct {
     const cn_units_t *units;
     cn_bundle_t *bundle;
-    cn_str_t file;          /* main conf file, as given */
-    cn_str_t extra;         /* text of -g; its directives win over the file's */
-    const cn_gen_t *prev;   /* sections to share, or NULL */
-    bool main_only;         /* the master: skips service and cluster blocks */
-    FILE *dump;             /* -T: each file's text as it is read, or NULL */
+    cn_str_t file;        /* main conf file, as given */
+    cn_str_t extra;       /* text of -g; its directives win over the file's */
+    const cn_gen_t *prev; /* sections to share, or NULL */
+    bool main_only;       /* the master: skips service and cluster blocks */
+    FILE *dump;           /* -T: each file's text as it is read, or NULL */
 } cn_conf_load_t;
 
 /* CN_ERR: *why is one line "file:line: message" (pool).  Warnings go to the log.

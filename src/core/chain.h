@@ -42,7 +42,7 @@ typedef struct {
 } cn_buf_t;
 
 typedef struct {
-    cn_buf_t *v;         /* ring of cap slots, heap memory, NULL until first used */
+    cn_buf_t *v; /* ring of cap slots, heap memory, NULL until first used */
     uint32_t head, n, cap;
     size_t bytes;
 } cn_chain_t;
@@ -83,7 +83,8 @@ static inline cn_buf_t *cn_chain_at(const cn_chain_t *c, uint32_t i)
 
 /* Room to read into: at least min bytes at the end, in *p and *n; after writing,
  * cn_chain_commit(got) appends what was written, 0 included: each reserve is
- * followed by a commit.  Nothing else may touch the chain between the two.  A chunk that ends up nearly empty is replaced by a small one. */
+ * followed by a commit.  Nothing else may touch the chain between the two.  A chunk that ends up
+ * nearly empty is replaced by a small one. */
 void cn_chain_reserve(cn_chain_t *, size_t min, char **p, size_t *n);
 void cn_chain_commit(cn_chain_t *, size_t got);
 

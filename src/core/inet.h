@@ -12,10 +12,10 @@
 #include "core/str.h"
 
 typedef struct {
-    uint8_t family;  /* AF_INET, AF_INET6, or 0: no address */
-    uint8_t bits;    /* for blocks: prefix length; else unused */
-    uint16_t port;   /* host order; 0: none */
-    uint8_t ip[16];  /* network order; first 4 bytes for IPv4, the rest zero */
+    uint8_t family; /* AF_INET, AF_INET6, or 0: no address */
+    uint8_t bits;   /* for blocks: prefix length; else unused */
+    uint16_t port;  /* host order; 0: none */
+    uint8_t ip[16]; /* network order; first 4 bytes for IPv4, the rest zero */
 } cn_addr_t;
 
 /* "10.0.0.1", "fd00::1"; no port, no brackets, no scope. */

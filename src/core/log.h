@@ -11,7 +11,12 @@
 #include "core/str.h"
 
 typedef enum {
-    CN_LOG_EMERG, CN_LOG_ERROR, CN_LOG_WARN, CN_LOG_NOTICE, CN_LOG_INFO, CN_LOG_DEBUG
+    CN_LOG_EMERG,
+    CN_LOG_ERROR,
+    CN_LOG_WARN,
+    CN_LOG_NOTICE,
+    CN_LOG_INFO,
+    CN_LOG_DEBUG
 } cn_log_level;
 
 /* path NULL or "stderr": file descriptor 2.  Keeps the old sink on CN_ERR (errno set). */

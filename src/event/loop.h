@@ -55,9 +55,9 @@ void cn_task_wake(cn_task_t *, uint32_t why);
 /* Embedded; when it expires the task is woken with why. */
 struct cn_timer {
     cn_task_t *task;
-    uint64_t at_ms;  /* loop time */
+    uint64_t at_ms; /* loop time */
     uint32_t why;
-    uint32_t pos;    /* place in the heap + 1; 0: not set */
+    uint32_t pos; /* place in the heap + 1; 0: not set */
 };
 
 void cn_timer_init(cn_timer_t *, cn_task_t *, uint32_t why);
@@ -78,10 +78,10 @@ struct cn_io {
     cn_loop_t *loop;
     cn_task_t *task; /* woken on every edge; may be changed at any time, NULL allowed */
     int fd;
-    uint32_t gen;    /* guards against stale events for a reused descriptor */
+    uint32_t gen; /* guards against stale events for a reused descriptor */
     uint32_t slot;
     bool readable, writable;
-    bool hup;        /* the end was announced: a short read does not mean drained */
+    bool hup; /* the end was announced: a short read does not mean drained */
 };
 
 /* Starts watching fd, which must be non-blocking.  CN_ERR with errno. */

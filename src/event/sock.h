@@ -14,6 +14,7 @@
 cn_stream_t *cn_sock_accepted(cn_loop_t *, int fd, const cn_addr_t *remote, cn_task_t *owner);
 /* Starts to connect; never fails at once: the cause shows in ready().
  * timeout_ms 0: none. */
-cn_stream_t *cn_sock_connect(cn_loop_t *, const cn_addr_t *to, uint64_t timeout_ms, cn_task_t *owner);
+cn_stream_t *cn_sock_connect(cn_loop_t *, const cn_addr_t *to, uint64_t timeout_ms,
+                             cn_task_t *owner);
 
 #endif

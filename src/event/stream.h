@@ -26,23 +26,24 @@ typedef struct cn_stream cn_stream_t;
 /* Why a stream failed; recorded before CN_ERR is returned. */
 typedef enum {
     CN_SERR_NONE,
-    CN_SERR_REFUSED,    /* connect refused, or the tunnel's CONNECT was answered 503 */
-    CN_SERR_TIMEOUT,    /* connect or handshake timed out */
-    CN_SERR_UNREACHABLE,/* any other connect failure */
-    CN_SERR_RESET,      /* reset by the other side */
-    CN_SERR_TLS,        /* handshake or record failure */
-    CN_SERR_IDENTITY,   /* certificate valid but not the expected identity */
-    CN_SERR_DENIED,     /* CONNECT answered 401 or 403 */
-    CN_SERR_PROTOCOL,   /* the other side broke the protocol underneath */
-    CN_SERR_UNPROCESSED,/* the peer says that it did nothing: REFUSED_STREAM, GOAWAY below the id */
-    CN_SERR_LOCAL       /* reset by us */
+    CN_SERR_REFUSED,     /* connect refused, or the tunnel's CONNECT was answered 503 */
+    CN_SERR_TIMEOUT,     /* connect or handshake timed out */
+    CN_SERR_UNREACHABLE, /* any other connect failure */
+    CN_SERR_RESET,       /* reset by the other side */
+    CN_SERR_TLS,         /* handshake or record failure */
+    CN_SERR_IDENTITY,    /* certificate valid but not the expected identity */
+    CN_SERR_DENIED,      /* CONNECT answered 401 or 403 */
+    CN_SERR_PROTOCOL,    /* the other side broke the protocol underneath */
+    CN_SERR_UNPROCESSED, /* the peer says that it did nothing: REFUSED_STREAM, GOAWAY below the id
+                          */
+    CN_SERR_LOCAL        /* reset by us */
 } cn_serr;
 
 /* Who is at the other end.  Strings live as long as the stream. */
 typedef struct {
-    cn_addr_t remote, local;   /* of the underlying socket */
-    cn_str_t identity;         /* "spiffe://td/ns/x/sa/y" from the verified certificate; empty: none */
-    cn_str_t local_identity;   /* of our own certificate; empty without TLS */
+    cn_addr_t remote, local; /* of the underlying socket */
+    cn_str_t identity; /* "spiffe://td/ns/x/sa/y" from the verified certificate; empty: none */
+    cn_str_t local_identity; /* of our own certificate; empty without TLS */
     cn_str_t alpn;
 } cn_peer_t;
 
@@ -70,8 +71,8 @@ struct cn_stream {
     const cn_stream_ops_t *ops;
     cn_task_t *owner;
     cn_serr err;
-    const char *err_text;  /* constant or stream-owned; for logs; NULL: none */
-    uint64_t rx, tx;       /* payload bytes since the start */
+    const char *err_text; /* constant or stream-owned; for logs; NULL: none */
+    uint64_t rx, tx;      /* payload bytes since the start */
 };
 
 static inline CN_MUST cn_rc cn_stream_ready(cn_stream_t *s)

@@ -21,22 +21,22 @@ typedef struct cn_exch cn_exch_t;
 /* What went wrong on the wire, for status, flag and details (proxy/reply.c). */
 typedef enum {
     CN_XERR_NONE,
-    CN_XERR_GONE,          /* the other side closed or reset */
-    CN_XERR_UNPROCESSED,   /* it closed without having acted on the request: safe to repeat */
-    CN_XERR_STREAM,        /* the stream underneath failed: see stream_err */
-    CN_XERR_PROTOCOL,      /* bad framing or syntax: 400 codec_error; upstream: protocol error */
-    CN_XERR_VERSION,       /* 426 low_version */
-    CN_XERR_TOO_LARGE,     /* 431 headers_too_large */
-    CN_XERR_TOO_MANY,      /* 431 too_many_headers */
-    CN_XERR_BAD_CHARS,     /* 400 invalid_characters */
-    CN_XERR_BAD_TE,        /* 501 invalid_transfer_encoding */
-    CN_XERR_CL_TE,         /* 400 content_length_and_chunked_not_allowed */
-    CN_XERR_NO_HOST,       /* 400 missing_host_header */
-    CN_XERR_BAD_HOST,      /* 400 invalid_authority */
-    CN_XERR_BAD_URL,       /* 400 invalid_url, also a path that cannot be normalised */
-    CN_XERR_BAD_CONNECTION,/* 400 connection_header_rejected */
-    CN_XERR_BAD_UPGRADE,   /* 403 upgrade_failed */
-    CN_XERR_TIMEOUT        /* the head did not arrive in time: 408 request_header_timeout */
+    CN_XERR_GONE,           /* the other side closed or reset */
+    CN_XERR_UNPROCESSED,    /* it closed without having acted on the request: safe to repeat */
+    CN_XERR_STREAM,         /* the stream underneath failed: see stream_err */
+    CN_XERR_PROTOCOL,       /* bad framing or syntax: 400 codec_error; upstream: protocol error */
+    CN_XERR_VERSION,        /* 426 low_version */
+    CN_XERR_TOO_LARGE,      /* 431 headers_too_large */
+    CN_XERR_TOO_MANY,       /* 431 too_many_headers */
+    CN_XERR_BAD_CHARS,      /* 400 invalid_characters */
+    CN_XERR_BAD_TE,         /* 501 invalid_transfer_encoding */
+    CN_XERR_CL_TE,          /* 400 content_length_and_chunked_not_allowed */
+    CN_XERR_NO_HOST,        /* 400 missing_host_header */
+    CN_XERR_BAD_HOST,       /* 400 invalid_authority */
+    CN_XERR_BAD_URL,        /* 400 invalid_url, also a path that cannot be normalised */
+    CN_XERR_BAD_CONNECTION, /* 400 connection_header_rejected */
+    CN_XERR_BAD_UPGRADE,    /* 403 upgrade_failed */
+    CN_XERR_TIMEOUT         /* the head did not arrive in time: 408 request_header_timeout */
 } cn_xerr;
 
 typedef struct {
@@ -69,10 +69,10 @@ typedef struct {
 struct cn_exch {
     const cn_exch_ops_t *ops;
     cn_task_t *owner;
-    cn_xerr xerr;            /* server side: set before the owner is woken with CLOSED */
-    cn_serr stream_err;      /* with CN_XERR_STREAM or GONE */
-    const char *err_text;    /* for logs, or NULL */
-    bool reused;             /* client: the connection had served before (a lost race may be repeated) */
+    cn_xerr xerr;         /* server side: set before the owner is woken with CLOSED */
+    cn_serr stream_err;   /* with CN_XERR_STREAM or GONE */
+    const char *err_text; /* for logs, or NULL */
+    bool reused; /* client: the connection had served before (a lost race may be repeated) */
     uint64_t wire_rx, wire_tx; /* bytes on the wire for this exchange, heads included */
 };
 

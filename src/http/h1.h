@@ -21,25 +21,30 @@ extern const cn_h1_limits_t cn_h1_limits_response; /* 256 KiB, 256 KiB, 100 */
 
 typedef enum { CN_H1_REQUEST, CN_H1_RESPONSE } cn_h1_kind;
 
-typedef enum { CN_H1_FRAME_NONE, CN_H1_FRAME_LENGTH, CN_H1_FRAME_CHUNKED, CN_H1_FRAME_EOF } cn_h1_framing;
+typedef enum {
+    CN_H1_FRAME_NONE,
+    CN_H1_FRAME_LENGTH,
+    CN_H1_FRAME_CHUNKED,
+    CN_H1_FRAME_EOF
+} cn_h1_framing;
 
 /* Reading side of one connection. */
 typedef struct {
     cn_h1_kind kind;
     cn_h1_limits_t limits;
-    int state;              /* private */
+    int state; /* private */
     cn_xerr err;
     const char *err_text;
     /* of the current message, valid once its head is complete */
     cn_h1_framing framing;
-    bool keep_alive;        /* the sender will keep the connection */
-    uint64_t left;          /* private: bytes left in the body or chunk */
-    cn_str_t req_method;    /* responses: set before parsing (HEAD, CONNECT matter) */
-    uint32_t scan;          /* private: bytes of the head, chunk line or trailer section looked at */
-    uint32_t line;          /* private: where in them the current line begins */
-    char last;              /* private: last byte looked at */
-    uint8_t blank;          /* private: empty lines skipped, digits of a chunk size */
-    uint32_t head_bytes;    /* size of the head last parsed */
+    bool keep_alive;     /* the sender will keep the connection */
+    uint64_t left;       /* private: bytes left in the body or chunk */
+    cn_str_t req_method; /* responses: set before parsing (HEAD, CONNECT matter) */
+    uint32_t scan;       /* private: bytes of the head, chunk line or trailer section looked at */
+    uint32_t line;       /* private: where in them the current line begins */
+    char last;           /* private: last byte looked at */
+    uint8_t blank;       /* private: empty lines skipped, digits of a chunk size */
+    uint32_t head_bytes; /* size of the head last parsed */
 } cn_h1_parser_t;
 
 void cn_h1_parser_init(cn_h1_parser_t *, cn_h1_kind, const cn_h1_limits_t *);
@@ -62,7 +67,8 @@ CN_MUST cn_rc cn_h1_parse_head(cn_h1_parser_t *, cn_chain_t *in, cn_msg_t *msg);
 /* Moves body bytes (at most max) from in to out.  CN_OK: moved some; CN_AGAIN:
  * needs more input; CN_DONE: body complete (trailers went to msg->trailers);
  * CN_ERR. */
-CN_MUST cn_rc cn_h1_parse_body(cn_h1_parser_t *, cn_chain_t *in, cn_chain_t *out, size_t max, cn_msg_t *msg);
+CN_MUST cn_rc cn_h1_parse_body(cn_h1_parser_t *, cn_chain_t *in, cn_chain_t *out, size_t max,
+                               cn_msg_t *msg);
 /* The stream ended here.  CN_DONE: orderly (between messages, or ends an
  * EOF-framed body); CN_ERR: in the middle of a message. */
 CN_MUST cn_rc cn_h1_parse_eof(cn_h1_parser_t *);
@@ -76,7 +82,8 @@ bool cn_h1_parser_complete(const cn_h1_parser_t *);
  * chunked; a bodyless POST, PUT or PATCH says content-length: 0). */
 cn_h1_framing cn_h1_put_request(cn_chain_t *out, const cn_msg_t *, bool eos);
 /* close: says `connection: close`.  The reason phrase is the standard one. */
-cn_h1_framing cn_h1_put_response(cn_chain_t *out, const cn_msg_t *, cn_str_t req_method, bool eos, bool close);
+cn_h1_framing cn_h1_put_response(cn_chain_t *out, const cn_msg_t *, cn_str_t req_method, bool eos,
+                                 bool close);
 /* Wraps the bytes of body as one chunk (or passes them with LENGTH framing). */
 void cn_h1_put_body(cn_chain_t *out, cn_chain_t *body, cn_h1_framing);
 void cn_h1_put_end(cn_chain_t *out, cn_h1_framing, const cn_headers_t *trailers);

@@ -15,9 +15,9 @@ typedef struct cn_h1_client cn_h1_client_t;
 
 typedef struct {
     cn_h1_limits_t limits;
-    uint64_t idle_ms;     /* between requests; 0: none */
-    uint64_t head_ms;     /* for a head once begun; 0: none */
-    size_t buffer;        /* bytes of body held per direction, default 64 KiB */
+    uint64_t idle_ms; /* between requests; 0: none */
+    uint64_t head_ms; /* for a head once begun; 0: none */
+    size_t buffer;    /* bytes of body held per direction, default 64 KiB */
 } cn_h1_server_conf_t;
 extern const cn_h1_server_conf_t cn_h1_server_conf_default;
 

@@ -108,7 +108,7 @@ static void tell_draining(cn_h2_t *h)
 static void finish(cn_h2_t *h, bool do_abort)
 {
     h->ended = true;
-    cn_list_each(node, &h->streams)
+    cn_list_each (node, &h->streams)
         cn_h2_stream_closed(cn_list_entry(node, cn_h2_stream_t, link), NGHTTP2_NO_ERROR);
     nghttp2_session_del(h->ng);
     h->ng = NULL;
@@ -274,8 +274,7 @@ static void sweep(cn_h2_t *h)
     uint64_t now = cn_loop_ms(h->loop);
     bool left = false;
 
-    cn_list_each(node, &h->streams)
-    {
+    cn_list_each (node, &h->streams) {
         cn_h2_stream_t *st = cn_list_entry(node, cn_h2_stream_t, link);
 
         if (st->held || !cn_list_empty(&st->arrived))

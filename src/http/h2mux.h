@@ -17,17 +17,17 @@
 typedef struct cn_h2 cn_h2_t;
 
 typedef struct {
-    uint32_t max_streams;      /* peer-opened, concurrently: a further one is refused alone */
-    uint32_t stream_window;    /* bytes */
-    uint32_t conn_window;      /* bytes, >= stream_window */
-    uint32_t max_frame;        /* accepted DATA frame, 16384..16777215 */
-    uint32_t max_header_list;  /* bytes, enforced by resetting the stream */
-    uint32_t max_headers;      /* lines */
-    uint32_t send_buffer;      /* bytes held per stream towards the peer */
-    uint64_t ping_ms;          /* 0: none */
+    uint32_t max_streams;     /* peer-opened, concurrently: a further one is refused alone */
+    uint32_t stream_window;   /* bytes */
+    uint32_t conn_window;     /* bytes, >= stream_window */
+    uint32_t max_frame;       /* accepted DATA frame, 16384..16777215 */
+    uint32_t max_header_list; /* bytes, enforced by resetting the stream */
+    uint32_t max_headers;     /* lines */
+    uint32_t send_buffer;     /* bytes held per stream towards the peer */
+    uint64_t ping_ms;         /* 0: none */
     uint64_t ping_timeout_ms;
-    uint64_t idle_ms;          /* no stream open; 0: none */
-    bool connect_protocol;     /* announce RFC 8441 */
+    uint64_t idle_ms;      /* no stream open; 0: none */
+    bool connect_protocol; /* announce RFC 8441 */
 } cn_h2_conf_t;
 /* 100 streams, windows 512 KiB and 16 MiB, ping 10 s / 20 s, heads 60 KiB and
  * 100 lines, extended CONNECT announced. */
@@ -49,8 +49,10 @@ typedef struct {
 } cn_h2_cbs_t;
 
 /* Take the stream, on which the handshake (TLS, ALPN) is complete. */
-cn_h2_t *cn_h2_server_create(cn_loop_t *, cn_stream_t *, const cn_h2_conf_t *, const cn_h2_cbs_t *, void *ctx);
-cn_h2_t *cn_h2_client_create(cn_loop_t *, cn_stream_t *, const cn_h2_conf_t *, const cn_h2_cbs_t *, void *ctx);
+cn_h2_t *cn_h2_server_create(cn_loop_t *, cn_stream_t *, const cn_h2_conf_t *, const cn_h2_cbs_t *,
+                             void *ctx);
+cn_h2_t *cn_h2_client_create(cn_loop_t *, cn_stream_t *, const cn_h2_conf_t *, const cn_h2_cbs_t *,
+                             void *ctx);
 
 /* Client: how many further streams may be opened now (0 once draining). */
 uint32_t cn_h2_capacity(const cn_h2_t *);

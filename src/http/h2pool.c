@@ -127,8 +127,7 @@ static void retry(wrap_t *w)
     drop_inner(w, true);
     w->retried = true;
     w->state = WAITING;
-    cn_list_each(node, &pool->sessions)
-    {
+    cn_list_each (node, &pool->sessions) {
         session_t *ses = cn_list_entry(node, session_t, link);
 
         if (!ses->h2 && !ses->leaving && ses->nwaiting < pool->conf.max_streams) {
@@ -324,7 +323,8 @@ static void on_closed(void *ctx)
 
 static void fail_waiting(session_t *ses, cn_serr err, const char *text)
 {
-    cn_list_each(node, &ses->waiting) wrap_fail(cn_list_entry(node, wrap_t, waiting), err, text);
+    cn_list_each (node, &ses->waiting)
+        wrap_fail(cn_list_entry(node, wrap_t, waiting), err, text);
 }
 
 static void dial_failed(session_t *ses)
@@ -344,8 +344,7 @@ static void dial_failed(session_t *ses)
 
 static session_t *choose(cn_h2pool_t *pool, uint64_t timeout_ms)
 {
-    cn_list_each(node, &pool->sessions)
-    {
+    cn_list_each (node, &pool->sessions) {
         session_t *ses = cn_list_entry(node, session_t, link);
 
         if (ses->leaving)
@@ -365,7 +364,8 @@ static void dial_done(session_t *ses)
     ses->lower = NULL;
     if (pool->cbs.connected)
         pool->cbs.connected(pool->ctx);
-    cn_list_each(node, &ses->waiting) ask(cn_list_entry(node, wrap_t, waiting), ses);
+    cn_list_each (node, &ses->waiting)
+        ask(cn_list_entry(node, wrap_t, waiting), ses);
     if (ses->leaving)
         cn_h2_drain(ses->h2);
 }
@@ -446,8 +446,7 @@ cn_stream_t *cn_h2pool_open(cn_h2pool_t *pool, cn_str_t authority, uint64_t time
 
 void cn_h2pool_retire(cn_h2pool_t *pool)
 {
-    cn_list_each(node, &pool->sessions)
-    {
+    cn_list_each (node, &pool->sessions) {
         session_t *ses = cn_list_entry(node, session_t, link);
 
         ses->leaving = true;
@@ -458,8 +457,7 @@ void cn_h2pool_retire(cn_h2pool_t *pool)
 
 void cn_h2pool_destroy(cn_h2pool_t *pool)
 {
-    cn_list_each(node, &pool->unready)
-    {
+    cn_list_each (node, &pool->unready) {
         wrap_t *w = cn_list_entry(node, wrap_t, unready);
 
         w->pool = NULL;
@@ -468,8 +466,7 @@ void cn_h2pool_destroy(cn_h2pool_t *pool)
         else
             cn_list_remove(&w->unready);
     }
-    cn_list_each(node, &pool->sessions)
-    {
+    cn_list_each (node, &pool->sessions) {
         session_t *ses = cn_list_entry(node, session_t, link);
 
         if (ses->h2)

@@ -24,13 +24,15 @@ typedef struct {
     void (*idle)(void *ctx);
 } cn_h2pool_cbs_t;
 
-cn_h2pool_t *cn_h2pool_create(cn_loop_t *, const cn_h2_conf_t *, const cn_h2pool_cbs_t *, void *ctx);
+cn_h2pool_t *cn_h2pool_create(cn_loop_t *, const cn_h2_conf_t *, const cn_h2pool_cbs_t *,
+                              void *ctx);
 /* A stream to `authority` behind the peer.  It is ready when the CONNECT has
  * been answered with 2xx; its failures are those of cn_h2_stream() and of the
  * dialled stream.  A CONNECT that is lost with a session that had served before,
  * or that the peer says it did not process, is tried once more on a new one: no
  * byte was sent in it.  timeout_ms: for all of that; 0: none.  Never NULL. */
-cn_stream_t *cn_h2pool_open(cn_h2pool_t *, cn_str_t authority, uint64_t timeout_ms, cn_task_t *owner);
+cn_stream_t *cn_h2pool_open(cn_h2pool_t *, cn_str_t authority, uint64_t timeout_ms,
+                            cn_task_t *owner);
 /* Drains the sessions there are; later opens get new ones. */
 void cn_h2pool_retire(cn_h2pool_t *);
 /* At once; open streams see RESET and are given back as usual. */

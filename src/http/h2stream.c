@@ -65,7 +65,8 @@ static void uncount(cn_h2_stream_t *st)
 
 static void free_stream(cn_h2_stream_t *st)
 {
-    cn_list_each(node, &st->heads) cn_h2_head_destroy(cn_list_entry(node, cn_h2_head_t, link));
+    cn_list_each (node, &st->heads)
+        cn_h2_head_destroy(cn_list_entry(node, cn_h2_head_t, link));
     cn_h2_head_destroy(st->part);
     cn_h2_head_destroy(st->trailer);
     cn_chain_clear(&st->recv);

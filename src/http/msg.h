@@ -30,12 +30,12 @@ typedef enum { CN_HTTP_UNKNOWN, CN_HTTP_10, CN_HTTP_11, CN_HTTP_2 } cn_http_vers
 #define CN_LENGTH_NONE UINT64_MAX /* no content-length */
 
 typedef struct {
-    cn_pool_t *pool;   /* every string below lives here or longer */
+    cn_pool_t *pool; /* every string below lives here or longer */
     /* requests */
     cn_str_t method, scheme, authority;
-    cn_str_t target;   /* path and query as received, "/" at least; "*" for OPTIONS * */
-    cn_str_t path;     /* normalised path without query: what routing and policy see (http/uri.h) */
-    cn_str_t query;    /* without '?', raw */
+    cn_str_t target; /* path and query as received, "/" at least; "*" for OPTIONS * */
+    cn_str_t path;   /* normalised path without query: what routing and policy see (http/uri.h) */
+    cn_str_t query;  /* without '?', raw */
     bool has_query;
     bool expect_continue;
     bool upgrade_websocket; /* a well-formed websocket upgrade was asked for */

@@ -49,7 +49,7 @@ typedef enum {
 #define CN_TOKEN_ENUM(id, name) CN_TOK_##id,
     CN_TOKENS(CN_TOKEN_ENUM)
 #undef CN_TOKEN_ENUM
-    CN_TOK_MAX
+        CN_TOK_MAX
 } cn_token;
 
 /* name in lower case; CN_TOK_NONE when it is not in the table. */

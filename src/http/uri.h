@@ -8,7 +8,12 @@
 
 #include "core/pool.h"
 
-typedef enum { CN_URI_NONE, CN_URI_BASE, CN_URI_MERGE_SLASHES, CN_URI_DECODE_AND_MERGE } cn_uri_normalize;
+typedef enum {
+    CN_URI_NONE,
+    CN_URI_BASE,
+    CN_URI_MERGE_SLASHES,
+    CN_URI_DECODE_AND_MERGE
+} cn_uri_normalize;
 
 /* Normalises an origin-form path (begins with '/', no query, no fragment).
  * The result lives in the pool or is the input itself when nothing changes.

@@ -421,8 +421,7 @@ cn_admin_server_t *cn_admin_create(cn_worker_t *w, const cn_board_t *board, unsi
 void cn_admin_leave(cn_admin_server_t *s)
 {
     s->leaving = true;
-    cn_list_each(node, &s->clients)
-    {
+    cn_list_each (node, &s->clients) {
         client_t *cl = cn_list_entry(node, client_t, link);
         if (cl->served)
             cn_h1_server_drain(cl->h1);
@@ -438,12 +437,12 @@ void cn_admin_destroy(cn_admin_server_t *s)
 {
     if (!s)
         return;
-    cn_list_each(node, &s->clients)
-    {
+    cn_list_each (node, &s->clients) {
         client_t *cl = cn_list_entry(node, client_t, link);
         cn_h1_server_destroy(cl->h1);
         forget_client(cl);
     }
-    cn_list_each(node, &s->calls) finish(cn_list_entry(node, call_t, link));
+    cn_list_each (node, &s->calls)
+        finish(cn_list_entry(node, call_t, link));
     free(s);
 }

@@ -437,7 +437,8 @@ static void serve(cli_t *cli, int listen_fd)
     cli->pool = cn_h2pool_create(cli->loop, &cn_h2_conf_hbone, &cbs, cli);
     cn_loop_run(cli->loop);
     cn_listen_stop(listener);
-    cn_list_each(node, &cli->conns) free_conn(cn_list_entry(node, conn_t, link), true);
+    cn_list_each (node, &cli->conns)
+        free_conn(cn_list_entry(node, conn_t, link), true);
     cn_h2pool_destroy(cli->pool);
 }
 

@@ -24,7 +24,8 @@ static cn_rc set_trust_domain(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, 
 
     pc->trust_domain = argv[1];
     for (unsigned i = 2; i < argc; i++)
-        *(cn_str_t *)cn_vec_push(cn_conf_pool(cf), &pc->trust_domain_aliases, sizeof(cn_str_t)) = argv[i];
+        *(cn_str_t *)cn_vec_push(cn_conf_pool(cf), &pc->trust_domain_aliases, sizeof(cn_str_t)) =
+            argv[i];
     return CN_OK;
 }
 
@@ -48,7 +49,8 @@ static cn_rc set_bundle(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *
 static const cn_directive_t mesh_directives[] = {
     {"trust_domain", CN_AT_PRIVATE, CN_ARGS(1, CN_ARGS_ANY), set_trust_domain, 0, NULL,
      "trust_domain NAME [ALIAS...]",
-     "The mesh's trust domain and its aliases: peers must present an identity in one of them.", NULL},
+     "The mesh's trust domain and its aliases: peers must present an identity in one of them.",
+     NULL},
     {"identity", CN_AT_PRIVATE, CN_ARGS(2, 2), set_identity, 0, NULL, "identity CERTIFICATE KEY",
      "PEM files of our certificate chain and private key.", NULL},
     {"trust_bundle", CN_AT_PRIVATE, CN_ARGS(1, 1), set_bundle, 0, NULL, "trust_bundle FILE",
@@ -95,28 +97,32 @@ static cn_rc init_main(cn_conf_t *cf CN_UNUSED, void *conf, const void *parent C
 
 static const cn_directive_t directives[] = {
     {"mesh", CN_AT_MAIN | CN_D_BLOCK | CN_D_TABLE, CN_ARGS(0, 0), cn_set_block, 0, mesh_directives,
-     "mesh { ... }",
-     "Our identity and whom to trust.", NULL},
+     "mesh { ... }", "Our identity and whom to trust.", NULL},
     {"workloads", CN_AT_MAIN, CN_ARGS(1, 1), set_workloads, 0, NULL, "workloads FILE",
      "File of known pods, one a line: IP KEY=VALUE...; for labels of metrics and logs.", NULL},
-    {"path_normalization", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_enum, F(path_normalization), normalizations,
-     "path_normalization none | base | merge_slashes | decode_and_merge_slashes",
+    {"path_normalization", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_enum, F(path_normalization),
+     normalizations, "path_normalization none | base | merge_slashes | decode_and_merge_slashes",
      "How request paths are brought to one form before policy, routing and forwarding see them "
-     "(MeshConfig pathNormalization).", "base"},
-    {"server_header", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_str, F(server_header), NULL, "server_header TEXT",
+     "(MeshConfig pathNormalization).",
+     "base"},
+    {"server_header", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_str, F(server_header), NULL,
+     "server_header TEXT",
      "Value of the server header of every response; \"\" leaves the upstream's.", "istio-envoy"},
-    {"request_id", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_flag, F(request_id), NULL, "request_id on | off",
-     "Give requests without x-request-id one.", "on"},
+    {"request_id", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_flag, F(request_id), NULL,
+     "request_id on | off", "Give requests without x-request-id one.", "on"},
     {"trust_forwarded_for", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_flag, F(trust_forwarded_for), NULL,
      "trust_forwarded_for on | off",
      "Take the last X-Forwarded-For address as the client's in logs and for remoteIpBlocks. Any "
-     "workload can send that header, so only turn it on when gateways are the only clients.", "off"},
-    {"request_head_lines", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_u32, F(h1_limits.max_headers), &head_lines,
-     "request_head_lines NUMBER", "Header lines a request may have; more answer 431.", "100"},
+     "workload can send that header, so only turn it on when gateways are the only clients.",
+     "off"},
+    {"request_head_lines", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_u32, F(h1_limits.max_headers),
+     &head_lines, "request_head_lines NUMBER", "Header lines a request may have; more answer 431.",
+     "100"},
     {"request_head_size", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_u32, F(h1_limits.max_head), &head_bytes,
      "request_head_size BYTES", "Size of a request's head; more answers 431.", "61440"},
     {"request_line_size", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_u32, F(h1_limits.max_line), &head_bytes,
-     "request_line_size BYTES", "Size of any one line of a request's head; more answers 431.", "61440"},
+     "request_line_size BYTES", "Size of any one line of a request's head; more answers 431.",
+     "61440"},
     {"request_head_timeout", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_ms, F(head_ms), NULL,
      "request_head_timeout TIME", "For a request head once its first byte came.", "60s"},
     {"keepalive_timeout", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_ms, F(idle_ms), NULL,

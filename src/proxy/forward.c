@@ -46,12 +46,14 @@ static cn_rc attempt(cn_req_t *req)
     cn_exch_t *x;
 
     if (!host) {
-        cn_req_reply(req, 503, CN_STR("no healthy upstream"), CN_STR("no_healthy_upstream"), CN_FLAG_UH);
+        cn_req_reply(req, 503, CN_STR("no healthy upstream"), CN_STR("no_healthy_upstream"),
+                     CN_FLAG_UH);
         return CN_DONE;
     }
     note_host(req, host);
     req->f.upstream_local = (cn_addr_t){0};
-    req->up = cn_upool_open(req->w->upool, req->cluster, host, asked_port(req), req->up_fresh, &req->task);
+    req->up = cn_upool_open(req->w->upool, req->cluster, host, asked_port(req), req->up_fresh,
+                            &req->task);
     x = req->up->exch;
     req->up_eos = !req->msg.has_body;
     if (x->ops->send_head(x, &req->msg, req->up_eos) == CN_ERR)

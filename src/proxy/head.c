@@ -91,7 +91,8 @@ static void set_remote(cn_req_t *req)
         return;
     for (from = h->value.n; from && h->value.p[from - 1] != ','; from--)
         continue;
-    if (cn_inet_parse_ip(cn_str_trim(cn_str_make(h->value.p + from, h->value.n - from)), &addr) == CN_OK)
+    if (cn_inet_parse_ip(cn_str_trim(cn_str_make(h->value.p + from, h->value.n - from)), &addr) ==
+        CN_OK)
         req->f.remote = addr;
 }
 
@@ -104,8 +105,8 @@ static cn_rc normalize(cn_req_t *req)
 
     if (cn_str_eq(msg->target, CN_STR("*")))
         return CN_OK;
-    if (cn_uri_path_normalize(req->pool, msg->path, (cn_uri_normalize)req->w->conf->path_normalization,
-                              &path) != CN_OK)
+    if (cn_uri_path_normalize(req->pool, msg->path,
+                              (cn_uri_normalize)req->w->conf->path_normalization, &path) != CN_OK)
         return CN_ERR;
     if (path.p == msg->path.p && path.n == msg->path.n && path.p == msg->target.p)
         return CN_OK;

@@ -145,9 +145,12 @@ static cn_rc on_relay(cn_req_t *req, uint32_t why)
 cn_rc cn_req_l4_step(cn_req_t *req, uint32_t why)
 {
     switch (req->state) {
-    case CN_RQ_L4: return on_tunnel(req);
-    case CN_RQ_CONNECT: return on_connect(req);
-    default: return on_relay(req, why);
+    case CN_RQ_L4:
+        return on_tunnel(req);
+    case CN_RQ_CONNECT:
+        return on_connect(req);
+    default:
+        return on_relay(req, why);
     }
 }
 

@@ -19,8 +19,8 @@ typedef struct {
 const char *cn_phase_name(cn_phase_t phase)
 {
     static const char *const names[CN_PH_MAX] = {
-        "tunnel", "head",  "external", "authn",   "authz",     "route",  "limit",
-        "fault",  "policy", "content", "resp_head", "report", "log"};
+        "tunnel", "head",   "external", "authn",     "authz",  "route", "limit",
+        "fault",  "policy", "content",  "resp_head", "report", "log"};
 
     return names[phase];
 }
@@ -85,7 +85,8 @@ static runtime_t *runtime(cn_section_t *section, const cn_section_t *main)
     return rt;
 }
 
-const cn_hooks_t *cn_phase_hooks(cn_section_t *section, const cn_section_t *main, const cn_route_t *route)
+const cn_hooks_t *cn_phase_hooks(cn_section_t *section, const cn_section_t *main,
+                                 const cn_route_t *route)
 {
     runtime_t *rt = runtime(section, main);
     size_t i;

@@ -25,7 +25,8 @@ static const wire_reply_t wire_replies[] = {
     [CN_XERR_TOO_MANY] = {431, CN_FLAG_DPE, S("Request Header Fields Too Large"),
                           S("http1.too_many_headers")},
     [CN_XERR_BAD_CHARS] = {400, CN_FLAG_DPE, S("Bad Request"), S("http1.invalid_characters")},
-    [CN_XERR_BAD_TE] = {501, CN_FLAG_DPE, S("Not Implemented"), S("http1.invalid_transfer_encoding")},
+    [CN_XERR_BAD_TE] = {501, CN_FLAG_DPE, S("Not Implemented"),
+                        S("http1.invalid_transfer_encoding")},
     [CN_XERR_CL_TE] = {400, CN_FLAG_DPE, S("Bad Request"),
                        S("http1.content_length_and_chunked_not_allowed")},
     [CN_XERR_NO_HOST] = {400, 0, S(""), S("missing_host_header")},
@@ -62,8 +63,8 @@ cn_str_t cn_req_underscore(cn_pool_t *pool, cn_str_t s)
 typedef struct {
     uint16_t status;
     uint32_t flag;
-    const char *reason;    /* in the body */
-    bool with_transport;   /* details carry the transport's own words */
+    const char *reason;  /* in the body */
+    bool with_transport; /* details carry the transport's own words */
 } upstream_reply_t;
 
 static upstream_reply_t stream_failure(cn_serr err)
@@ -120,15 +121,21 @@ void cn_req_reply_upstream(cn_req_t *req, const cn_exch_t *up)
 static unsigned grpc_status_of(unsigned http)
 {
     switch (http) {
-    case 400: return 13;
-    case 401: return 16;
-    case 403: return 7;
-    case 404: return 12;
+    case 400:
+        return 13;
+    case 401:
+        return 16;
+    case 403:
+        return 7;
+    case 404:
+        return 12;
     case 429:
     case 502:
     case 503:
-    case 504: return 14;
-    default: return 2;
+    case 504:
+        return 14;
+    default:
+        return 2;
     }
 }
 
@@ -161,9 +168,11 @@ static void as_grpc(cn_req_t *req)
     req->f.grpc_status = (int16_t)status;
     resp->status = 200;
     cn_msg_add(resp, &resp->headers, CN_STR("content-type"), CN_STR("application/grpc"));
-    cn_msg_add(resp, &resp->headers, CN_STR("grpc-status"), cn_pool_printf(req->pool, "%u", status));
+    cn_msg_add(resp, &resp->headers, CN_STR("grpc-status"),
+               cn_pool_printf(req->pool, "%u", status));
     if (req->body.n)
-        cn_msg_add(resp, &resp->headers, CN_STR("grpc-message"), grpc_message(req->pool, req->body));
+        cn_msg_add(resp, &resp->headers, CN_STR("grpc-message"),
+                   grpc_message(req->pool, req->body));
     req->body = CN_STR_NULL;
 }
 
@@ -219,11 +228,11 @@ typedef struct {
 /* HTTP prints the retry and delay flags before the cause, TCP after it
  * (facts/verified 10). */
 static const flag_name_t http_order[] = {
-    {CN_FLAG_URX, "URX"}, {CN_FLAG_DI, "DI"},   {CN_FLAG_UH, "UH"},     {CN_FLAG_UF, "UF"},
-    {CN_FLAG_UO, "UO"},   {CN_FLAG_NR, "NR"},   {CN_FLAG_NC, "NC"},     {CN_FLAG_DC, "DC"},
-    {CN_FLAG_UT, "UT"},   {CN_FLAG_LR, "LR"},   {CN_FLAG_UR, "UR"},     {CN_FLAG_UC, "UC"},
-    {CN_FLAG_FI, "FI"},   {CN_FLAG_RL, "RL"},   {CN_FLAG_UAEX, "UAEX"}, {CN_FLAG_DPE, "DPE"},
-    {CN_FLAG_UPE, "UPE"}, {CN_FLAG_SI, "SI"},   {CN_FLAG_OM, "OM"},     {CN_FLAG_DR, "DR"}};
+    {CN_FLAG_URX, "URX"}, {CN_FLAG_DI, "DI"}, {CN_FLAG_UH, "UH"},     {CN_FLAG_UF, "UF"},
+    {CN_FLAG_UO, "UO"},   {CN_FLAG_NR, "NR"}, {CN_FLAG_NC, "NC"},     {CN_FLAG_DC, "DC"},
+    {CN_FLAG_UT, "UT"},   {CN_FLAG_LR, "LR"}, {CN_FLAG_UR, "UR"},     {CN_FLAG_UC, "UC"},
+    {CN_FLAG_FI, "FI"},   {CN_FLAG_RL, "RL"}, {CN_FLAG_UAEX, "UAEX"}, {CN_FLAG_DPE, "DPE"},
+    {CN_FLAG_UPE, "UPE"}, {CN_FLAG_SI, "SI"}, {CN_FLAG_OM, "OM"},     {CN_FLAG_DR, "DR"}};
 
 static size_t put_flag(char *buf, size_t n, const char *name)
 {

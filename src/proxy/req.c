@@ -338,16 +338,23 @@ static cn_rc on_body(cn_req_t *req)
 static cn_rc step(cn_req_t *req, uint32_t why)
 {
     switch (req->state) {
-    case CN_RQ_HEAD: return on_head(req);
-    case CN_RQ_PHASES: return on_phases(req);
-    case CN_RQ_FORWARD: return on_forward(req);
-    case CN_RQ_RESPOND: return on_respond(req);
-    case CN_RQ_BODY: return on_body(req);
+    case CN_RQ_HEAD:
+        return on_head(req);
+    case CN_RQ_PHASES:
+        return on_phases(req);
+    case CN_RQ_FORWARD:
+        return on_forward(req);
+    case CN_RQ_RESPOND:
+        return on_respond(req);
+    case CN_RQ_BODY:
+        return on_body(req);
     case CN_RQ_L4:
     case CN_RQ_CONNECT:
-    case CN_RQ_RELAY: return cn_req_l4_step(req, why);
+    case CN_RQ_RELAY:
+        return cn_req_l4_step(req, why);
     case CN_RQ_EXPLAIN:
-    case CN_RQ_END: break;
+    case CN_RQ_END:
+        break;
     }
     return CN_AGAIN;
 }

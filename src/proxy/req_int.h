@@ -26,7 +26,11 @@ typedef enum {
 } cn_req_state;
 
 /* Own wake reasons. */
-enum { CN_RQ_WAKE_HOOK = CN_WAKE_USER, CN_RQ_WAKE_REPORT = CN_WAKE_USER << 1, CN_RQ_WAKE_IDLE = CN_WAKE_USER << 2 };
+enum {
+    CN_RQ_WAKE_HOOK = CN_WAKE_USER,
+    CN_RQ_WAKE_REPORT = CN_WAKE_USER << 1,
+    CN_RQ_WAKE_IDLE = CN_WAKE_USER << 2
+};
 
 #define CN_RQ_TRIED 3
 
@@ -60,7 +64,7 @@ struct cn_req {
     cn_req_state state;
     /* phases */
     const cn_hooks_t *hooks;
-    void **ctx; /* by module */
+    void **ctx;                    /* by module */
     const cn_hook_list_t *running; /* of phase */
     unsigned hook;
     cn_phase_t phase;
@@ -70,9 +74,9 @@ struct cn_req {
     cn_facts_t f;
     cn_msg_t msg, resp;
     const cn_workload_t *kept[2]; /* source and destination, once copied to the pool */
-    bool local;   /* the response is ours */
-    bool replied; /* and is complete in resp */
-    cn_str_t body; /* of a local reply */
+    bool local;                   /* the response is ours */
+    bool replied;                 /* and is complete in resp */
+    cn_str_t body;                /* of a local reply */
     /* downstream */
     cn_exch_t *down;
     bool req_eos;  /* request body completely taken from the client */
@@ -82,9 +86,9 @@ struct cn_req {
     cn_cluster_t *cluster; /* a reference */
     cn_uconn_t *up;
     cn_chain_t to_host;
-    bool up_eos;      /* request completely given to the host's exchange */
-    bool up_sent;     /* any body byte was given: cannot be repeated */
-    bool up_fresh;    /* next attempt: no idle connection */
+    bool up_eos;   /* request completely given to the host's exchange */
+    bool up_sent;  /* any body byte was given: cannot be repeated */
+    bool up_fresh; /* next attempt: no idle connection */
     uint64_t up_start_ns;
     cn_host_t *tried[CN_RQ_TRIED];
     unsigned ntried;
@@ -115,22 +119,26 @@ void cn_req_head_respond(cn_req_t *);
 
 /* forward.c */
 CN_MUST cn_rc cn_req_forward_start(cn_req_t *); /* CN_OK: under way; CN_DONE: local reply set */
-CN_MUST cn_rc cn_req_forward_run(cn_req_t *);   /* CN_OK: response head is in resp; CN_AGAIN; CN_DONE: local reply set */
-CN_MUST cn_rc cn_req_pump_request(cn_req_t *);  /* CN_AGAIN or CN_DONE; CN_ERR: the client failed */
-CN_MUST cn_rc cn_req_pump_response(cn_req_t *); /* CN_AGAIN; CN_DONE: all given to the client; CN_ERR: abort */
+CN_MUST cn_rc cn_req_forward_run(
+    cn_req_t *); /* CN_OK: response head is in resp; CN_AGAIN; CN_DONE: local reply set */
+CN_MUST cn_rc cn_req_pump_request(cn_req_t *); /* CN_AGAIN or CN_DONE; CN_ERR: the client failed */
+CN_MUST cn_rc
+cn_req_pump_response(cn_req_t *); /* CN_AGAIN; CN_DONE: all given to the client; CN_ERR: abort */
 void cn_req_forward_end(cn_req_t *);
 cn_host_t *cn_req_pick_host(cn_req_t *);
 
 /* l4.c */
 void cn_req_l4_begin(cn_inner_t *, cn_stream_t *);
-CN_MUST cn_rc cn_req_l4_step(cn_req_t *, uint32_t why); /* CN_OK: next state; CN_AGAIN; CN_DONE: finish */
+CN_MUST cn_rc cn_req_l4_step(cn_req_t *,
+                             uint32_t why); /* CN_OK: next state; CN_AGAIN; CN_DONE: finish */
 /* Resets and gives back the streams; cn_req_finish() follows. */
 void cn_req_l4_abort(cn_req_t *);
 
 /* reply.c: the table of what clients see for what went wrong. */
-void cn_req_reply_wire(cn_req_t *, cn_xerr);                 /* a bad request head */
-void cn_req_reply_upstream(cn_req_t *, const cn_exch_t *up); /* the host's exchange failed before a response */
-void cn_req_reply_finish(cn_req_t *);                        /* turns the local reply into resp (gRPC mapping) */
+void cn_req_reply_wire(cn_req_t *, cn_xerr); /* a bad request head */
+void cn_req_reply_upstream(cn_req_t *,
+                           const cn_exch_t *up); /* the host's exchange failed before a response */
+void cn_req_reply_finish(cn_req_t *); /* turns the local reply into resp (gRPC mapping) */
 /* "Connection refused" -> "Connection_refused", for details strings. */
 cn_str_t cn_req_underscore(cn_pool_t *, cn_str_t);
 

@@ -10,10 +10,10 @@
 #include "core/log.h"
 #include "proxy/req_int.h"
 
-static const cn_metric_def_t tunnels_open = {
-    "cairn_tunnels_open", CN_METRIC_GAUGE, "Tunnels now being served."};
-static const cn_metric_def_t requests_active = {
-    "cairn_requests_active", CN_METRIC_GAUGE, "Requests and L4 connections now under way."};
+static const cn_metric_def_t tunnels_open = {"cairn_tunnels_open", CN_METRIC_GAUGE,
+                                             "Tunnels now being served."};
+static const cn_metric_def_t requests_active = {"cairn_requests_active", CN_METRIC_GAUGE,
+                                                "Requests and L4 connections now under way."};
 static const cn_metric_def_t *const core_metrics[] = {&tunnels_open, &requests_active};
 
 const cn_units_t *cn_worker_units_create(const cn_conf_unit_t *main_unit)
@@ -84,7 +84,8 @@ static void open_series(cn_worker_t *w)
     if (!w->stats)
         return;
     w->tunnels_open = cn_stats_series(w->stats, cn_worker_metric(w, &tunnels_open), CN_STR_NULL);
-    w->requests_active = cn_stats_series(w->stats, cn_worker_metric(w, &requests_active), CN_STR_NULL);
+    w->requests_active =
+        cn_stats_series(w->stats, cn_worker_metric(w, &requests_active), CN_STR_NULL);
     /* a respawned worker inherits the numbers of the one before it */
     cn_series_set(w->tunnels_open, 0);
     cn_series_set(w->requests_active, 0);
@@ -122,7 +123,8 @@ cn_rc cn_worker_init(cn_worker_t *w, cn_loop_t *loop, unsigned id, cn_stats_t *s
     return CN_OK;
 }
 
-static cn_rc load_identity(const cn_proxy_conf_t *pc, cn_pool_t *pool, cn_tls_ctx_t **tls, cn_str_t *why)
+static cn_rc load_identity(const cn_proxy_conf_t *pc, cn_pool_t *pool, cn_tls_ctx_t **tls,
+                           cn_str_t *why)
 {
     cn_tls_conf_t tc = {pc->cert_file, pc->key_file, pc->bundle_file, NULL, 0};
     cn_str_t *domains = cn_pool_alloc(pool, (pc->trust_domain_aliases.n + 1) * sizeof(*domains));
@@ -338,5 +340,6 @@ cn_str_t cn_worker_network(cn_worker_t *w)
 
 bool cn_worker_admit(cn_worker_t *w)
 {
-    return !w->stopping && w->tunnels < w->conf->max_tunnels && cn_chunk_total() < w->conf->max_memory;
+    return !w->stopping && w->tunnels < w->conf->max_tunnels &&
+           cn_chunk_total() < w->conf->max_memory;
 }

@@ -12,19 +12,19 @@
 /* MAIN-level settings of the core (proxy/conf.c): mesh identity and request handling. */
 typedef struct {
     cn_str_t trust_domain;
-    cn_vec_t trust_domain_aliases;   /* cn_str_t */
+    cn_vec_t trust_domain_aliases; /* cn_str_t */
     cn_str_t cert_file, key_file, bundle_file;
     cn_str_t network, cluster_id;
-    cn_str_t workloads;              /* file of known pods */
-    int path_normalization;          /* cn_uri_normalize */
-    cn_str_t server_header;          /* "istio-envoy"; empty: the upstream's is kept */
-    bool request_id;                 /* make x-request-id when absent */
-    bool trust_forwarded_for;        /* the last X-Forwarded-For address is the client's */
+    cn_str_t workloads;       /* file of known pods */
+    int path_normalization;   /* cn_uri_normalize */
+    cn_str_t server_header;   /* "istio-envoy"; empty: the upstream's is kept */
+    bool request_id;          /* make x-request-id when absent */
+    bool trust_forwarded_for; /* the last X-Forwarded-For address is the client's */
     cn_h1_limits_t h1_limits;
-    uint64_t idle_ms, head_ms;       /* inner HTTP/1 connections */
+    uint64_t idle_ms, head_ms; /* inner HTTP/1 connections */
     uint64_t l4_idle_ms;
-    uint32_t max_tunnels;            /* per worker */
-    uint64_t max_memory;             /* bytes in buffers, per worker */
+    uint32_t max_tunnels; /* per worker */
+    uint64_t max_memory;  /* bytes in buffers, per worker */
 } cn_proxy_conf_t;
 extern const cn_conf_unit_t cn_proxy_unit;
 
@@ -32,28 +32,28 @@ struct cn_worker {
     cn_loop_t *loop;
     unsigned id;
     bool draining;
-    cn_gen_t *gen;                   /* in force */
-    const cn_proxy_conf_t *conf;     /* of gen->main */
-    cn_tls_ctx_t *tls;               /* NULL before the first identity */
+    cn_gen_t *gen;               /* in force */
+    const cn_proxy_conf_t *conf; /* of gen->main */
+    cn_tls_ctx_t *tls;           /* NULL before the first identity */
     cn_clusters_t *clusters;
-    cn_workloads_t *workloads;       /* may be NULL */
+    cn_workloads_t *workloads; /* may be NULL */
     uint64_t workloads_hash;
     cn_upool_t *upool;
     cn_stats_t *stats;
     cn_rand_t rand;
-    void **wctx;                     /* by module index */
-    uint32_t tunnels;                /* now open */
+    void **wctx;      /* by module index */
+    uint32_t tunnels; /* now open */
     cn_series_t *tunnels_open, *requests_active;
-    bool stopping;                   /* in cn_worker_fini() */
-    cn_list_t inner;                 /* tunnels being served */
-    cn_list_t reqs;                  /* requests and L4 connections now running */
-    cn_transport_t *transports;      /* of the modules */
+    bool stopping;              /* in cn_worker_fini() */
+    cn_list_t inner;            /* tunnels being served */
+    cn_list_t reqs;             /* requests and L4 connections now running */
+    cn_transport_t *transports; /* of the modules */
     unsigned ntransports;
-    const cn_lb_ops_t **balancers;   /* of the modules */
+    const cn_lb_ops_t **balancers; /* of the modules */
     const cn_units_t *units;
     const cn_metric_def_t **metric_defs;
     unsigned nmetric_defs;
-    uint64_t date_s;                 /* second that `date` was made for */
+    uint64_t date_s; /* second that `date` was made for */
     char date[CN_CLOCK_HTTP_LEN];
 };
 
@@ -80,13 +80,13 @@ const cn_units_t *cn_worker_units_create(const cn_conf_unit_t *main_unit);
 /* `cairn explain`: runs phases up to POLICY on a made-up request, without
  * sending anything.  lines collects the account. */
 typedef struct {
-    cn_tunnel_t tunnel;     /* section pinned by the caller, freed by the call */
+    cn_tunnel_t tunnel; /* section pinned by the caller, freed by the call */
     cn_msg_t *msg;
     /* results */
-    unsigned status;        /* 0: would be forwarded; else the local reply */
+    unsigned status; /* 0: would be forwarded; else the local reply */
     cn_str_t details;
     cn_str_t route, cluster, host;
-    cn_vec_t lines;         /* cn_str_t in tunnel.pool */
+    cn_vec_t lines; /* cn_str_t in tunnel.pool */
 } cn_explain_t;
 void cn_req_explain_run(cn_worker_t *, cn_explain_t *);
 

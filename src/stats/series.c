@@ -13,8 +13,8 @@
 #include "core/pool.h"
 
 const char *const cn_stats_bucket_le[CN_STATS_BUCKETS] = {
-    "0.5",  "1",     "5",     "10",    "25",     "50",     "100",     "250",     "500",  "1000",
-    "2500", "5000",  "10000", "30000", "60000",  "300000", "600000",  "1800000", "3600000", "+Inf"};
+    "0.5",  "1",    "5",     "10",    "25",    "50",     "100",    "250",     "500",     "1000",
+    "2500", "5000", "10000", "30000", "60000", "300000", "600000", "1800000", "3600000", "+Inf"};
 
 static const uint64_t bounds[CN_STATS_BUCKETS - 1] = {
     0,    1,    5,     10,    25,    50,     100,    250,     500,    1000,
@@ -111,7 +111,8 @@ static void inherit(cn_stats_t *st)
     }
 }
 
-cn_rc cn_stats_open(void *mem, int slot, const cn_metric_def_t *const *defs, unsigned ndefs, cn_stats_t **out)
+cn_rc cn_stats_open(void *mem, int slot, const cn_metric_def_t *const *defs, unsigned ndefs,
+                    cn_stats_t **out)
 {
     cn_stats_header_t *h = mem;
     uint64_t hash = hash_defs(defs, ndefs);
@@ -148,7 +149,8 @@ void cn_stats_close(cn_stats_t *st)
 
 static cn_series_t *append(cn_stats_t *st, unsigned family, cn_str_t labels, uint64_t hash)
 {
-    unsigned nvalues = st->defs[family]->kind == CN_METRIC_HISTOGRAM ? CN_STATS_HISTOGRAM_VALUES : 1;
+    unsigned nvalues =
+        st->defs[family]->kind == CN_METRIC_HISTOGRAM ? CN_STATS_HISTOGRAM_VALUES : 1;
     uint64_t used = st->own->used;
     size_t size = (sizeof(cn_series_t) + nvalues * sizeof(uint64_t) + labels.n + 7) & ~(size_t)7;
     cn_series_t *s = (cn_series_t *)((char *)(st->own + 1) + used);

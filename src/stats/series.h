@@ -24,8 +24,8 @@ typedef struct {
     const char *help; /* one line: for the generated reference and # HELP */
 } cn_metric_def_t;
 
-typedef struct cn_stats cn_stats_t;        /* this process's view of the region */
-typedef struct cn_series cn_series_t;      /* one series in our own slot */
+typedef struct cn_stats cn_stats_t;   /* this process's view of the region */
+typedef struct cn_series cn_series_t; /* one series in our own slot */
 
 /* Envoy's default bounds; the last bucket is +Inf. */
 #define CN_STATS_BUCKETS 20
@@ -39,7 +39,8 @@ void cn_stats_region_init(void *mem, unsigned slots, size_t slot_bytes);
  * series refers to its family by index in defs, so all processes of one master
  * pass the same array; the region stores a hash of it and CN_ERR refuses
  * another layout. */
-CN_MUST cn_rc cn_stats_open(void *mem, int slot, const cn_metric_def_t *const *defs, unsigned ndefs, cn_stats_t **out);
+CN_MUST cn_rc cn_stats_open(void *mem, int slot, const cn_metric_def_t *const *defs, unsigned ndefs,
+                            cn_stats_t **out);
 void cn_stats_close(cn_stats_t *);
 
 /* Finds or makes the series of defs[family] with these labels, given as they
@@ -48,10 +49,11 @@ void cn_stats_close(cn_stats_t *);
  * exposed as cairn_stats_overflow_total). The pointer stays valid. */
 cn_series_t *cn_stats_series(cn_stats_t *, unsigned family, cn_str_t labels);
 
-void cn_series_add(cn_series_t *, uint64_t n);      /* counter or gauge; NULL is ignored, here and below */
-void cn_series_sub(cn_series_t *, uint64_t n);      /* gauge */
-void cn_series_set(cn_series_t *, uint64_t v);      /* gauge: merged by sum over slots */
-void cn_series_observe(cn_series_t *, uint64_t v);  /* histogram, integer value */
+void cn_series_add(cn_series_t *,
+                   uint64_t n); /* counter or gauge; NULL is ignored, here and below */
+void cn_series_sub(cn_series_t *, uint64_t n);     /* gauge */
+void cn_series_set(cn_series_t *, uint64_t v);     /* gauge: merged by sum over slots */
+void cn_series_observe(cn_series_t *, uint64_t v); /* histogram, integer value */
 
 /* Appends Prometheus text (0.0.4) for all families: counters, gauges,
  * histograms; families sorted by name, samples by label bytes; `# TYPE` only,

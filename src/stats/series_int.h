@@ -29,21 +29,21 @@ typedef struct {
 } cn_stats_slot_t;
 
 struct cn_series {
-    uint32_t size;      /* of this entry, a multiple of 8 */
+    uint32_t size; /* of this entry, a multiple of 8 */
     uint16_t family;
     uint16_t nvalues;
     uint32_t label_len;
     uint32_t pad;
     uint64_t hash;
-    uint64_t values[];  /* nvalues; the label bytes follow */
+    uint64_t values[]; /* nvalues; the label bytes follow */
 };
 
 struct cn_stats {
     cn_stats_header_t *header;
-    cn_stats_slot_t *own;   /* NULL: read only */
+    cn_stats_slot_t *own; /* NULL: read only */
     const cn_metric_def_t *const *defs;
     unsigned ndefs;
-    cn_series_t **index;    /* of our own slot, open addressing */
+    cn_series_t **index; /* of our own slot, open addressing */
     size_t cap, count;
 };
 

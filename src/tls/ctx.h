@@ -21,7 +21,8 @@ typedef struct {
 /* Checks that key and certificate belong together and that the certificate has
  * a SPIFFE identity and is within its validity.  On CN_ERR *why is a line
  * naming the file, in pool. */
-CN_MUST cn_rc cn_tls_ctx_create(const cn_tls_conf_t *, cn_pool_t *pool, cn_tls_ctx_t **out, cn_str_t *why);
+CN_MUST cn_rc cn_tls_ctx_create(const cn_tls_conf_t *, cn_pool_t *pool, cn_tls_ctx_t **out,
+                                cn_str_t *why);
 cn_tls_ctx_t *cn_tls_ctx_ref(cn_tls_ctx_t *);
 void cn_tls_ctx_unref(cn_tls_ctx_t *);
 const cn_spiffe_t *cn_tls_ctx_identity(const cn_tls_ctx_t *);

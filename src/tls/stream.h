@@ -18,7 +18,8 @@
  * and the peer is accepted.  A missing or other ALPN is an error.  After a
  * refusal close without abort, so that the peer gets the alert.  A client
  * learns of the server's refusal with its first read: that is TLS 1.3. */
-cn_stream_t *cn_tls_server(cn_loop_t *, cn_stream_t *lower, cn_tls_ctx_t *, uint64_t handshake_ms, cn_task_t *owner);
+cn_stream_t *cn_tls_server(cn_loop_t *, cn_stream_t *lower, cn_tls_ctx_t *, uint64_t handshake_ms,
+                           cn_task_t *owner);
 /* identity: exact SPIFFE URI that the peer must present; empty: any of the
  * trust domains. */
 cn_stream_t *cn_tls_client(cn_loop_t *, cn_stream_t *lower, cn_tls_ctx_t *, cn_str_t identity,

@@ -19,7 +19,8 @@ static void first_address(const cn_section_t *section, uint16_t port, cn_addr_t 
     dest->port = port;
 }
 
-cn_rc cn_tunnel_resolve(const cn_gen_t *gen, cn_str_t authority, cn_section_t **section, cn_addr_t *dest)
+cn_rc cn_tunnel_resolve(const cn_gen_t *gen, cn_str_t authority, cn_section_t **section,
+                        cn_addr_t *dest)
 {
     cn_section_t *found;
     cn_str_t host;

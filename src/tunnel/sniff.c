@@ -36,5 +36,5 @@ cn_sniff cn_tunnel_sniff(const cn_chain_t *in)
         return CN_SNIFF_MORE;
     /* origin-form, absolute-form or asterisk-form (RFC 9112 3.2) */
     return head[i + 1] == '/' || head[i + 1] == 'h' || head[i + 1] == '*' ? CN_SNIFF_HTTP1
-                                                                           : CN_SNIFF_TCP;
+                                                                          : CN_SNIFF_TCP;
 }

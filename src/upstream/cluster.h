@@ -19,23 +19,29 @@ typedef struct cn_clusters cn_clusters_t; /* all of a worker's */
 typedef struct cn_host cn_host_t;
 typedef struct cn_upstream cn_upstream_t; /* connection pools; upstream/pool.h */
 
-typedef enum { CN_PROTO_AUTO, CN_PROTO_HTTP1, CN_PROTO_HTTP2, CN_PROTO_GRPC, CN_PROTO_TCP } cn_proto;
+typedef enum {
+    CN_PROTO_AUTO,
+    CN_PROTO_HTTP1,
+    CN_PROTO_HTTP2,
+    CN_PROTO_GRPC,
+    CN_PROTO_TCP
+} cn_proto;
 typedef enum { CN_TUNNEL_NONE, CN_TUNNEL_HBONE } cn_tunnel_kind;
 
 struct cn_host {
-    uint32_t refs;           /* cluster, pools, requests */
-    cn_addr_t addr;          /* port 0: the port that the client asked for (workload) */
+    uint32_t refs;  /* cluster, pools, requests */
+    cn_addr_t addr; /* port 0: the port that the client asked for (workload) */
     cn_tunnel_kind tunnel;
-    cn_addr_t tunnel_addr;   /* where the tunnel ends: same IP, 15008 unless said */
-    cn_str_t identity;       /* exact SPIFFE URI to expect; empty: any of the mesh */
+    cn_addr_t tunnel_addr; /* where the tunnel ends: same IP, 15008 unless said */
+    cn_str_t identity;     /* exact SPIFFE URI to expect; empty: any of the mesh */
     uint32_t weight;
-    bool healthy;            /* as configured (readiness) */
-    bool gone;               /* no longer in the set */
-    uint32_t active;         /* requests and relays now on it, in this worker */
+    bool healthy;    /* as configured (readiness) */
+    bool gone;       /* no longer in the set */
+    uint32_t active; /* requests and relays now on it, in this worker */
     cn_pool_t *pool;
-    cn_list_t idle;          /* pool.c: idle connections, newest first */
-    cn_list_t tunnels;       /* transports: shared outer sessions */
-    void *lb;                /* private to the balancer */
+    cn_list_t idle;    /* pool.c: idle connections, newest first */
+    cn_list_t tunnels; /* transports: shared outer sessions */
+    void *lb;          /* private to the balancer */
 };
 
 cn_host_t *cn_host_ref(cn_host_t *);
@@ -43,27 +49,27 @@ void cn_host_unref(cn_host_t *);
 
 /* CLUSTER-level settings of the core (upstream/conf.c). */
 typedef struct {
-    cn_str_t host;              /* FQDN, for labels: reviews-v1.bookinfo.svc.cluster.local */
+    cn_str_t host; /* FQDN, for labels: reviews-v1.bookinfo.svc.cluster.local */
     cn_str_t service_name, service_namespace;
     uint32_t service_port;
-    cn_str_t alias;             /* name in logs: inbound-vip|9080|http|reviews-v1... */
-    int protocol;               /* cn_proto */
-    cn_str_t lb;                /* balancer by name */
+    cn_str_t alias; /* name in logs: inbound-vip|9080|http|reviews-v1... */
+    int protocol;   /* cn_proto */
+    cn_str_t lb;    /* balancer by name */
     uint64_t connect_timeout_ms;
-    uint64_t idle_ms;           /* idle pooled connections */
-    cn_str_t endpoints;         /* file, or empty */
-    cn_vec_t inline_endpoints;  /* cn_str_t: `endpoint ADDR k=v...;` lines */
+    uint64_t idle_ms;          /* idle pooled connections */
+    cn_str_t endpoints;        /* file, or empty */
+    cn_vec_t inline_endpoints; /* cn_str_t: `endpoint ADDR k=v...;` lines */
 } cn_cluster_conf_t;
 
 struct cn_cluster {
     uint32_t refs;
-    cn_section_t *section;      /* pinned; level CLUSTER */
+    cn_section_t *section; /* pinned; level CLUSTER */
     const cn_cluster_conf_t *conf;
-    cn_host_t **hosts;          /* all present, in file order */
+    cn_host_t **hosts; /* all present, in file order */
     uint32_t nhosts;
     uint64_t hosts_hash;
     const struct cn_lb_ops *lb;
-    void *lb_ctx;               /* balancer's state for this host set */
+    void *lb_ctx; /* balancer's state for this host set */
 };
 
 /* One endpoint as text: "10.0.0.5:9080 weight=1 health=ok tunnel=hbone

@@ -4,9 +4,9 @@
  */
 #include "upstream/cluster.h"
 
-static const cn_enum_t protocols[] = {{"auto", CN_PROTO_AUTO}, {"http", CN_PROTO_HTTP1},
+static const cn_enum_t protocols[] = {{"auto", CN_PROTO_AUTO},   {"http", CN_PROTO_HTTP1},
                                       {"http2", CN_PROTO_HTTP2}, {"grpc", CN_PROTO_GRPC},
-                                      {"tcp", CN_PROTO_TCP},   {NULL, 0}};
+                                      {"tcp", CN_PROTO_TCP},     {NULL, 0}};
 
 static cn_rc set_service(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
                          const cn_str_t *argv, unsigned argc)
@@ -89,7 +89,8 @@ static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf, const void *paren
 
 static const cn_directive_t directives[] = {
     {"host", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_str, offsetof(cn_cluster_conf_t, host), NULL,
-     "host NAME", "Fully qualified name of the service whose endpoints these are, for labels.", NULL},
+     "host NAME", "Fully qualified name of the service whose endpoints these are, for labels.",
+     NULL},
     {"service", CN_AT_CLUSTER, CN_ARGS(2, 3), set_service, 0, NULL, "service NAME NAMESPACE [PORT]",
      "The Kubernetes Service whose endpoints these are.", NULL},
     {"alias", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_str, offsetof(cn_cluster_conf_t, alias), NULL,
@@ -98,19 +99,23 @@ static const cn_directive_t directives[] = {
     {"protocol", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_enum, offsetof(cn_cluster_conf_t, protocol),
      protocols, "protocol auto | http | http2 | grpc | tcp",
      "What the endpoints speak; auto is what the client speaks.", "http"},
-    {"lb", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_str, offsetof(cn_cluster_conf_t, lb), NULL, "lb NAME",
-     "How an endpoint is chosen: the name of a balancer that a module brings.", "least_request"},
+    {"lb", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_str, offsetof(cn_cluster_conf_t, lb), NULL,
+     "lb NAME", "How an endpoint is chosen: the name of a balancer that a module brings.",
+     "least_request"},
     {"connect_timeout", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms,
      offsetof(cn_cluster_conf_t, connect_timeout_ms), NULL, "connect_timeout TIME",
      "For connecting to an endpoint, with TLS and the tunnel where there is one.", "10s"},
-    {"keepalive_timeout", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms, offsetof(cn_cluster_conf_t, idle_ms),
-     NULL, "keepalive_timeout TIME", "How long an idle connection to an endpoint is kept.", "1h"},
+    {"keepalive_timeout", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms,
+     offsetof(cn_cluster_conf_t, idle_ms), NULL, "keepalive_timeout TIME",
+     "How long an idle connection to an endpoint is kept.", "1h"},
     {"endpoints", CN_AT_CLUSTER, CN_ARGS(1, 1), set_endpoints, 0, NULL, "endpoints FILE",
      "File with one endpoint a line: ADDRESS:PORT [weight=N] [health=ok|unhealthy|draining] "
      "[tunnel=hbone|none] [tunnel_addr=ADDRESS:PORT] [identity=SPIFFE-ID]. It may change without "
-     "the cluster changing.", NULL},
+     "the cluster changing.",
+     NULL},
     {"endpoint", CN_AT_CLUSTER | CN_D_REPEAT, CN_ARGS(1, 8), set_endpoint, 0, NULL,
-     "endpoint ADDRESS:PORT [KEY=VALUE]...", "One endpoint in place, in the format of endpoints.", NULL},
+     "endpoint ADDRESS:PORT [KEY=VALUE]...", "One endpoint in place, in the format of endpoints.",
+     NULL},
     {.name = NULL}};
 
 static const cn_conf_ops_t levels[CN_LV_MAX] = {

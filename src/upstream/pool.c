@@ -165,8 +165,8 @@ cn_stream_t *cn_upool_conn_stream(cn_uconn_t *u)
     return cn_h1_client_stream(cn_container_of(u, conn_t, u)->h1);
 }
 
-cn_stream_t *cn_upool_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host, uint16_t port,
-                             cn_task_t *owner)
+cn_stream_t *cn_upool_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
+                             uint16_t port, cn_task_t *owner)
 {
     return open_stream(pool, cluster, host, port, owner);
 }

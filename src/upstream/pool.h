@@ -30,13 +30,15 @@ void cn_upool_destroy(cn_upool_t *);
 /* An exchange on an idle connection or a new one; owner as in cn_exch.  port:
  * of the client's CONNECT, used when the host has none.  fresh: do not use an
  * idle connection.  Never NULL: causes show in recv_head(). */
-cn_uconn_t *cn_upool_open(cn_upool_t *, cn_cluster_t *, cn_host_t *, uint16_t port, bool fresh, cn_task_t *owner);
+cn_uconn_t *cn_upool_open(cn_upool_t *, cn_cluster_t *, cn_host_t *, uint16_t port, bool fresh,
+                          cn_task_t *owner);
 /* Closes the exchange; keeps the connection when it can serve again. */
 void cn_upool_close(cn_upool_t *, cn_uconn_t *);
 /* The stream under it, for addresses; NULL when gone. */
 cn_stream_t *cn_upool_conn_stream(cn_uconn_t *);
 /* A raw stream to the host for L4 traffic; the caller closes it. */
-cn_stream_t *cn_upool_stream(cn_upool_t *, cn_cluster_t *, cn_host_t *, uint16_t port, cn_task_t *owner);
+cn_stream_t *cn_upool_stream(cn_upool_t *, cn_cluster_t *, cn_host_t *, uint16_t port,
+                             cn_task_t *owner);
 /* Idle connections now kept, for the stats. */
 uint32_t cn_upool_idle(const cn_upool_t *);
 /* The host has left: closes its idle connections, and its transport retires

@@ -12,8 +12,8 @@
 
 typedef struct {
     cn_rand_t *rand;
-    uint64_t hash;            /* for hashing balancers; 0: none */
-    cn_host_t *const *tried;  /* hosts to avoid when others are there */
+    uint64_t hash;           /* for hashing balancers; 0: none */
+    cn_host_t *const *tried; /* hosts to avoid when others are there */
     unsigned ntried;
 } cn_pick_t;
 
@@ -34,7 +34,8 @@ typedef struct {
     cn_tunnel_kind kind;
     /* A stream to host, target port `port`; not ready yet.  Never NULL: causes
      * show in ready(). */
-    cn_stream_t *(*open)(void *wctx, cn_host_t *host, uint16_t port, uint64_t timeout_ms, cn_task_t *owner);
+    cn_stream_t *(*open)(void *wctx, cn_host_t *host, uint16_t port, uint64_t timeout_ms,
+                         cn_task_t *owner);
     /* The host has left or its identity changed: retire shared sessions. */
     void (*retire)(void *wctx, cn_host_t *host);
 } cn_transport_ops_t;
@@ -42,10 +43,11 @@ typedef struct {
 /* Whether a request may go to a cluster or host, and how it ended (circuit
  * breakers, outlier detection).  All hooks may be NULL. */
 typedef struct {
-    bool (*admit)(void *wctx, cn_cluster_t *, const void *conf);           /* false: overflow */
+    bool (*admit)(void *wctx, cn_cluster_t *, const void *conf); /* false: overflow */
     void (*release)(void *wctx, cn_cluster_t *, const void *conf);
     bool (*usable)(void *wctx, cn_cluster_t *, const void *conf, cn_host_t *); /* false: ejected */
-    void (*report)(void *wctx, cn_cluster_t *, const void *conf, cn_host_t *, unsigned status); /* 0: connection failure */
+    void (*report)(void *wctx, cn_cluster_t *, const void *conf, cn_host_t *,
+                   unsigned status); /* 0: connection failure */
 } cn_admission_ops_t;
 
 #endif

@@ -17,7 +17,10 @@ typedef struct {
     size_t off;
 } field_t;
 
-#define FIELD(key, member) {key, offsetof(cn_workload_t, member)}
+#define FIELD(key, member)                                                                         \
+    {                                                                                              \
+        key, offsetof(cn_workload_t, member)                                                       \
+    }
 
 static const field_t line_fields[] = {FIELD("name", name),
                                       FIELD("namespace", ns),

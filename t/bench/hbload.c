@@ -33,13 +33,13 @@ struct conn;
 
 struct tunnel {
     struct conn *conn;
-    int32_t id;          /* of the HTTP/2 stream */
-    bool busy;           /* a request is on its way */
-    size_t sent;         /* request bytes given to the connection */
-    char head[16384];    /* response head so far */
+    int32_t id;       /* of the HTTP/2 stream */
+    bool busy;        /* a request is on its way */
+    size_t sent;      /* request bytes given to the connection */
+    char head[16384]; /* response head so far */
     size_t head_len;
-    long body;           /* bytes of the body still to come, or BODY_* */
-    char tail[5];        /* last bytes of a chunked body */
+    long body;    /* bytes of the body still to come, or BODY_* */
+    char tail[5]; /* last bytes of a chunked body */
     size_t tail_len;
     double due;          /* when this request was to start */
     struct tunnel *next; /* idle list */
@@ -59,8 +59,17 @@ static struct {
     bool plain, fresh; /* fresh: a new tunnel for every request */
     const char *target, *authority, *host, *path, *method, *cert, *key, *roots, *pids;
     unsigned long body;
-} opt = {.conns = 8, .tunnels = 8, .seconds = 5, .target = "127.0.0.1:15008", .authority = "10.0.0.1:9080",
-         .host = "reviews", .path = "/", .method = "GET", .cert = "client.pem", .key = "client.key", .roots = "ca.pem"};
+} opt = {.conns = 8,
+         .tunnels = 8,
+         .seconds = 5,
+         .target = "127.0.0.1:15008",
+         .authority = "10.0.0.1:9080",
+         .host = "reviews",
+         .path = "/",
+         .method = "GET",
+         .cert = "client.pem",
+         .key = "client.key",
+         .roots = "ca.pem"};
 
 static struct {
     uint64_t done, errors, broken, tunnels, refused, bytes, late;
@@ -265,7 +274,8 @@ static void tunnel_open(struct tunnel *t)
 {
     nghttp2_nv fields[] = {
         {(uint8_t *)":method", (uint8_t *)"CONNECT", 7, 7, NGHTTP2_NV_FLAG_NONE},
-        {(uint8_t *)":authority", (uint8_t *)opt.authority, 10, strlen(opt.authority), NGHTTP2_NV_FLAG_NONE},
+        {(uint8_t *)":authority", (uint8_t *)opt.authority, 10, strlen(opt.authority),
+         NGHTTP2_NV_FLAG_NONE},
     };
     nghttp2_data_provider source = {.source = {.ptr = t}, .read_callback = on_source};
     t->busy = false;
@@ -274,8 +284,8 @@ static void tunnel_open(struct tunnel *t)
         stat.errors++;
 }
 
-static int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint8_t *name, size_t nlen,
-                     const uint8_t *value, size_t vlen, uint8_t flags, void *user)
+static int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t nlen, const uint8_t *value, size_t vlen, uint8_t flags, void *user)
 {
     struct tunnel *t = nghttp2_session_get_stream_user_data(h2, frame->hd.stream_id);
     (void)flags, (void)user;
@@ -290,7 +300,8 @@ static int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint
     return 0;
 }
 
-static int on_data(nghttp2_session *h2, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *user)
+static int on_data(nghttp2_session *h2, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
+                   void *user)
 {
     struct tunnel *t = nghttp2_session_get_stream_user_data(h2, id);
     (void)flags, (void)user;
@@ -323,7 +334,7 @@ static ssize_t on_send(nghttp2_session *h2, const uint8_t *data, size_t len, int
         return n;
     int why = SSL_get_error(c->ssl, n);
     return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? NGHTTP2_ERR_WOULDBLOCK
-                                                                      : NGHTTP2_ERR_CALLBACK_FAILURE;
+                                                                     : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 /* ---- connections ---- */
@@ -402,7 +413,8 @@ static void conn_run(struct conn *c)
         conn_watch(c, nghttp2_session_want_write(c->h2) != 0);
 }
 
-static void conn_open(struct conn *c, const struct sockaddr_in *to, SSL_CTX *tls, nghttp2_session_callbacks *callbacks)
+static void conn_open(struct conn *c, const struct sockaddr_in *to, SSL_CTX *tls,
+                      nghttp2_session_callbacks *callbacks)
 {
     int one = 1;
     c->tunnels = calloc(opt.tunnels, sizeof *c->tunnels);
@@ -456,7 +468,8 @@ static nghttp2_session_callbacks *callbacks_make(void)
 
 static void request_make(void)
 {
-    int n = asprintf(&request, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: hbload\r\n", opt.method, opt.path, opt.host);
+    int n = asprintf(&request, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: hbload\r\n", opt.method,
+                     opt.path, opt.host);
     if (n < 0)
         fail("memory");
     char *whole;
@@ -485,7 +498,8 @@ static double cpu_of_pid(unsigned long pid)
     if (fgets(line, sizeof line, f)) {
         unsigned long user, sys;
         const char *rest = strrchr(line, ')');
-        if (rest && sscanf(rest + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys) == 2)
+        if (rest && sscanf(rest + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+                           &sys) == 2)
             seconds = (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
     }
     fclose(f);
@@ -517,14 +531,15 @@ static double quantile(double q)
 static void print_results(double seconds, double cpu)
 {
     qsort(stat.latency, stat.nlatency, sizeof *stat.latency, by_value);
-    printf("{\"requests\": %lu, \"errors\": %lu, \"broken\": %lu, \"tunnels\": %lu, \"refused\": %lu, \"late\": %lu, ",
-           stat.done, stat.errors, stat.broken, stat.tunnels, stat.refused, stat.late);
+    printf(
+        "{\"requests\": %lu, \"errors\": %lu, \"broken\": %lu, \"tunnels\": %lu, \"refused\": %lu, \"late\": %lu, ",
+        stat.done, stat.errors, stat.broken, stat.tunnels, stat.refused, stat.late);
     printf("\"rate\": %.0f, \"mib_per_s\": %.1f, ", (double)stat.done / seconds,
            (double)stat.bytes / seconds / 1048576);
-    printf("\"2xx\": %lu, \"3xx\": %lu, \"4xx\": %lu, \"5xx\": %lu, ", stat.status[2], stat.status[3], stat.status[4],
-           stat.status[5]);
-    printf("\"p50\": %.0f, \"p90\": %.0f, \"p99\": %.0f, \"p999\": %.0f, \"max\": %.0f", quantile(0.5), quantile(0.9),
-           quantile(0.99), quantile(0.999), quantile(1));
+    printf("\"2xx\": %lu, \"3xx\": %lu, \"4xx\": %lu, \"5xx\": %lu, ", stat.status[2],
+           stat.status[3], stat.status[4], stat.status[5]);
+    printf("\"p50\": %.0f, \"p90\": %.0f, \"p99\": %.0f, \"p999\": %.0f, \"max\": %.0f",
+           quantile(0.5), quantile(0.9), quantile(0.99), quantile(0.999), quantile(1));
     if (opt.pids && stat.done)
         printf(", \"cpu\": %.2f, \"cpu_us\": %.2f", cpu, cpu * 1e6 / (double)stat.done);
     printf("}\n");
@@ -535,28 +550,62 @@ static bool options(int argc, char **argv)
     int o;
     while ((o = getopt(argc, argv, "c:s:d:r:t:a:H:u:m:b:E:K:A:p:nP")) != -1) {
         switch (o) {
-        case 'c': opt.conns = (unsigned)strtoul(optarg, NULL, 10); break;
-        case 's': opt.tunnels = (unsigned)strtoul(optarg, NULL, 10); break;
-        case 'd': opt.seconds = strtod(optarg, NULL); break;
-        case 'r': opt.rate = strtod(optarg, NULL); break;
-        case 't': opt.target = optarg; break;
-        case 'a': opt.authority = optarg; break;
-        case 'H': opt.host = optarg; break;
-        case 'u': opt.path = optarg; break;
-        case 'm': opt.method = optarg; break;
-        case 'b': opt.body = strtoul(optarg, NULL, 10); break;
-        case 'E': opt.cert = optarg; break;
-        case 'K': opt.key = optarg; break;
-        case 'A': opt.roots = optarg; break;
-        case 'p': opt.pids = optarg; break;
-        case 'n': opt.fresh = true; break;
-        case 'P': opt.plain = true; break;
-        default: return false;
+        case 'c':
+            opt.conns = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 's':
+            opt.tunnels = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'd':
+            opt.seconds = strtod(optarg, NULL);
+            break;
+        case 'r':
+            opt.rate = strtod(optarg, NULL);
+            break;
+        case 't':
+            opt.target = optarg;
+            break;
+        case 'a':
+            opt.authority = optarg;
+            break;
+        case 'H':
+            opt.host = optarg;
+            break;
+        case 'u':
+            opt.path = optarg;
+            break;
+        case 'm':
+            opt.method = optarg;
+            break;
+        case 'b':
+            opt.body = strtoul(optarg, NULL, 10);
+            break;
+        case 'E':
+            opt.cert = optarg;
+            break;
+        case 'K':
+            opt.key = optarg;
+            break;
+        case 'A':
+            opt.roots = optarg;
+            break;
+        case 'p':
+            opt.pids = optarg;
+            break;
+        case 'n':
+            opt.fresh = true;
+            break;
+        case 'P':
+            opt.plain = true;
+            break;
+        default:
+            return false;
         }
     }
     if (opt.plain)
         opt.tunnels = 1;
-    return opt.conns > 0 && opt.tunnels > 0 && !(opt.plain && opt.fresh) && !(opt.fresh && opt.rate > 0);
+    return opt.conns > 0 && opt.tunnels > 0 && !(opt.plain && opt.fresh) &&
+           !(opt.fresh && opt.rate > 0);
 }
 
 static void load(struct conn *conns)
@@ -571,7 +620,8 @@ static void load(struct conn *conns)
             stat.bytes = stat.late = 0;
         }
         request_pace(at);
-        int n = epoll_pwait2(poll_fd, ev, 256, &(struct timespec){.tv_nsec = request_wait_ns()}, NULL);
+        int n =
+            epoll_pwait2(poll_fd, ev, 256, &(struct timespec){.tv_nsec = request_wait_ns()}, NULL);
         for (int i = 0; i < n; i++)
             conn_run(ev[i].data.ptr);
         alive = 0;
@@ -588,12 +638,15 @@ int main(int argc, char **argv)
     struct sockaddr_in to = {.sin_family = AF_INET};
 
     if (!options(argc, argv)) {
-        fprintf(stderr, "usage: hbload [-c CONNS] [-s TUNNELS_EACH] [-d SECONDS] [-r REQUESTS_PER_S] [-t IP:PORT]\n"
-                        "    [-a AUTHORITY] [-H HOST] [-u PATH] [-m METHOD] [-b BODY_BYTES] [-n new tunnel each]\n"
-                        "    [-E CERT -K KEY -A ROOTS] [-p PID,PID...] | -P plain HTTP/1.1\n");
+        fprintf(
+            stderr,
+            "usage: hbload [-c CONNS] [-s TUNNELS_EACH] [-d SECONDS] [-r REQUESTS_PER_S] [-t IP:PORT]\n"
+            "    [-a AUTHORITY] [-H HOST] [-u PATH] [-m METHOD] [-b BODY_BYTES] [-n new tunnel each]\n"
+            "    [-E CERT -K KEY -A ROOTS] [-p PID,PID...] | -P plain HTTP/1.1\n");
         return 2;
     }
-    if (sscanf(opt.target, "%63[^:]:%u", ip, &port) != 2 || inet_pton(AF_INET, ip, &to.sin_addr) != 1)
+    if (sscanf(opt.target, "%63[^:]:%u", ip, &port) != 2 ||
+        inet_pton(AF_INET, ip, &to.sin_addr) != 1)
         fail(opt.target);
     to.sin_port = htons((uint16_t)port);
     request_make();

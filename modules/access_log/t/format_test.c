@@ -94,11 +94,12 @@ static void expect(fixture_t *fx, const char *format, const char *line)
 
 static void test_forwarded_request_is_istios_line(void **state)
 {
-    expect(*state, al_format_istio,
-           "[2026-11-23T11:28:13.067Z] \"GET /x?a=b HTTP/1.1\" 200 - via_upstream - \"-\" 0 190 4 3 \"-\" "
-           "\"curl/8.0\" \"8bcf350c\" \"reviews:9080\" \"10.0.1.5:9080\" "
-           "inbound-vip|9080|http|reviews.bookinfo.svc.cluster.local 10.0.3.9:50000 10.96.0.12:9080 "
-           "10.0.2.7:41000 - bookinfo.reviews.0\n");
+    expect(
+        *state, al_format_istio,
+        "[2026-11-23T11:28:13.067Z] \"GET /x?a=b HTTP/1.1\" 200 - via_upstream - \"-\" 0 190 4 3 \"-\" "
+        "\"curl/8.0\" \"8bcf350c\" \"reviews:9080\" \"10.0.1.5:9080\" "
+        "inbound-vip|9080|http|reviews.bookinfo.svc.cluster.local 10.0.3.9:50000 10.96.0.12:9080 "
+        "10.0.2.7:41000 - bookinfo.reviews.0\n");
 }
 
 static void test_l4_connection_is_istios_tcp_line(void **state)
@@ -110,10 +111,11 @@ static void test_l4_connection_is_istios_tcp_line(void **state)
     fx->f.status = 0;
     fx->f.details = CN_STR_NULL;
     fx->f.body_rx = 5;
-    expect(fx, al_format_istio,
-           "[2026-11-23T11:28:13.067Z] \"- - -\" 0 - - - \"-\" 5 190 4 - \"-\" \"-\" \"-\" \"-\" "
-           "\"10.0.1.5:9080\" inbound-vip|9080|http|reviews.bookinfo.svc.cluster.local 10.0.3.9:50000 "
-           "10.96.0.12:9080 10.0.2.7:41000 - -\n");
+    expect(
+        fx, al_format_istio,
+        "[2026-11-23T11:28:13.067Z] \"- - -\" 0 - - - \"-\" 5 190 4 - \"-\" \"-\" \"-\" \"-\" "
+        "\"10.0.1.5:9080\" inbound-vip|9080|http|reviews.bookinfo.svc.cluster.local 10.0.3.9:50000 "
+        "10.96.0.12:9080 10.0.2.7:41000 - -\n");
 }
 
 static void test_flags_print_in_envoys_order(void **state)
@@ -143,7 +145,8 @@ static void test_operators_take_alternatives_lengths_and_literal_percent(void **
 {
     fixture_t *fx = *state;
 
-    expect(fx, "%REQ(NOPE?USER-AGENT)% %REQ(USER-AGENT):4% %REQ(NOPE)% 100%%", "curl/8.0 curl - 100%\n");
+    expect(fx, "%REQ(NOPE?USER-AGENT)% %REQ(USER-AGENT):4% %REQ(NOPE)% 100%%",
+           "curl/8.0 curl - 100%\n");
     cn_msg_add(&fx->req, &fx->req.headers, CN_STR("user-agent"), CN_STR("two"));
     expect(fx, "%REQ(user-agent)%", "curl/8.0,two\n");
 }

@@ -84,19 +84,20 @@ static void expect_part(fixture_t *fx, prom_kind_t kind, const char *part)
 
 static void test_http_has_25_labels_in_istios_order(void **state)
 {
-    expect(*state, PROM_HTTP,
-           "reporter=\"waypoint\",source_workload=\"curl\",source_canonical_service=\"curl\","
-           "source_canonical_revision=\"v9\",source_workload_namespace=\"default\","
-           "source_principal=\"spiffe://cluster.local/ns/default/sa/curl\",source_app=\"curl\","
-           "source_version=\"v9\",source_cluster=\"Kubernetes\",destination_workload=\"reviews-v1\","
-           "destination_workload_namespace=\"bookinfo\","
-           "destination_principal=\"spiffe://cluster.local/ns/bookinfo/sa/reviews\","
-           "destination_app=\"reviews\",destination_version=\"v1\","
-           "destination_service=\"reviews-v1.bookinfo.svc.cluster.local\","
-           "destination_canonical_service=\"reviews\",destination_canonical_revision=\"v1\","
-           "destination_service_name=\"reviews-v1\",destination_service_namespace=\"bookinfo\","
-           "destination_cluster=\"Kubernetes\",request_protocol=\"http\",response_code=\"200\","
-           "grpc_response_status=\"\",response_flags=\"-\",connection_security_policy=\"mutual_tls\"");
+    expect(
+        *state, PROM_HTTP,
+        "reporter=\"waypoint\",source_workload=\"curl\",source_canonical_service=\"curl\","
+        "source_canonical_revision=\"v9\",source_workload_namespace=\"default\","
+        "source_principal=\"spiffe://cluster.local/ns/default/sa/curl\",source_app=\"curl\","
+        "source_version=\"v9\",source_cluster=\"Kubernetes\",destination_workload=\"reviews-v1\","
+        "destination_workload_namespace=\"bookinfo\","
+        "destination_principal=\"spiffe://cluster.local/ns/bookinfo/sa/reviews\","
+        "destination_app=\"reviews\",destination_version=\"v1\","
+        "destination_service=\"reviews-v1.bookinfo.svc.cluster.local\","
+        "destination_canonical_service=\"reviews\",destination_canonical_revision=\"v1\","
+        "destination_service_name=\"reviews-v1\",destination_service_namespace=\"bookinfo\","
+        "destination_cluster=\"Kubernetes\",request_protocol=\"http\",response_code=\"200\","
+        "grpc_response_status=\"\",response_flags=\"-\",connection_security_policy=\"mutual_tls\"");
 }
 
 static void test_tcp_has_neither_code_nor_grpc_status(void **state)

@@ -17,7 +17,8 @@ typedef struct {
 static int joined(cn_list_t *l)
 {
     int v = 0;
-    cn_list_each(node, l) v = v * 10 + cn_list_entry(node, item_t, link)->id;
+    cn_list_each (node, l)
+        v = v * 10 + cn_list_entry(node, item_t, link)->id;
     return v;
 }
 
@@ -58,8 +59,7 @@ static void test_current_node_may_be_removed_in_a_walk(void **state)
         v[i].id = i + 1;
         cn_list_push(&l, &v[i].link);
     }
-    cn_list_each(node, &l)
-    {
+    cn_list_each (node, &l) {
         if (cn_list_entry(node, item_t, link)->id % 2 == 1)
             cn_list_remove(node);
     }

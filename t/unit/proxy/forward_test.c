@@ -313,7 +313,9 @@ static void test_informational_answers_pass(void **state)
     cn_stream_t *c = client(rig);
     const char *got;
 
-    cn_rig_send(rig, c, "POST / HTTP/1.1\r\nhost: web\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n");
+    cn_rig_send(
+        rig, c,
+        "POST / HTTP/1.1\r\nhost: web\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n");
     assert_has(cn_rig_recv(rig, rig->host[0]), "expect: 100-continue\r\n");
     cn_rig_send(rig, rig->host[0], "HTTP/1.1 100 Continue\r\n\r\n");
     assert_starts(cn_rig_recv(rig, c), "HTTP/1.1 100 ");
@@ -420,7 +422,8 @@ static void test_a_body_cut_short_is_upe_and_the_client_sees_the_end(void **stat
     assert_true(cn_memstream_peer_shut(c));
     assert_int_equal(only_log(rig)->status, 200);
     assert_int_equal(rig->log[0].flags, CN_FLAG_UPE);
-    assert_string_equal(rig->log[0].details, "upstream_reset_after_response_started{protocol_error}");
+    assert_string_equal(rig->log[0].details,
+                        "upstream_reset_after_response_started{protocol_error}");
     assert_int_equal(cn_upool_idle(rig->w.upool), 0);
     cn_stream_close(c, false);
 }
@@ -495,8 +498,9 @@ static void test_trailers_tell_the_grpc_status(void **state)
     cn_rig_t *rig = *state;
     cn_stream_t *c = client(rig);
 
-    cn_rig_send(rig, c, "POST /a/b HTTP/1.1\r\nhost: web\r\ncontent-type: application/grpc\r\n"
-                        "content-length: 0\r\n\r\n");
+    cn_rig_send(rig, c,
+                "POST /a/b HTTP/1.1\r\nhost: web\r\ncontent-type: application/grpc\r\n"
+                "content-length: 0\r\n\r\n");
     cn_rig_send(rig, rig->host[0],
                 "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\ngrpc-status: 9\r\n\r\n");
     assert_int_equal(only_log(rig)->grpc_status, 9);

@@ -81,7 +81,8 @@ static void explain(cn_rig_t *rig, cn_explain_t *ex, const char *service, const 
 {
     cn_msg_t *msg = cn_pool_zalloc(rig->pool, sizeof(*msg));
 
-    *ex = (cn_explain_t){.tunnel = {.pool = rig->pool, .section = cn_section_ref(section(rig, service))}};
+    *ex = (cn_explain_t){
+        .tunnel = {.pool = rig->pool, .section = cn_section_ref(section(rig, service))}};
     cn_msg_init(msg, rig->pool);
     msg->method = cn_str_c(method);
     msg->target = msg->path = CN_STR("/x");

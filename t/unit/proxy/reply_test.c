@@ -13,7 +13,8 @@
 static int setup(void **state)
 {
     cn_rig_setup(state);
-    assert_int_equal(cn_rig_load(*state, "service web { address 10.0.0.1:80; protocol http; }", NULL), CN_OK);
+    assert_int_equal(
+        cn_rig_load(*state, "service web { address 10.0.0.1:80; protocol http; }", NULL), CN_OK);
     return 0;
 }
 
@@ -85,7 +86,8 @@ static void test_the_first_reply_counts(void **state)
     cn_rig_t *rig = *state;
     const char *got = ask(rig, GET, 429, "slow down");
 
-    assert_starts(got, "HTTP/1.1 429 Too Many Requests\r\nx-first: 1\r\ncontent-type: text/plain\r\n");
+    assert_starts(got,
+                  "HTTP/1.1 429 Too Many Requests\r\nx-first: 1\r\ncontent-type: text/plain\r\n");
     assert_has(got, "server: istio-envoy\r\n");
     assert_has(got, "\r\n\r\nslow down");
     assert_int_equal(only_log(rig)->flags, 0);
@@ -167,14 +169,16 @@ static void test_paths_are_normalised_and_queries_kept(void **state)
 static void test_only_the_operator_instructs_the_proxy(void **state)
 {
     cn_rig_t *rig = *state;
-    const char *got = head_of(rig, "GET / HTTP/1.1\r\nhost: w\r\nx-envoy-internal: true\r\n"
-                                   "x-envoy-max-retries: 9\r\nx-envoy-other: kept\r\n"
-                                   "x-forwarded-client-cert: By=me\r\nx-forwarded-host: kept\r\n\r\n");
+    const char *got =
+        head_of(rig, "GET / HTTP/1.1\r\nhost: w\r\nx-envoy-internal: true\r\n"
+                     "x-envoy-max-retries: 9\r\nx-envoy-other: kept\r\n"
+                     "x-forwarded-client-cert: By=me\r\nx-forwarded-host: kept\r\n\r\n");
 
     assert_lacks(got, "x-envoy-internal");
     assert_lacks(got, "max-retries");
     assert_lacks(got, "client-cert");
-    assert_has(got, "|x-envoy-other=kept|x-forwarded-host=kept|x-forwarded-proto=http|x-request-id=");
+    assert_has(got,
+               "|x-envoy-other=kept|x-forwarded-host=kept|x-forwarded-proto=http|x-request-id=");
 }
 
 static void test_a_request_id_is_a_uuid_and_a_given_one_stays(void **state)
@@ -185,12 +189,14 @@ static void test_a_request_id_is_a_uuid_and_a_given_one_stays(void **state)
     assert_int_equal(strlen(id), 36);
     assert_int_equal(id[14], '4');
     assert_non_null(strchr("89ab", id[19]));
-    assert_has(head_of(rig, "GET / HTTP/1.1\r\nhost: w\r\nx-request-id: mine\r\n\r\n"), "x-request-id=mine");
+    assert_has(head_of(rig, "GET / HTTP/1.1\r\nhost: w\r\nx-request-id: mine\r\n\r\n"),
+               "x-request-id=mine");
     got = head_of(rig, "GET / HTTP/1.1\r\nhost: w\r\nx-request-id:\r\n\r\n");
     assert_int_equal(strcspn(strstr(got, "x-request-id=") + 13, "|"), 36);
 }
 
-static void expect_answer(cn_rig_t *rig, const char *request, const char *start, const char *details)
+static void expect_answer(cn_rig_t *rig, const char *request, const char *start,
+                          const char *details)
 {
     cn_stream_t *c = cn_rig_open(rig, "10.0.0.1:80", NULL);
 
@@ -206,9 +212,12 @@ static void test_what_cannot_be_routed_is_answered_at_once(void **state)
 {
     cn_rig_t *rig = *state;
 
-    expect_answer(rig, "CONNECT h:80 HTTP/1.1\r\nhost: h:80\r\n\r\n", "HTTP/1.1 404 ", "route_not_found");
-    expect_answer(rig, "OPTIONS * HTTP/1.1\r\nhost: h\r\n\r\n", "HTTP/1.1 404 ", "absolute_path_rejected");
-    expect_answer(rig, "GET /%00 HTTP/1.1\r\nhost: h\r\n\r\n", "HTTP/1.1 400 ", "path_normalization_failed");
+    expect_answer(rig, "CONNECT h:80 HTTP/1.1\r\nhost: h:80\r\n\r\n", "HTTP/1.1 404 ",
+                  "route_not_found");
+    expect_answer(rig, "OPTIONS * HTTP/1.1\r\nhost: h\r\n\r\n", "HTTP/1.1 404 ",
+                  "absolute_path_rejected");
+    expect_answer(rig, "GET /%00 HTTP/1.1\r\nhost: h\r\n\r\n", "HTTP/1.1 400 ",
+                  "path_normalization_failed");
     assert_int_equal(rig->calls[0][CN_PH_HEAD], 0);
 }
 

@@ -299,7 +299,8 @@ static void test_a_malformed_body_is_answered_400_and_the_host_sees_a_reset(void
     cn_stream_t *c = client(rig);
     const char *got;
 
-    cn_rig_send(rig, c, "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    cn_rig_send(rig, c,
+                "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n");
     cn_rig_send(rig, c, "zz\r\n");
     got = cn_rig_recv(rig, c);
     assert_starts(got, "HTTP/1.1 400 Bad Request\r\n");
@@ -421,7 +422,8 @@ static void test_a_client_that_only_ended_its_direction_gets_its_answer(void **s
 
 static void test_what_is_known_of_pods_outlives_a_change_of_the_file(void **state)
 {
-    static const char *const before[] = {"pods", "10.9.0.9 workload=curl\n10.1.0.1 workload=web-v1\n", NULL};
+    static const char *const before[] = {
+        "pods", "10.9.0.9 workload=curl\n10.1.0.1 workload=web-v1\n", NULL};
     static const char *const after[] = {"pods", "10.9.0.9 workload=other\n", NULL};
     cn_rig_t *rig = *state;
     cn_stream_t *c;
@@ -469,7 +471,8 @@ static void test_a_request_ends_well_when_its_cluster_and_service_have_left(void
 
     cn_rig_send(rig, c, GET);
     for (unsigned i = 0; i < 3; i++)
-        assert_int_equal(cn_rig_load(rig, i % 2 ? "request_id off;" : "request_id on;", NULL), CN_OK);
+        assert_int_equal(cn_rig_load(rig, i % 2 ? "request_id off;" : "request_id on;", NULL),
+                         CN_OK);
     cn_rig_send(rig, rig->host[0], OK);
     assert_has(cn_rig_recv(rig, c), "\r\n\r\nhi");
     assert_string_equal(only_log(rig)->cluster, "web");
@@ -492,9 +495,10 @@ static void test_a_refused_configuration_leaves_everything_as_it_was(void **stat
     gen = rig->w.gen;
     ws = rig->w.workloads;
     web = cn_clusters_find(rig->w.clusters, CN_STR("web"));
-    assert_int_equal(cn_rig_load(rig, "workloads pods; mesh { identity a b; trust_bundle c; } cluster d { }",
-                                 (const char *const[]){"pods", "10.9.0.9 workload=new\n", NULL}),
-                     CN_ERR);
+    assert_int_equal(
+        cn_rig_load(rig, "workloads pods; mesh { identity a b; trust_bundle c; } cluster d { }",
+                    (const char *const[]){"pods", "10.9.0.9 workload=new\n", NULL}),
+        CN_ERR);
     assert_ptr_equal(rig->w.gen, gen);
     assert_ptr_equal(rig->w.workloads, ws);
     assert_ptr_equal(cn_clusters_find(rig->w.clusters, CN_STR("web")), web);

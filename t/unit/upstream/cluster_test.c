@@ -74,7 +74,8 @@ typedef struct {
 static void load(fixture_t *fx, const char *text)
 {
     cn_bundle_t *bundle = cn_bundle_create(CN_STR("/"));
-    cn_conf_load_t cl = {.units = &fx->units, .bundle = bundle, .file = CN_STR("/c.conf"), .prev = fx->gen};
+    cn_conf_load_t cl = {
+        .units = &fx->units, .bundle = bundle, .file = CN_STR("/c.conf"), .prev = fx->gen};
     cn_gen_t *gen;
     cn_str_t why = CN_STR_NULL;
 
@@ -184,7 +185,9 @@ static void test_each_host_that_leaves_is_told_once(void **state)
     left_t left = {0};
 
     cn_clusters_on_left(fx->clusters, on_left, &left);
-    load(fx, "cluster a { endpoint 10.0.0.1:80; endpoint 10.0.0.2:80; } cluster b { endpoint 10.0.0.3:80; }");
+    load(
+        fx,
+        "cluster a { endpoint 10.0.0.1:80; endpoint 10.0.0.2:80; } cluster b { endpoint 10.0.0.3:80; }");
     load(fx, "cluster a { endpoint 10.0.0.2:80 weight=3; } cluster b { endpoint 10.0.0.3:80; }");
     assert_int_equal(left.n, 1);
     assert_int_equal(left.last.ip[3], 1);
@@ -202,7 +205,8 @@ static void test_each_host_that_leaves_is_told_once(void **state)
 static cn_gen_t *many(fixture_t *fx, bool reversed)
 {
     cn_bundle_t *bundle = cn_bundle_create(CN_STR("/"));
-    cn_conf_load_t cl = {.units = &fx->units, .bundle = bundle, .file = CN_STR("/c.conf"), .prev = fx->gen};
+    cn_conf_load_t cl = {
+        .units = &fx->units, .bundle = bundle, .file = CN_STR("/c.conf"), .prev = fx->gen};
     cn_chain_t text = {0};
     cn_gen_t *gen;
     cn_str_t why = CN_STR_NULL;
@@ -211,7 +215,8 @@ static cn_gen_t *many(fixture_t *fx, bool reversed)
     for (unsigned i = 0; i < MANY; i++) {
         unsigned k = reversed ? MANY - 1 - i : i;
 
-        cn_chain_puts(&text, cn_pool_printf(fx->pool, "10.%u.%u.%u:80\n", k >> 16, k >> 8 & 255, k & 255));
+        cn_chain_puts(&text,
+                      cn_pool_printf(fx->pool, "10.%u.%u.%u:80\n", k >> 16, k >> 8 & 255, k & 255));
     }
     all = cn_pool_bytes(fx->pool, text.bytes);
     cn_bundle_put(bundle, CN_STR("/c.conf"), CN_STR("cluster a { endpoints e; }"));
@@ -253,14 +258,16 @@ static void *count_build(cn_cluster_t *c, void *prev)
     return l;
 }
 
-static cn_host_t *pick_none(cn_cluster_t *c CN_UNUSED, void *ctx CN_UNUSED, const cn_pick_t *p CN_UNUSED)
+static cn_host_t *pick_none(cn_cluster_t *c CN_UNUSED, void *ctx CN_UNUSED,
+                            const cn_pick_t *p CN_UNUSED)
 {
     return NULL;
 }
 
 static void test_a_balancer_is_told_of_hosts_and_of_settings(void **state)
 {
-    static const cn_lb_ops_t ops = {.name = "least_request", .build = count_build, .destroy = free, .pick = pick_none};
+    static const cn_lb_ops_t ops = {
+        .name = "least_request", .build = count_build, .destroy = free, .pick = pick_none};
     static const cn_lb_ops_t *const balancers[] = {&ops};
     fixture_t *fx = *state;
     cn_cluster_t *c;
@@ -285,12 +292,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_each_host_that_leaves_is_told_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_thousands_of_hosts_stay_when_their_order_changes, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_balancer_is_told_of_hosts_and_of_settings, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_thousands_of_hosts_stay_when_their_order_changes,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_balancer_is_told_of_hosts_and_of_settings, setup,
+                                        teardown),
         cmocka_unit_test(test_endpoint_lines_are_read),
         cmocka_unit_test(test_bad_endpoint_lines_say_what_was_expected),
         cmocka_unit_test_setup_teardown(test_hosts_that_stay_keep_their_object, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_another_identity_at_the_same_address_is_another_host, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_identity_at_the_same_address_is_another_host,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_a_cluster_that_leaves_is_not_found_and_lives_for_who_holds_it, setup, teardown),
     };

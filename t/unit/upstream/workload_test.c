@@ -29,10 +29,11 @@ static void test_pods_are_found_by_address_whatever_the_port(void **state)
     const cn_workload_t *w;
 
     (void)state;
-    assert_int_equal(cn_workloads_parse(CN_STR("# pods\n10.0.0.5 name=a-1 namespace=shop workload=a\n\n"
-                                               "fd00::5  name=b-1\n"),
-                                        pool, &ws, &why),
-                     CN_OK);
+    assert_int_equal(
+        cn_workloads_parse(CN_STR("# pods\n10.0.0.5 name=a-1 namespace=shop workload=a\n\n"
+                                  "fd00::5  name=b-1\n"),
+                           pool, &ws, &why),
+        CN_OK);
     addr.port = 1234;
     w = cn_workloads_find(ws, &addr);
     assert_non_null(w);
@@ -91,7 +92,8 @@ static void test_baggage_takes_the_last_value_and_ignores_what_is_empty_or_unkno
     cn_workload_t w;
 
     (void)state;
-    assert_true(cn_workload_from_baggage(pool, CN_STR("service.name=a,service.name=b=c,x=y,service.version="), &w));
+    assert_true(cn_workload_from_baggage(
+        pool, CN_STR("service.name=a,service.name=b=c,x=y,service.version="), &w));
     assert_str(w.canonical_name, "b");
     assert_str(w.canonical_revision, "");
     assert_false(cn_workload_from_baggage(pool, CN_STR(",,=,x,service.name"), &w));
