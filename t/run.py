@@ -184,14 +184,19 @@ def fuzz(options):
 
 def it(options):
     if any((TOP / 't/it').rglob('test_*.py')):
-        yield 'it', lambda: pytest(options)
+        yield 'it', lambda: pytest(options, 'it')
 
 
-def pytest(options):
+def long(options):
+    """Minutes of load, also against the build with sanitizers; only when asked for."""
+    yield 'long', lambda: pytest(options, 'long')
+
+
+def pytest(options, suite):
     with tempfile.TemporaryDirectory() as scratch:
         report = pathlib.Path(scratch) / 'report.xml'
         words = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '--tb=short',
-                 '--junitxml=%s' % report, '--builddir=%s' % options.builddir, 't/it']
+                 '--junitxml=%s' % report, '--builddir=%s' % options.builddir, 't/' + suite]
         if not options.long:
             words += ['-m', 'not slow']
         rc, text = command(*words, timeout=7200 if options.long else 900)
@@ -203,15 +208,17 @@ def pytest(options):
                     continue
                 broken = [e for tag in ('failure', 'error') for e in case.findall(tag)]
                 said = '\n'.join((e.get('message') or '') + '\n' + (e.text or '') for e in broken)
-                results.append(Result('it %s %s' % (case.get('classname'), case.get('name')), not broken, said))
+                for figures in case.findall('properties/property'):
+                    print('    ' + figures.get('value'))
+                results.append(Result('%s %s %s' % (suite, case.get('classname'), case.get('name')), not broken, said))
         if not results or (rc != 0 and all(r.ok for r in results)):
-            results.append(Result('it', False, '%s\nexit code %d' % (text, rc)))
+            results.append(Result(suite, False, '%s\nexit code %d' % (text, rc)))
         return results
 
 
 # ---- all of them ----
 
-SUITES = {'lint': lint, 'unit': unit, 'conf': conf, 'kube': kube, 'fuzz': fuzz, 'it': it}
+SUITES = {'lint': lint, 'unit': unit, 'conf': conf, 'kube': kube, 'fuzz': fuzz, 'it': it, 'long': long}
 
 
 def run_suite(name, options):
@@ -240,8 +247,9 @@ def main():
     parser.add_argument('suites', nargs='*', default=[], metavar='SUITE', help=', '.join(SUITES))
     options = parser.parse_args()
     options.builddir = (TOP / options.builddir).resolve()
-    options.strict_format = os.environ.get('LINT_FORMAT') == '1'
-    results = [r for name in options.suites or SUITES for r in run_suite(name, options)]
+    options.strict_format = os.environ.get('LINT_FORMAT', '1') == '1'
+    suites = options.suites or [name for name in SUITES if name != 'long' or options.long]
+    results = [r for name in suites for r in run_suite(name, options)]
     failed = [r for r in results if not r.ok]
     if failed:
         print('failed:')

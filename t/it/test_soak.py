@@ -51,6 +51,11 @@ def test_many_tunnels_for_a_moment(waypoint, hbload):
     run_and_compare(waypoint, hbload, 8, 8, 1)
 
 
+def test_512_tunnels_for_five_seconds(waypoint, hbload):
+    run_and_compare(waypoint, hbload, 64, 8, 5)
+    net.wait_for(lambda: waypoint.count('cairn_tunnels_open') == 0, 20.0, 'the end of all tunnels')
+
+
 def test_new_tunnel_for_every_request(waypoint, hbload):
     counted = hbload(waypoint, 4, 8, 1, '-n')
     assert counted['requests'] > 0 and counted['5xx'] == 0
