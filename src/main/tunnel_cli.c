@@ -211,16 +211,21 @@ static uint8_t socks_code(cn_serr err)
     }
 }
 
+/* Messages are looked at before the client's end is: it may have ended its
+ * direction already, behind a whole request and what is for the tunnel. */
 static cn_rc socks(conn_t *c)
 {
-    cn_rc rc = CN_OK;
+    cn_rc rc = CN_OK, got = CN_OK;
 
-    while (rc == CN_OK && c->state < OPENING) {
+    while (c->state < OPENING && (rc == CN_OK || (rc == CN_AGAIN && got == CN_OK))) {
+        got = CN_AGAIN;
         if (c->in.bytes < SOCKS_MAX)
-            rc = cn_stream_read(c->sock, &c->in, SOCKS_MAX - c->in.bytes);
-        if (rc == CN_DONE || rc == CN_ERR)
+            got = cn_stream_read(c->sock, &c->in, SOCKS_MAX - c->in.bytes);
+        if (got == CN_ERR)
             return CN_ERR;
         rc = c->state == HELLO ? socks_hello(c) : socks_request(c);
+        if (rc == CN_AGAIN && got == CN_DONE)
+            return CN_ERR;
     }
     return rc;
 }
