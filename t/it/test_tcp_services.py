@@ -586,7 +586,7 @@ def test_pod_whose_proxy_does_not_answer(cairn, new_tcp_origin, capture, curl):
     pod = capture(app, 'data', 'app', verdict=lambda *_: 'ignore')
     line = refused(cairn(echo(proxy.endpoint(app, pod=pod), settings={'connect_timeout': '200ms'})), curl)
     assert line['response_flags'] == 'UF,URX'
-    assert line['duration'] >= 200
+    assert line['duration'] >= 190  # of a connect_timeout of 200 ms, on a clock of whole milliseconds
 
 
 def test_pod_of_another_identity(cairn, new_tcp_origin, pki, stopping, curl):
