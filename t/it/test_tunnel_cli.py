@@ -176,8 +176,8 @@ def test_waypoint_that_cannot_prove_itself(cli, stopping, new_tcp_origin, pki, c
     assert app.connections == 0 and stopping[1].connects == []
 
 
-def test_what_answers_without_tls_is_no_waypoint(cli, new_origin, curl):
-    app = new_origin('web')
+def test_what_answers_without_tls_is_no_waypoint(cli, new_tcp_origin, curl):
+    app = new_tcp_origin('mail', greeting=b'220 no TLS here\r\n')
     one = cli(app.address, curl, to=VIP)
     assert closes(one)
     net.wait_for(lambda: 'no tunnel to' in one.said, what='the reason')

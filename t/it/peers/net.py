@@ -30,7 +30,7 @@ def new_ip():
 
 
 def listen(ip, port, backlog=512):
-    sock = socket.socket()
+    sock = socket.socket(socket.AF_INET6 if ':' in ip else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((ip, port))
     sock.listen(backlog)
