@@ -7,7 +7,8 @@ with its code and the end of the connection; a stream error is a RST_STREAM, and
 the tunnel beside it goes on; `alive` is neither.  The worker must stand them all.
 
 NGHTTP2 marks reactions that are nghttp2's and not the RFC's: a connection error
-where a stream error would do, or the other way round, or another code.
+where a stream error would do, or the other way round, or another code.  Envoy
+1.40 reacts to these in the same way, or ends the connection without a word.
 """
 
 import struct
