@@ -453,14 +453,18 @@ void cn_crew_listen(cn_master_t *m)
 static void log_death(const cn_master_t *m, const cn_crew_t *c, const cn_proc_end_t *end)
 {
     const char *when = c->state == CN_CREW_STARTING ? " before it was ready" : "";
+    /* A worker dismissed while it starts may get SIGTERM before it watches for
+     * signals, and ends by it. */
+    bool left =
+        c->state == CN_CREW_LEAVING && (end->signo ? end->signo == SIGTERM : end->status == 0);
 
-    if (end->signo)
+    if (left)
+        cn_log(CN_LOG_INFO, "master", "worker %u (process %ld) has left", place_of(m, c),
+               (long)end->pid);
+    else if (end->signo)
         cn_log(CN_LOG_ERROR, "master", "worker %u (process %ld) was killed by signal %d (%s)%s%s",
                place_of(m, c), (long)end->pid, end->signo, cn_sig_name(end->signo),
                end->core ? ", core dumped" : "", when);
-    else if (c->state == CN_CREW_LEAVING && end->status == 0)
-        cn_log(CN_LOG_INFO, "master", "worker %u (process %ld) has left", place_of(m, c),
-               (long)end->pid);
     else
         cn_log(CN_LOG_ERROR, "master", "worker %u (process %ld) ended with status %d%s",
                place_of(m, c), (long)end->pid, end->status, when);
