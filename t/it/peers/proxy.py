@@ -101,7 +101,7 @@ class Cairn:
         return done.returncode, done.stdout + done.stderr
 
     def start(self, timeout=15.0):
-        env = {**os.environ, 'ASAN_OPTIONS': 'detect_leaks=1:exitcode=99', 'UBSAN_OPTIONS': 'print_stacktrace=1'}
+        env = {**os.environ, 'ASAN_OPTIONS': 'detect_leaks=1:exitcode=99:quarantine_size_mb=16', 'UBSAN_OPTIONS': 'print_stacktrace=1'}
         self._errors = open(self.error_path, 'ab')
         self.process = subprocess.Popen(self.command(*self.arguments), stdout=self._errors, stderr=self._errors, env=env)
         net.wait_for(self.is_ready, timeout, 'readiness; the log says:\n' + self.log)
