@@ -9,6 +9,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -32,11 +33,12 @@ class Server:
         # A test's own folder cannot be entered by another user.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='cairn-it-%s-' % name))
         self.log_path = self.folder / 'log'
-        self.prefix = []
+        # Nor may it outlive a run that is killed.
+        self.prefix = [program('setpriv'), '--pdeathsig=INT']
         if user and os.geteuid() == 0:
             who = pwd.getpwnam(user)
             os.chown(self.folder, who.pw_uid, who.pw_gid)
-            self.prefix = [program('setpriv'), '--reuid=%d' % who.pw_uid, '--regid=%d' % who.pw_gid, '--clear-groups']
+            self.prefix += ['--reuid=%d' % who.pw_uid, '--regid=%d' % who.pw_gid, '--clear-groups']
 
     @property
     def address(self):
@@ -64,7 +66,7 @@ class Server:
 
     def stop(self):
         if self.process and self.process.poll() is None:
-            self.process.send_signal(self.ends_with)
+            self.process.send_signal(signal.SIGINT)
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
@@ -74,8 +76,6 @@ class Server:
 
 
 class Redis(Server):
-    ends_with = 15
-
     def __init__(self):
         super().__init__('redis', 6379)
         self.start(program('redis-server'), '--bind', self.ip, '--port', '6379', '--save', '', '--appendonly', 'no',
@@ -84,8 +84,6 @@ class Redis(Server):
 
 class Postgres(Server):
     """Database and superuser `app`, with the password `secret`."""
-
-    ends_with = 2  # fast shutdown
 
     def __init__(self):
         super().__init__('postgres', 5432, user='postgres')
