@@ -35,6 +35,7 @@ struct tunnel {
     struct conn *conn;
     int32_t id;       /* of the HTTP/2 stream */
     bool busy;        /* a request is on its way */
+    bool ending;      /* nothing more will be sent */
     size_t sent;      /* request bytes given to the connection */
     char head[16384]; /* response head so far */
     size_t head_len;
@@ -152,10 +153,13 @@ static void request_done(struct tunnel *t)
         }
         stat.latency[stat.nlatency++] = at - t->due;
     }
-    if (opt.fresh)
-        nghttp2_submit_rst_stream(t->conn->h2, NGHTTP2_FLAG_NONE, t->id, NGHTTP2_CANCEL);
-    else
+    if (opt.fresh) {
+        /* Orderly: a peer that resets its streams by the thousand is cut off. */
+        t->ending = true;
+        nghttp2_session_resume_data(t->conn->h2, t->id);
+    } else {
         request_next(t);
+    }
 }
 
 /* Starts what is due, as far as tunnels are free; the rest starts late. */
@@ -259,7 +263,11 @@ static ssize_t on_source(nghttp2_session *h2, int32_t id, uint8_t *buf, size_t l
                          nghttp2_data_source *source, void *user)
 {
     struct tunnel *t = source->ptr;
-    (void)h2, (void)id, (void)flags, (void)user;
+    (void)h2, (void)id, (void)user;
+    if (t->ending) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+        return 0;
+    }
     if (!t->busy || t->sent >= request_len)
         return NGHTTP2_ERR_DEFERRED;
     size_t n = request_len - t->sent;
@@ -278,7 +286,7 @@ static void tunnel_open(struct tunnel *t)
          NGHTTP2_NV_FLAG_NONE},
     };
     nghttp2_data_provider source = {.source = {.ptr = t}, .read_callback = on_source};
-    t->busy = false;
+    t->busy = t->ending = false;
     t->id = nghttp2_submit_request(t->conn->h2, NULL, fields, 2, &source, t);
     if (t->id < 0)
         stat.errors++;
@@ -318,10 +326,15 @@ static int on_close(nghttp2_session *h2, int32_t id, uint32_t code, void *user)
         return 0;
     if (t->busy)
         stat.errors++;
-    if (code != 0 && !opt.fresh)
+    if (code != 0)
         stat.broken++;
-    if (now() < t_end && !t->conn->dead)
+    if (now() >= t_end || t->conn->dead)
+        return 0;
+    /* After GOAWAY nothing opens any more: that connection is lost. */
+    if (nghttp2_session_check_request_allowed(h2))
         tunnel_open(t);
+    else
+        conn_die(t->conn);
     return 0;
 }
 
