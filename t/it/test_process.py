@@ -608,6 +608,7 @@ def test_garbage_is_answered_400_and_closed(cairn, plain):
 
 def test_logging_level_changes_everywhere_at_run_time(cairn):
     one = cairn(workers=2)
+    wait_workers(one, 2)
     assert one.get('/logging?level=shouting', method='POST').status == 400
     assert one.get('/logging?level=debug', method='POST').body == b'OK\n'
     one.wait_log('log level changed')
