@@ -7,7 +7,7 @@
  * L4 connections report their bytes as they go (CN_PH_REPORT), so a long one
  * shows before it ends.
  */
-#include "labels.h"
+#include "cache.h"
 
 #include <stdlib.h>
 
@@ -47,6 +47,7 @@ typedef struct {
 
 typedef struct {
     unsigned family[M_MAX];
+    prom_cache_t *cache;
 } prom_worker_t;
 
 /* Of an L4 connection: what was already reported, and under which labels, which
@@ -84,27 +85,43 @@ static cn_rc worker_init(cn_worker_t *w, void **wctx)
 
     for (unsigned m = 0; m < M_MAX; m++)
         pw->family[m] = cn_worker_metric(w, &defs[m]);
+    pw->cache = prom_cache_create();
     *wctx = pw;
     return CN_OK;
 }
 
 static void worker_fini(cn_worker_t *w CN_UNUSED, void *wctx)
 {
+    prom_cache_destroy(((prom_worker_t *)wctx)->cache);
     free(wctx);
 }
 
 /* ---- requests ---- */
 
-static void count_http(cn_stats_t *st, const prom_worker_t *pw, const cn_facts_t *f)
+static void find_http(cn_stats_t *st, const prom_worker_t *pw, const cn_facts_t *f,
+                      prom_http_series_t *out)
 {
     char text[PROM_LABELS_MAX];
     cn_str_t labels = cn_str_make(text, prom_labels_put(text, f, PROM_HTTP));
 
-    cn_series_add(cn_stats_series(st, pw->family[M_REQUESTS], labels), 1);
-    cn_series_observe(cn_stats_series(st, pw->family[M_DURATION], labels),
-                      (f->end_ns - f->start_ns) / 1000000);
-    cn_series_observe(cn_stats_series(st, pw->family[M_REQUEST_BYTES], labels), f->wire_rx);
-    cn_series_observe(cn_stats_series(st, pw->family[M_RESPONSE_BYTES], labels), f->wire_tx);
+    out->requests = cn_stats_series(st, pw->family[M_REQUESTS], labels);
+    out->duration = cn_stats_series(st, pw->family[M_DURATION], labels);
+    out->request_bytes = cn_stats_series(st, pw->family[M_REQUEST_BYTES], labels);
+    out->response_bytes = cn_stats_series(st, pw->family[M_RESPONSE_BYTES], labels);
+}
+
+static void count_http(cn_stats_t *st, const prom_worker_t *pw, const cn_facts_t *f)
+{
+    prom_http_series_t found, *series;
+
+    if (!prom_cache_find(pw->cache, f, &series)) {
+        series = series ? series : &found;
+        find_http(st, pw, f, series);
+    }
+    cn_series_add(series->requests, 1);
+    cn_series_observe(series->duration, (f->end_ns - f->start_ns) / 1000000);
+    cn_series_observe(series->request_bytes, f->wire_rx);
+    cn_series_observe(series->response_bytes, f->wire_tx);
 }
 
 static void begin_tcp(cn_stats_t *st, const prom_worker_t *pw, const cn_facts_t *f, prom_ctx_t *ctx)

@@ -4,6 +4,7 @@
  */
 #include "upstream/workload.h"
 
+#include "core/hash.h"
 #include "core/map.h"
 
 struct cn_workloads {
@@ -55,6 +56,15 @@ static cn_str_t *field(cn_workload_t *w, const field_t *fields, size_t n, cn_str
     return NULL;
 }
 
+static uint64_t id_of(const cn_workload_t *w)
+{
+    uint64_t parts[CN_COUNT(line_fields)];
+
+    for (size_t i = 0; i < CN_COUNT(line_fields); i++)
+        parts[i] = cn_hash_sip(*(const cn_str_t *)((const char *)w + line_fields[i].off));
+    return cn_hash_sip(cn_str_make((const char *)parts, sizeof(parts)));
+}
+
 #define KEY_LEN 17
 
 static void make_key(char key[KEY_LEN], const cn_addr_t *addr)
@@ -86,6 +96,7 @@ static const char *parse_line(cn_workloads_t *ws, cn_str_t line)
             return "unknown key";
         *to = cn_pool_dup(ws->pool, cn_str_make(word.p + eq + 1, word.n - eq - 1));
     }
+    w->id = id_of(w);
     cn_map_put(&ws->by_ip, cn_str_make(key, KEY_LEN), w);
     return NULL;
 }
@@ -175,5 +186,6 @@ bool cn_workload_from_baggage(cn_pool_t *pool, cn_str_t value, cn_workload_t *ou
         *to = cn_pool_dup(pool, piece);
         known = true;
     }
+    out->id = id_of(out);
     return known;
 }

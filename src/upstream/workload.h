@@ -16,6 +16,9 @@
 typedef struct {
     cn_str_t name, ns, service_account, workload, type;
     cn_str_t canonical_name, canonical_revision, cluster, trust_domain, app, version;
+    /* Keyed hash of the fields: records that say the same have the same one, which
+     * nobody outside can aim at.  0: made by hand, without one. */
+    uint64_t id;
 } cn_workload_t; /* missing fields are empty */
 
 typedef struct cn_workloads cn_workloads_t;

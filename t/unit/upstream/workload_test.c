@@ -48,6 +48,32 @@ static void test_pods_are_found_by_address_whatever_the_port(void **state)
     cn_pool_destroy(pool);
 }
 
+static void test_records_that_say_the_same_have_the_same_id(void **state)
+{
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_workloads_t *ws;
+    cn_workload_t said;
+    cn_str_t why;
+    cn_addr_t a = ip("10.0.0.5"), b = ip("10.0.0.6"), c = ip("10.0.0.7");
+
+    (void)state;
+    assert_int_equal(cn_workloads_parse(CN_STR("10.0.0.5 namespace=shop workload=a\n"
+                                               "10.0.0.6 workload=a namespace=shop\n"
+                                               "10.0.0.7 workload=shop namespace=a\n"),
+                                        pool, &ws, &why),
+                     CN_OK);
+    assert_true(cn_workloads_find(ws, &a)->id != 0);
+    assert_true(cn_workloads_find(ws, &a)->id == cn_workloads_find(ws, &b)->id);
+    assert_true(cn_workloads_find(ws, &a)->id != cn_workloads_find(ws, &c)->id);
+    assert_true(cn_workload_dup(pool, cn_workloads_find(ws, &a))->id ==
+                cn_workloads_find(ws, &a)->id);
+    assert_true(cn_workload_from_baggage(
+        pool, CN_STR("k8s.namespace.name=shop,k8s.deployment.name=a"), &said));
+    assert_true(said.id == cn_workloads_find(ws, &a)->id);
+    cn_workloads_unref(ws);
+    cn_pool_destroy(pool);
+}
+
 static void expect_refused(const char *text, const char *message)
 {
     cn_pool_t *pool = cn_pool_create(0);
@@ -104,6 +130,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pods_are_found_by_address_whatever_the_port),
+        cmocka_unit_test(test_records_that_say_the_same_have_the_same_id),
         cmocka_unit_test(test_bad_lines_are_named),
         cmocka_unit_test(test_baggage_of_ztunnel_is_understood),
         cmocka_unit_test(test_baggage_takes_the_last_value_and_ignores_what_is_empty_or_unknown),
