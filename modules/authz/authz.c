@@ -5,7 +5,7 @@
  * that are not HTTP.  CUSTOM belongs to the module that asks the provider.
  *
  * This file is the part that knows requests: it gathers the facts, lets
- * match.c decide, answers 403 or ends the connection, counts, and explains.
+ * decide.c decide, answers 403 or ends the connection, counts, and explains.
  * It owns nothing beyond the settings, which live as long as their section.
  */
 #include <stdio.h>
@@ -20,31 +20,11 @@ static const cn_metric_def_t *const metrics[] = {&decisions, NULL};
 
 static const char *const action_names[] = {"audit", "deny", "allow"};
 
-static cn_str_t without_scheme(cn_str_t uri)
+static cn_rule_view_t view_of(const cn_facts_t *facts)
 {
-    const cn_str_t scheme = CN_STR("spiffe://");
+    cn_rule_view_t v;
 
-    if (!cn_str_starts(uri, scheme))
-        return uri;
-    return (cn_str_t){uri.p + scheme.n, uri.n - scheme.n};
-}
-
-static cn_authz_view_t view_of(const cn_facts_t *facts)
-{
-    const cn_tunnel_t *tunnel = facts->tunnel;
-    cn_authz_view_t v = {.msg = facts->req,
-                         .principal = without_scheme(tunnel->identity),
-                         .source = &tunnel->source,
-                         .remote = facts->remote.family ? &facts->remote : &tunnel->source,
-                         .dest = &tunnel->dest,
-                         .sni = facts->sni};
-    cn_spiffe_t id;
-
-    if (tunnel->identity.n && cn_spiffe_parse(tunnel->identity, &id) == CN_OK) {
-        v.trust_domain = id.trust_domain;
-        v.ns = id.ns;
-        v.sa = id.sa;
-    }
+    cn_rule_view(&v, facts->tunnel, &facts->remote, facts->sni, facts->req);
     return v;
 }
 
@@ -88,12 +68,12 @@ static void count_verdict(cn_req_t *req, const cn_authz_conf_t *c, const cn_auth
         count(req, c->none[dry_run][v->allowed], decision, CN_STR("none"));
 }
 
-static void audit(cn_req_t *req, const cn_authz_conf_t *c, const cn_authz_view_t *view)
+static void audit(cn_req_t *req, const cn_authz_conf_t *c, const cn_rule_view_t *view)
 {
     for (uint32_t i = 0; i < c->policies.n; i++) {
         const cn_authz_policy_t *p = cn_authz_policy_at(c, i);
 
-        if (p->action == CN_AUTHZ_AUDIT && cn_authz_policy_match(c, p, view) >= 0)
+        if (p->action == CN_AUTHZ_AUDIT && cn_authz_policy_match(c, p, view))
             count(req, p->count, p->dry_run ? "shadow_audited" : "audited", p->name);
     }
 }
@@ -111,10 +91,10 @@ static void explain_verdict(cn_req_t *req, const cn_authz_conf_t *c, const cn_au
         cn_req_explain(req, "authz: denied: none of the %u allow policies matches", c->nallow[0]);
 }
 
-static void explain(cn_req_t *req, const cn_authz_conf_t *c, const cn_authz_view_t *view,
+static void explain(cn_req_t *req, const cn_authz_conf_t *c, const cn_rule_view_t *view,
                     const cn_authz_verdict_t *v)
 {
-    char why[CN_AUTHZ_WHY];
+    char why[CN_RULE_WHY];
 
     for (int action = CN_AUTHZ_AUDIT; action < CN_AUTHZ_ACTIONS; action++) {
         for (uint32_t i = 0; i < c->policies.n; i++) {
@@ -122,7 +102,7 @@ static void explain(cn_req_t *req, const cn_authz_conf_t *c, const cn_authz_view
 
             if ((int)p->action != action)
                 continue;
-            cn_authz_why(c, p, view, why);
+            cn_rule_why(&c->rules, p->run, view, why);
             cn_req_explain(req, "authz: %s policy \"%.*s\"%s: %s", action_names[action],
                            CN_STR_ARG(p->name), p->dry_run ? " (dry run)" : "", why);
         }
@@ -134,7 +114,7 @@ static void explain(cn_req_t *req, const cn_authz_conf_t *c, const cn_authz_view
 
 static cn_authz_verdict_t decide(cn_req_t *req, const cn_authz_conf_t *c)
 {
-    cn_authz_view_t view = view_of(cn_req_facts(req));
+    cn_rule_view_t view = view_of(cn_req_facts(req));
     cn_authz_verdict_t v, shadow;
 
     if (c->naudit)
@@ -152,7 +132,7 @@ static cn_authz_verdict_t decide(cn_req_t *req, const cn_authz_conf_t *c)
 
 static cn_str_t details_of(const cn_authz_verdict_t *v)
 {
-    return v->rule ? v->rule->details : CN_STR("rbac_access_denied_matched_policy[none]");
+    return v->details.n ? v->details : CN_STR("rbac_access_denied_matched_policy[none]");
 }
 
 static cn_rc on_request(cn_req_t *req, const void *conf, void *ctx CN_UNUSED)

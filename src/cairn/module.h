@@ -30,6 +30,7 @@
 #include "http/msg.h"
 #include "http/regex.h"
 #include "http/uri.h"
+#include "policy/rule.h"
 #include "stats/series.h"
 #include "tls/spiffe.h"
 #include "tunnel/tunnel.h"

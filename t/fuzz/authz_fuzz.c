@@ -7,7 +7,7 @@
  * The plain matcher fills a table: has[i] says whether the pieces read so far
  * can stand for the first i bytes of the text.
  */
-#include "../../modules/authz/authz_int.h"
+#include "policy/rule.h"
 
 #define TEXT_MAX 300
 
@@ -99,17 +99,17 @@ static bool plain_namespace(cn_str_t word, cn_str_t s)
     return s.n > 0 && t.has[s.n];
 }
 
-static bool plain(cn_authz_field field, cn_str_t word, cn_str_t s)
+static bool plain(cn_rule_field field, cn_str_t word, cn_str_t s)
 {
-    bool nocase = field == CN_AUTHZ_HOST;
+    bool nocase = field == CN_RULE_HOST;
 
-    if (field == CN_AUTHZ_PATH && (cn_str_find_str(word, CN_STR("{*}")) < word.n ||
-                                   cn_str_find_str(word, CN_STR("{**}")) < word.n))
+    if (field == CN_RULE_PATH && (cn_str_find_str(word, CN_STR("{*}")) < word.n ||
+                                  cn_str_find_str(word, CN_STR("{**}")) < word.n))
         return plain_template(word, s);
-    if (field == CN_AUTHZ_NAMESPACE)
+    if (field == CN_RULE_NAMESPACE)
         return plain_namespace(word, s);
     if (cn_str_eq(word, CN_STR("*")))
-        return s.n > 0 || field == CN_AUTHZ_HEADER;
+        return s.n > 0 || field == CN_RULE_HEADER;
     if (word.n && word.p[0] == '*')
         return plain_stars(word, s, 0, 0, nocase);
     return plain_stars(word, s, word.n ? word.n - 1 : 0, word.n ? word.n - 1 : 0, nocase);
@@ -117,12 +117,12 @@ static bool plain(cn_authz_field field, cn_str_t word, cn_str_t s)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const cn_authz_field fields[] = {CN_AUTHZ_PRINCIPAL, CN_AUTHZ_NAMESPACE, CN_AUTHZ_HOST,
-                                            CN_AUTHZ_PATH, CN_AUTHZ_HEADER};
-    cn_authz_value_t v = {0};
+    static const cn_rule_field fields[] = {CN_RULE_PRINCIPAL, CN_RULE_NAMESPACE, CN_RULE_HOST,
+                                           CN_RULE_PATH, CN_RULE_HEADER};
+    cn_rule_value_t v = {0};
     const char *why = NULL;
     cn_str_t rest, word, text;
-    cn_authz_field field;
+    cn_rule_field field;
 
     if (size < 1)
         return 0;
@@ -132,10 +132,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     text = word.n < rest.n ? cn_str_make(rest.p + word.n + 1, rest.n - word.n - 1) : CN_STR_NULL;
     if (text.n > TEXT_MAX)
         return 0;
-    if (cn_authz_value_parse(field, word, &v, &why) != CN_OK) {
+    if (cn_rule_value_parse(field, word, &v, &why) != CN_OK) {
         CN_BUG_ON(!why);
         return 0;
     }
-    CN_BUG_ON(cn_authz_value_match(field, &v, text) != plain(field, word, text));
+    CN_BUG_ON(cn_rule_value_match(field, &v, text) != plain(field, word, text));
     return 0;
 }

@@ -14,7 +14,7 @@ RANKS = {
     'os': 1, 'event': 1,
     'conf': 2, 'tls': 2, 'stats': 2,
     'http': 3,
-    'tunnel': 4, 'upstream': 4,
+    'tunnel': 4, 'upstream': 4, 'policy': 4,
     'proxy': 5,
     'main': 6,
 }

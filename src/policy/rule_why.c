@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The account of one policy in words, made only for those who ask (cairn
- * explain, debug log).  For a policy that does not match it names the nearest
+ * The account of a run of rules in words, made only for those who ask (cairn
+ * explain, debug log).  For one that does not match it names the nearest
  * miss: the rule of which the most conditions hold, of several those the one
  * that lacks the fewest, and its first condition that fails, with what was
  * expected and what was there.
  *
  * Values of fields that carry credentials are never shown.
  */
-#include "authz_int.h"
+#include "policy/rule.h"
+
+#include "http/field.h"
 
 #define SHOWN_VALUES 4
 
 typedef struct {
     char *p;
-    size_t n; /* always < CN_AUTHZ_WHY */
+    size_t n; /* always < CN_RULE_WHY */
 } text_t;
 
 static void put(text_t *t, cn_str_t s)
 {
-    size_t room = CN_AUTHZ_WHY - 1 - t->n;
+    size_t room = CN_RULE_WHY - 1 - t->n;
     size_t n = s.n < room ? s.n : room;
 
     if (n)
@@ -39,18 +41,18 @@ static void put_u32(text_t *t, uint32_t v)
 
 typedef struct {
     uint32_t held, failed;
-    const cn_authz_cond_t *miss; /* the first that failed */
+    const cn_rule_cond_t *miss; /* the first that failed */
 } score_t;
 
-static score_t score_group(const cn_authz_conf_t *c, const cn_authz_group_t *g,
-                           const cn_authz_view_t *view)
+static score_t score_group(const cn_rules_t *c, const cn_rule_group_t *g,
+                           const cn_rule_view_t *view)
 {
     score_t s = {0};
 
     for (uint32_t i = 0; i < g->nconds; i++) {
-        const cn_authz_cond_t *cond = cn_authz_cond_at(c, g->conds + i);
+        const cn_rule_cond_t *cond = cn_rule_cond_at(c, g->conds + i);
 
-        if (cn_authz_cond_match(c, cond, view)) {
+        if (cn_rule_cond_match(c, cond, view)) {
             s.held++;
             continue;
         }
@@ -83,38 +85,37 @@ static void add_score(score_t *sum, const score_t *s)
 }
 
 /* The best `from`, the best `to` and every `when` together. */
-static score_t score_rule(const cn_authz_conf_t *c, const cn_authz_rule_t *r,
-                          const cn_authz_view_t *view)
+static score_t score_rule(const cn_rules_t *c, const cn_rule_t *r, const cn_rule_view_t *view)
 {
-    score_t best[CN_AUTHZ_WHEN] = {{0}}, whens = {0}, sum = {0};
-    bool seen[CN_AUTHZ_WHEN] = {0};
+    score_t best[CN_RULE_WHEN] = {{0}}, whens = {0}, sum = {0};
+    bool seen[CN_RULE_WHEN] = {0};
 
     for (uint32_t i = 0; i < r->ngroups; i++) {
-        const cn_authz_group_t *g = cn_authz_group_at(c, r->groups + i);
+        const cn_rule_group_t *g = cn_rule_group_at(c, r->groups + i);
         score_t s = score_group(c, g, view);
 
-        if (g->kind == CN_AUTHZ_WHEN) {
+        if (g->kind == CN_RULE_WHEN) {
             add_score(&whens, &s);
         } else if (!seen[g->kind] || better_group(&s, &best[g->kind])) {
             seen[g->kind] = true;
             best[g->kind] = s;
         }
     }
-    add_score(&sum, &best[CN_AUTHZ_FROM]);
-    add_score(&sum, &best[CN_AUTHZ_TO]);
+    add_score(&sum, &best[CN_RULE_FROM]);
+    add_score(&sum, &best[CN_RULE_TO]);
     add_score(&sum, &whens);
     return sum;
 }
 
 /* ---- in words ---- */
 
-static void put_values(text_t *t, const cn_authz_conf_t *c, const cn_authz_cond_t *cond)
+static void put_values(text_t *t, const cn_rules_t *c, const cn_rule_cond_t *cond)
 {
     for (uint32_t i = 0; i < cond->nvalues && i < SHOWN_VALUES; i++) {
         if (i)
             put(t, CN_STR(" or "));
         put(t, CN_STR("\""));
-        put(t, cn_authz_value_at(c, cond->values + i)->word);
+        put(t, cn_rule_value_at(c, cond->values + i)->word);
         put(t, CN_STR("\""));
     }
     if (cond->nvalues > SHOWN_VALUES) {
@@ -168,57 +169,57 @@ static void put_addr(text_t *t, const cn_addr_t *a)
         put(t, CN_STR("an unknown address"));
 }
 
-static const cn_addr_t *addr_of(cn_authz_field field, const cn_authz_view_t *view)
+static const cn_addr_t *addr_of(cn_rule_field field, const cn_rule_view_t *view)
 {
-    if (field == CN_AUTHZ_SOURCE_IP)
+    if (field == CN_RULE_SOURCE_IP)
         return view->source;
-    return field == CN_AUTHZ_REMOTE_IP ? view->remote : view->dest;
+    return field == CN_RULE_REMOTE_IP ? view->remote : view->dest;
 }
 
-static void put_actual(text_t *t, const cn_authz_cond_t *cond, const cn_authz_view_t *view)
+static void put_actual(text_t *t, const cn_rule_cond_t *cond, const cn_rule_view_t *view)
 {
     switch (cond->field) {
-    case CN_AUTHZ_PRINCIPAL:
-    case CN_AUTHZ_SERVICE_ACCOUNT:
+    case CN_RULE_PRINCIPAL:
+    case CN_RULE_SERVICE_ACCOUNT:
         put_text(t, view->principal, "no authenticated identity");
         return;
-    case CN_AUTHZ_NAMESPACE:
+    case CN_RULE_NAMESPACE:
         put_text(t, view->ns, "no authenticated identity");
         return;
-    case CN_AUTHZ_TRUST_DOMAIN:
+    case CN_RULE_TRUST_DOMAIN:
         put_text(t, view->trust_domain, "no authenticated identity");
         return;
-    case CN_AUTHZ_SOURCE_IP:
-    case CN_AUTHZ_REMOTE_IP:
-    case CN_AUTHZ_DEST_IP:
+    case CN_RULE_SOURCE_IP:
+    case CN_RULE_REMOTE_IP:
+    case CN_RULE_DEST_IP:
         put_addr(t, addr_of(cond->field, view));
         return;
-    case CN_AUTHZ_DEST_PORT:
+    case CN_RULE_DEST_PORT:
         put_u32(t, view->dest ? view->dest->port : 0);
         return;
-    case CN_AUTHZ_SNI:
+    case CN_RULE_SNI:
         put_text(t, view->sni, "no server name");
         return;
-    case CN_AUTHZ_HOST:
+    case CN_RULE_HOST:
         put_text(t, view->msg->authority, "no host");
         return;
-    case CN_AUTHZ_METHOD:
+    case CN_RULE_METHOD:
         put_text(t, view->msg->method, "no method");
         return;
-    case CN_AUTHZ_PATH:
+    case CN_RULE_PATH:
         put_text(t, view->msg->path, "no path");
         return;
-    case CN_AUTHZ_HEADER:
+    case CN_RULE_HEADER:
         put_header(t, cond->key, view->msg);
         return;
-    case CN_AUTHZ_TOKEN:
+    case CN_RULE_TOKEN:
         put(t, CN_STR("no validated request token"));
         return;
     }
 }
 
-static void put_miss(text_t *t, const cn_authz_conf_t *c, const cn_authz_cond_t *cond,
-                     const cn_authz_view_t *view)
+static void put_miss(text_t *t, const cn_rules_t *c, const cn_rule_cond_t *cond,
+                     const cn_rule_view_t *view)
 {
     put(t, cond->name);
     put(t, cond->negate ? CN_STR(" expects anything but ") : CN_STR(" expects "));
@@ -228,16 +229,16 @@ static void put_miss(text_t *t, const cn_authz_conf_t *c, const cn_authz_cond_t 
 }
 
 /* The rule that is nearest, or NULL when all are dropped. */
-static const cn_authz_rule_t *nearest(const cn_authz_conf_t *c, const cn_authz_policy_t *p,
-                                      const cn_authz_view_t *view, uint32_t *index, score_t *score)
+static const cn_rule_t *nearest(const cn_rules_t *c, cn_rule_run_t run, const cn_rule_view_t *view,
+                                uint32_t *index, score_t *score)
 {
-    const cn_authz_rule_t *best = NULL;
+    const cn_rule_t *best = NULL;
 
-    for (uint32_t i = 0; i < p->nrules; i++) {
-        const cn_authz_rule_t *r = cn_authz_rule_at(c, p->rules + i);
+    for (uint32_t i = 0; i < run.n; i++) {
+        const cn_rule_t *r = cn_rule_at(c, run.first + i);
         score_t s;
 
-        if (cn_authz_rule_dropped(p, r, view))
+        if (cn_rule_dropped(run, r, view))
             continue;
         s = score_rule(c, r, view);
         if (best && !nearer(&s, score))
@@ -249,11 +250,11 @@ static const cn_authz_rule_t *nearest(const cn_authz_conf_t *c, const cn_authz_p
     return best;
 }
 
-void cn_authz_why(const cn_authz_conf_t *c, const cn_authz_policy_t *p, const cn_authz_view_t *view,
-                  char buf[CN_AUTHZ_WHY])
+void cn_rule_why(const cn_rules_t *c, cn_rule_run_t run, const cn_rule_view_t *view,
+                 char buf[CN_RULE_WHY])
 {
     text_t t = {buf, 0};
-    int64_t hit = cn_authz_policy_match(c, p, view);
+    int64_t hit = cn_rule_find(c, run, view);
     uint32_t index = 0;
     score_t score = {0};
 
@@ -262,9 +263,9 @@ void cn_authz_why(const cn_authz_conf_t *c, const cn_authz_policy_t *p, const cn
         put(&t, CN_STR("rule "));
         put_u32(&t, (uint32_t)hit);
         put(&t, CN_STR(" matches"));
-    } else if (p->nrules == 0) {
+    } else if (run.n == 0) {
         put(&t, CN_STR("does not match: it has no rules"));
-    } else if (!nearest(c, p, view, &index, &score)) {
+    } else if (!nearest(c, run, view, &index, &score)) {
         put(&t, CN_STR("does not match: all of its rules need HTTP, which this connection is not"));
     } else if (score.miss) {
         put(&t, CN_STR("does not match; nearest is rule "));
