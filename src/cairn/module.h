@@ -173,6 +173,7 @@ typedef struct cn_module {
     bool (*active)(const void *conf, cn_phase_t);
     const struct cn_listener_ops *listener;
     const cn_transport_ops_t *transport;
+    const cn_layer_ops_t *layer;
     const cn_admission_ops_t *admission;
     const cn_lb_ops_t *const *lb; /* ends with NULL */
 } cn_module_t;

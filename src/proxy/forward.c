@@ -25,11 +25,6 @@ cn_host_t *cn_req_pick_host(cn_req_t *req)
     return NULL;
 }
 
-static uint16_t asked_port(const cn_req_t *req)
-{
-    return req->inner->tunnel.dest.port;
-}
-
 static void note_host(cn_req_t *req, cn_host_t *host)
 {
     req->f.host = host;
@@ -52,8 +47,8 @@ static cn_rc attempt(cn_req_t *req)
     }
     note_host(req, host);
     req->f.upstream_local = (cn_addr_t){0};
-    req->up = cn_upool_open(req->w->upool, req->cluster, host, asked_port(req), req->up_fresh,
-                            &req->task);
+    req->up =
+        cn_upool_open(req->w->upool, req->cluster, host, &req->asked, req->up_fresh, &req->task);
     x = req->up->exch;
     req->up_eos = !req->msg.has_body;
     if (x->ops->send_head(x, &req->msg, req->up_eos) == CN_ERR)

@@ -63,7 +63,7 @@ static cn_rc connect_host(cn_req_t *req)
     req->f.attempts = 1;
     req->tried[req->ntried++] = cn_host_ref(host);
     host->active++;
-    req->server = cn_upool_stream(req->w->upool, c, host, req->inner->tunnel.dest.port, &req->task);
+    req->server = cn_upool_stream(req->w->upool, c, host, &req->asked, &req->task);
     cn_req_set_state(req, CN_RQ_CONNECT);
     return CN_OK;
 }

@@ -59,6 +59,8 @@ cn_req_t *cn_req_create(cn_worker_t *w, cn_inner_t *inner, cn_section_t *section
     req->f.service = cn_tunnel_service(section);
     req->f.cluster_name = req->f.service->cluster.n ? req->f.service->cluster : section->name;
     req->f.tunnel = t;
+    req->asked.source = t->source;
+    req->asked.dest = t->dest;
     req->f.remote = t->source;
     req->f.source = find_source(req);
     req->f.mutual_tls = t->identity.n && t->local_identity.n;

@@ -83,6 +83,7 @@ struct cn_req {
     bool resp_eos; /* response body completely taken from its source */
     cn_chain_t to_client;
     /* upstream (forward.c) */
+    cn_uasked_t asked;
     cn_cluster_t *cluster; /* a reference */
     cn_uconn_t *up;
     cn_chain_t to_host;

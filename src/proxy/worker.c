@@ -71,10 +71,15 @@ static unsigned collect_balancers(cn_worker_t *w)
 static void collect_transports(cn_worker_t *w)
 {
     w->transports = cn_xzalloc((cn_nmodules + 1) * sizeof(*w->transports));
-    for (unsigned i = 0; i < cn_nmodules; i++)
+    w->layers = cn_xzalloc((cn_nmodules + 1) * sizeof(*w->layers));
+    for (unsigned i = 0; i < cn_nmodules; i++) {
         if (cn_modules[i]->transport)
             w->transports[w->ntransports++] =
                 (cn_transport_t){cn_modules[i]->transport, w->wctx[i]};
+        if (cn_modules[i]->layer)
+            w->layers[w->nlayers++] =
+                (cn_layer_t){cn_modules[i]->layer, w->wctx[i], CN_UNIT_MODULES + i};
+    }
 }
 
 /* ---- life ---- */
@@ -119,6 +124,7 @@ cn_rc cn_worker_init(cn_worker_t *w, cn_loop_t *loop, unsigned id, cn_stats_t *s
     }
     collect_transports(w);
     w->upool = cn_upool_create(loop, w->transports, w->ntransports);
+    cn_upool_set_layers(w->upool, w->layers, w->nlayers);
     cn_clusters_on_left(w->clusters, on_host_left, w);
     return CN_OK;
 }
@@ -252,6 +258,7 @@ void cn_worker_fini(cn_worker_t *w)
     cn_tls_ctx_unref(w->tls);
     cn_gen_unref(w->gen);
     free(w->transports);
+    free(w->layers);
     free((void *)(uintptr_t)w->balancers);
     free((void *)(uintptr_t)w->metric_defs);
     free(w->wctx);

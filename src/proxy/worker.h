@@ -49,6 +49,8 @@ struct cn_worker {
     cn_list_t reqs;             /* requests and L4 connections now running */
     cn_transport_t *transports; /* of the modules */
     unsigned ntransports;
+    cn_layer_t *layers; /* of the modules */
+    unsigned nlayers;
     const cn_lb_ops_t **balancers; /* of the modules */
     const cn_units_t *units;
     const cn_metric_def_t **metric_defs;

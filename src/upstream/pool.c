@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 
+#include "core/hash.h"
 #include "event/sock.h"
 #include "http/h1mux.h"
 
@@ -21,6 +22,8 @@ struct cn_upool {
     cn_loop_t *loop;
     const cn_transport_t *transports;
     unsigned ntransports;
+    const cn_layer_t *layers;
+    unsigned nlayers;
     cn_list_t all;
     uint32_t idle;
 };
@@ -34,6 +37,7 @@ typedef struct {
     cn_list_t link;   /* host->idle while idle */
     cn_h1_client_t *h1;
     uint64_t idle_ms;
+    uint64_t mark; /* of its layers */
     uint16_t port;
     bool is_idle;
 } conn_t;
@@ -92,56 +96,116 @@ static const cn_transport_t *transport_of(const cn_upool_t *pool, const cn_host_
     return NULL;
 }
 
+/* ---- layers ---- */
+
+void cn_upool_set_layers(cn_upool_t *pool, const cn_layer_t *layers, unsigned n)
+{
+    pool->layers = layers;
+    pool->nlayers = n;
+}
+
+/* The layer's settings in a cluster that uses it, else NULL. */
+static const void *layer_conf(const cn_layer_t *l, const cn_cluster_t *cluster)
+{
+    const void *conf = cluster->section ? cluster->section->confs[l->unit] : NULL;
+
+    return conf && l->ops->applies(conf) ? conf : NULL;
+}
+
+static uint64_t mark_of(const cn_upool_t *pool, cn_cluster_t *cluster, const cn_uasked_t *asked)
+{
+    uint64_t mark = 0;
+
+    for (unsigned i = 0; i < pool->nlayers; i++) {
+        const cn_layer_t *l = &pool->layers[i];
+        const void *conf = layer_conf(l, cluster);
+        uint64_t one;
+
+        if (!conf || !l->ops->mark)
+            continue;
+        one = l->ops->mark(l->wctx, cluster, conf, asked);
+        mark = cn_hash_xxh(cn_str_make((const char *)&one, sizeof(one)), mark + 1);
+    }
+    return mark;
+}
+
+static cn_stream_t *wrap(const cn_upool_t *pool, cn_cluster_t *cluster, const cn_uasked_t *asked,
+                         cn_stream_t *s)
+{
+    for (unsigned i = 0; i < pool->nlayers; i++) {
+        const cn_layer_t *l = &pool->layers[i];
+        const void *conf = layer_conf(l, cluster);
+
+        if (conf)
+            s = l->ops->wrap(l->wctx, cluster, conf, s, asked, cluster->conf->connect_timeout_ms,
+                             NULL);
+    }
+    return s;
+}
+
 static cn_stream_t *open_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
-                                uint16_t port, cn_task_t *owner)
+                                const cn_uasked_t *asked, cn_task_t *owner)
 {
     const cn_transport_t *t = transport_of(pool, host);
     uint64_t timeout_ms = cluster->conf->connect_timeout_ms;
     cn_addr_t to = host->addr;
+    cn_stream_t *s;
 
     if (to.port == 0)
-        to.port = port;
+        to.port = asked->dest.port;
     if (t)
-        return t->ops->open(t->wctx, host, to.port, timeout_ms, owner);
-    return cn_sock_connect(pool->loop, &to, timeout_ms, owner);
+        s = t->ops->open(t->wctx, host, to.port, timeout_ms, NULL);
+    else
+        s = cn_sock_connect(pool->loop, &to, timeout_ms, NULL);
+    s = wrap(pool, cluster, asked, s);
+    if (owner)
+        cn_stream_own(s, owner);
+    return s;
 }
 
-static conn_t *conn_create(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host, uint16_t port)
+static conn_t *conn_create(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
+                           const cn_uasked_t *asked)
 {
     conn_t *c = cn_xzalloc(sizeof(*c));
 
     c->pool = pool;
-    c->port = port;
+    c->port = asked->dest.port;
+    c->mark = mark_of(pool, cluster, asked);
     c->idle_ms = cluster->conf->idle_ms;
     c->u.host = cn_host_ref(host);
     cn_task_init(&c->task, pool->loop, conn_run);
     cn_timer_init(&c->timer, &c->task, CN_WAKE_TIMER);
     cn_list_init(&c->link);
     cn_list_push(&pool->all, &c->all);
-    c->h1 = cn_h1_client_create(pool->loop, open_stream(pool, cluster, host, port, NULL), &c->task);
+    c->h1 =
+        cn_h1_client_create(pool->loop, open_stream(pool, cluster, host, asked, NULL), &c->task);
     return c;
 }
 
-static conn_t *find_idle(cn_host_t *host, uint16_t port)
+static conn_t *find_idle(const cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
+                         const cn_uasked_t *asked)
 {
+    uint64_t mark = mark_of(pool, cluster, asked);
+
     cn_list_each (node, &host->idle) {
         conn_t *c = cn_list_entry(node, conn_t, link);
 
-        if ((host->addr.port || c->port == port) && cn_h1_client_check(c->h1))
+        if ((host->addr.port || c->port == asked->dest.port) && c->mark == mark &&
+            cn_h1_client_check(c->h1))
             return c;
     }
     return NULL;
 }
 
-cn_uconn_t *cn_upool_open(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host, uint16_t port,
-                          bool fresh, cn_task_t *owner)
+cn_uconn_t *cn_upool_open(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
+                          const cn_uasked_t *asked, bool fresh, cn_task_t *owner)
 {
-    conn_t *c = fresh ? NULL : find_idle(host, port);
+    conn_t *c = fresh ? NULL : find_idle(pool, cluster, host, asked);
 
     if (c)
         set_idle(c, false);
     else
-        c = conn_create(pool, cluster, host, port);
+        c = conn_create(pool, cluster, host, asked);
     host->active++;
     c->u.exch = cn_h1_client_open(c->h1, owner);
     return &c->u;
@@ -166,9 +230,9 @@ cn_stream_t *cn_upool_conn_stream(cn_uconn_t *u)
 }
 
 cn_stream_t *cn_upool_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
-                             uint16_t port, cn_task_t *owner)
+                             const cn_uasked_t *asked, cn_task_t *owner)
 {
-    return open_stream(pool, cluster, host, port, owner);
+    return open_stream(pool, cluster, host, asked, owner);
 }
 
 uint32_t cn_upool_idle(const cn_upool_t *pool)

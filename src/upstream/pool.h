@@ -18,6 +18,12 @@ typedef struct {
     void *wctx;
 } cn_transport_t;
 
+typedef struct {
+    const cn_layer_ops_t *ops;
+    void *wctx;
+    unsigned unit; /* of its settings in a section */
+} cn_layer_t;
+
 /* One use of a connection; the exchange on it is `exch`. */
 typedef struct cn_uconn {
     cn_exch_t *exch;
@@ -25,19 +31,21 @@ typedef struct cn_uconn {
 } cn_uconn_t;
 
 cn_upool_t *cn_upool_create(cn_loop_t *, const cn_transport_t *transports, unsigned n);
+/* The layers there are, lowest first; the array is kept by pointer. */
+void cn_upool_set_layers(cn_upool_t *, const cn_layer_t *, unsigned n);
 /* No connection may be open any more. */
 void cn_upool_destroy(cn_upool_t *);
-/* An exchange on an idle connection or a new one; owner as in cn_exch.  port:
- * of the client's CONNECT, used when the host has none.  fresh: do not use an
- * idle connection.  Never NULL: causes show in recv_head(). */
-cn_uconn_t *cn_upool_open(cn_upool_t *, cn_cluster_t *, cn_host_t *, uint16_t port, bool fresh,
-                          cn_task_t *owner);
+/* An exchange on an idle connection or a new one; owner as in cn_exch.  The
+ * port of asked->dest is used when the host has none; asked is not kept.
+ * fresh: do not use an idle connection.  Never NULL: causes show in recv_head(). */
+cn_uconn_t *cn_upool_open(cn_upool_t *, cn_cluster_t *, cn_host_t *, const cn_uasked_t *asked,
+                          bool fresh, cn_task_t *owner);
 /* Closes the exchange; keeps the connection when it can serve again. */
 void cn_upool_close(cn_upool_t *, cn_uconn_t *);
 /* The stream under it, for addresses; NULL when gone. */
 cn_stream_t *cn_upool_conn_stream(cn_uconn_t *);
 /* A raw stream to the host for L4 traffic; the caller closes it. */
-cn_stream_t *cn_upool_stream(cn_upool_t *, cn_cluster_t *, cn_host_t *, uint16_t port,
+cn_stream_t *cn_upool_stream(cn_upool_t *, cn_cluster_t *, cn_host_t *, const cn_uasked_t *asked,
                              cn_task_t *owner);
 /* Idle connections now kept, for the stats. */
 uint32_t cn_upool_idle(const cn_upool_t *);

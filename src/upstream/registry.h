@@ -28,7 +28,6 @@ typedef struct cn_lb_ops {
     cn_host_t *(*pick)(cn_cluster_t *, void *ctx, const cn_pick_t *);
 } cn_lb_ops_t;
 
-struct cn_transport_env;
 /* A way to reach a host. */
 typedef struct {
     cn_tunnel_kind kind;
@@ -39,6 +38,26 @@ typedef struct {
     /* The host has left or its identity changed: retire shared sessions. */
     void (*retire)(void *wctx, cn_host_t *host);
 } cn_transport_ops_t;
+
+/* What the client asked for, as far as the way to a host depends on it. */
+typedef struct {
+    cn_addr_t source; /* the client */
+    cn_addr_t dest;   /* of its CONNECT, unless a module chose another address */
+    cn_str_t name;    /* host of the request or of its TLS hello; empty: not known */
+} cn_uasked_t;
+
+/* Something spoken over a stream to a host before its payload: TLS, a PROXY
+ * header.  Applied in module order, the first one lowest. */
+typedef struct {
+    /* conf: the module's CLUSTER settings.  False: this cluster does without. */
+    bool (*applies)(const void *conf);
+    /* Connections that look the same to the host have the same mark, and only
+     * those are reused for one another.  NULL: all look the same. */
+    uint64_t (*mark)(void *wctx, cn_cluster_t *, const void *conf, const cn_uasked_t *);
+    /* A stream over lower, which it owns; never NULL: causes show in ready(). */
+    cn_stream_t *(*wrap)(void *wctx, cn_cluster_t *, const void *conf, cn_stream_t *lower,
+                         const cn_uasked_t *, uint64_t timeout_ms, cn_task_t *owner);
+} cn_layer_ops_t;
 
 /* Whether a request may go to a cluster or host, and how it ended (circuit
  * breakers, outlier detection).  All hooks may be NULL. */

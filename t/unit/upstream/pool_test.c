@@ -105,8 +105,10 @@ typedef struct {
 
 static void start(fix_t *f, use_t *use, uint16_t port, bool fresh)
 {
+    cn_uasked_t asked = {.dest = {.port = port}};
+
     cn_owner_init(&use->o, f->loop, true);
-    use->u = cn_upool_open(f->upool, &f->cluster, f->host, port, fresh, &use->o.task);
+    use->u = cn_upool_open(f->upool, &f->cluster, f->host, &asked, fresh, &use->o.task);
     use->o.x = use->u->exch;
     cn_task_wake(&use->o.task, CN_WAKE_USER);
     assert_int_equal(cn_owner_request(&use->o, "GET", "/", CN_LENGTH_NONE, false), CN_OK);
@@ -305,11 +307,76 @@ static void test_a_host_that_leaves_loses_what_idles_and_keeps_what_is_busy(void
 static void test_a_raw_stream_is_the_callers(void **state)
 {
     fix_t *f = *state;
-    cn_stream_t *s = cn_upool_stream(f->upool, &f->cluster, f->host, 80, NULL);
+    cn_uasked_t asked = {.dest = {.port = 80}};
+    cn_stream_t *s = cn_upool_stream(f->upool, &f->cluster, f->host, &asked, NULL);
 
     cn_owner_write(s, "bytes");
     assert_string_equal(cn_owner_drain(f->pool, f->far[0]), "bytes");
     cn_stream_close(s, false);
+}
+
+/* ---- layers ---- */
+
+static bool layer_applies(const void *conf)
+{
+    return *(const bool *)conf;
+}
+
+static uint64_t layer_mark(void *wctx CN_UNUSED, cn_cluster_t *c CN_UNUSED,
+                           const void *conf CN_UNUSED, const cn_uasked_t *asked)
+{
+    return asked->source.port;
+}
+
+static cn_stream_t *layer_wrap(void *wctx, cn_cluster_t *c CN_UNUSED, const void *conf CN_UNUSED,
+                               cn_stream_t *lower, const cn_uasked_t *asked CN_UNUSED,
+                               uint64_t timeout_ms, cn_task_t *owner CN_UNUSED)
+{
+    assert_int_equal(timeout_ms, 700);
+    (*(unsigned *)wctx)++;
+    return lower;
+}
+
+/* A use by the client with this port, from its request to its answer. */
+static void use_as(fix_t *f, uint16_t port)
+{
+    cn_uasked_t asked = {.source = {.port = port}, .dest = {.port = 80}};
+    unsigned had = f->nfar;
+    use_t use;
+
+    cn_owner_init(&use.o, f->loop, true);
+    use.u = cn_upool_open(f->upool, &f->cluster, f->host, &asked, false, &use.o.task);
+    use.o.x = use.u->exch;
+    cn_task_wake(&use.o.task, CN_WAKE_USER);
+    assert_int_equal(cn_owner_request(&use.o, "GET", "/", CN_LENGTH_NONE, false), CN_OK);
+    cn_owner_settle(f->loop);
+    answer(f, &use, f->nfar > had ? had : 0);
+}
+
+static void test_connections_are_reused_by_those_who_look_the_same_to_the_layers(void **state)
+{
+    static const cn_layer_ops_t layer_ops = {layer_applies, layer_mark, layer_wrap};
+    fix_t *f = *state;
+    unsigned wraps = 0;
+    bool on = true;
+    void *confs[] = {&on};
+    cn_section_t section = {.confs = confs};
+    cn_layer_t layer = {&layer_ops, &wraps, 0};
+
+    f->cluster.section = &section;
+    cn_upool_set_layers(f->upool, &layer, 1);
+    use_as(f, 1);
+    use_as(f, 1);
+    assert_int_equal(f->nfar, 1);
+    assert_int_equal(wraps, 1);
+    use_as(f, 2);
+    assert_int_equal(f->nfar, 2);
+    assert_int_equal(wraps, 2);
+    on = false;
+    use_as(f, 3);
+    assert_int_equal(f->nfar, 3); /* both look different from one without the layer */
+    assert_int_equal(wraps, 2);
+    cn_upool_retire(f->upool, f->host);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -327,6 +394,7 @@ int main(void)
         T(test_an_unanswered_connection_is_not_kept),
         T(test_an_idle_connection_ends_after_its_time),
         T(test_a_host_that_leaves_loses_what_idles_and_keeps_what_is_busy),
+        T(test_connections_are_reused_by_those_who_look_the_same_to_the_layers),
         T(test_a_raw_stream_is_the_callers),
     };
 
