@@ -24,6 +24,7 @@
 #include "core/map.h"
 #include "core/pool.h"
 #include "core/rand.h"
+#include "core/slots.h"
 #include "core/str.h"
 #include "event/loop.h"
 #include "http/field.h"
@@ -145,12 +146,38 @@ typedef struct {
 
 struct cn_listener_ops; /* cairn/transport.h */
 
+/* A region of shared memory, as a process sees it. */
+typedef struct {
+    void *mem; /* zeroed when the master made it; aligned to a cache line */
+    size_t size;
+    unsigned slots; /* workers that there can be at once */
+    unsigned slot;  /* of this worker, below slots; in worker_gone: of the dead one */
+} cn_shm_view_t;
+/* Memory that all workers share, made by the master before its first fork.  It
+ * holds numbers only: no pointers, no locks, nothing that has to be parsed.
+ * Each write is a single atomic, or the cell belongs to one slot: a worker may
+ * die between any two of them.  What is read may be anything at all when
+ * another worker has lost its mind, so bounds come from the view, not from the
+ * memory.  A binary upgrade (USR2) starts with a region of its own.  See
+ * core/slots.h for rows found by key. */
+typedef struct {
+    const char *name; /* unique, below 32 bytes; "circuit_breaker.hosts" */
+    /* Bytes, from the module's MAIN settings, for so many workers.  Asked for
+     * once, by the master at its start: a reload that would change it goes
+     * through with the old size, and the log says that it takes a restart. */
+    size_t (*size)(const void *main, unsigned slots);
+    /* In the master, when a worker has ended (in order or not), before its slot
+     * goes to another: take out what only it could have.  NULL: nothing. */
+    void (*worker_gone)(const cn_shm_view_t *);
+} cn_shm_def_t;
+
 typedef struct cn_module {
     uint32_t abi; /* CN_MODULE_ABI */
     const char *name;
     const char *after, *before; /* place inside phases: one module name each, or NULL */
     const cn_directive_t *directives;
     cn_conf_ops_t conf[CN_LV_MAX];
+    const cn_shm_def_t *shm;               /* ends with a NULL name */
     const cn_metric_def_t *const *metrics; /* ends with NULL */
     const cn_admin_t *admin;               /* ends with a NULL path */
     cn_rc (*worker_init)(cn_worker_t *, void **wctx);
@@ -211,6 +238,9 @@ cn_loop_t *cn_worker_loop(cn_worker_t *);
 cn_rand_t *cn_worker_rand(cn_worker_t *);
 const cn_gen_t *cn_worker_gen(cn_worker_t *);
 unsigned cn_worker_id(const cn_worker_t *);
+/* One of the module's regions; from the first reconfigured() on, and the same
+ * for as long as the worker lives. */
+cn_shm_view_t cn_worker_shm(const cn_worker_t *, const cn_shm_def_t *);
 bool cn_worker_draining(const cn_worker_t *);
 cn_clusters_t *cn_worker_clusters(cn_worker_t *);
 const cn_workloads_t *cn_worker_workloads(cn_worker_t *);

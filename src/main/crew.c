@@ -87,6 +87,7 @@ static void run_child(cn_master_t *m, cn_crew_t *c, int channel)
         .board = m->board,
         .slots = m->crew_n,
         .stats = m->stats,
+        .shared = m->shared,
         .bundle = m->target.bundle,
         .channel = channel,
         .gen = m->target.id,
@@ -486,6 +487,7 @@ bool cn_crew_reaped(cn_master_t *m, const cn_proc_end_t *end)
     cn_board_set(&slot->pid, 0);
     cn_board_set(&slot->state, CN_BOARD_NONE);
     cn_board_set(&slot->tunnels, 0);
+    cn_shared_worker_gone(m->shared, place_of(m, c));
     c->pid = 0;
     if (c->state == CN_CREW_LEAVING || m->state != CN_MASTER_RUNNING || m->paused) {
         c->state = CN_CREW_FREE;

@@ -148,6 +148,7 @@ static void take_check(cn_master_t *m)
             rc = adopt(m, bundle, false, pool, &why);
         if (rc == CN_OK) {
             bound_workers(m);
+            cn_shared_compare(m->shared, m->target.gen);
             cn_crew_forgive(m);
             cn_board_add(&m->board->reloads, 1);
             cn_series_add(m->metrics.accepted, 1);
@@ -440,8 +441,10 @@ static cn_rc share_memory(cn_master_t *m)
     unsigned places = places_for(m->target.workers);
     size_t slot = (size_t)cn_main_conf(m->target.gen)->stats_memory;
     size_t stats = cn_stats_region_size(places + 1, slot), board = cn_board_size(places);
+    size_t need = cn_shm_need(stats) + cn_shm_need(board) + cn_shared_need(m->target.gen, places);
 
-    if (cn_shm_create(cn_shm_need(stats) + cn_shm_need(board), &m->shm) != CN_OK) {
+    if (cn_shm_create(need, &m->shm) != CN_OK ||
+        cn_shared_create(m->shm, m->target.gen, places, &m->shared) != CN_OK) {
         complain(m, "no shared memory: ", cn_str_c(strerror(errno)));
         return CN_ERR;
     }
@@ -524,6 +527,7 @@ static void end(cn_master_t *m)
         close(m->sig_fd);
     }
     cn_metrics_close(&m->metrics);
+    cn_shared_destroy(m->shared);
     cn_shm_destroy(m->shm);
 }
 

@@ -80,6 +80,7 @@ typedef struct cn_master {
     bool reload_again;
 
     cn_shm_t *shm;
+    cn_shared_t *shared; /* the modules' regions in it */
     cn_board_t *board;
     void *stats; /* the region: a slot for each place in the crew, then ours */
     cn_metrics_t metrics;

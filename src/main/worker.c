@@ -390,6 +390,7 @@ static cn_rc begin(proc_t *p)
     }
     if (cn_worker_init(&p->w, p->loop, s->slot, p->stats) != CN_OK)
         return CN_ERR;
+    cn_worker_share(&p->w, s->shared);
     cn_rc rc = take(p, s->bundle, s->gen, pool, &why);
     if (rc == CN_OK)
         rc = limit(s, cn_main_conf(p->w.gen));

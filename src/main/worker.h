@@ -11,6 +11,7 @@
 #include "main/reload.h"
 #include "main/sockets.h"
 #include "os/proc.h"
+#include "proxy/shared.h"
 
 /* Master to worker. */
 enum {
@@ -43,6 +44,7 @@ typedef struct {
     cn_board_t *board;
     unsigned slots;             /* on the board */
     void *stats;                /* shared region */
+    cn_shared_t *shared;        /* the modules' regions */
     int bundle;                 /* configuration to start with */
     int channel;                /* its end */
     uint64_t gen;               /* number of that configuration */

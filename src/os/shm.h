@@ -9,7 +9,7 @@
 
 #include "core/base.h"
 
-#define CN_SHM_REGIONS 16
+#define CN_SHM_REGIONS 32
 #define CN_SHM_NAME 32
 
 typedef struct cn_shm cn_shm_t;

@@ -5,6 +5,7 @@
  */
 #include "proxy/worker.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "core/log.h"
@@ -171,6 +172,18 @@ static void use_workloads(cn_worker_t *w, cn_workloads_t *ws, uint64_t hash)
     w->workloads_hash = hash;
 }
 
+static cn_rc have_shared(cn_worker_t *w, const cn_gen_t *gen, cn_pool_t *pool, cn_str_t *why)
+{
+    if (w->shared)
+        return CN_OK;
+    if (cn_shared_create(NULL, gen, w->id + 1, &w->shared) != CN_OK) {
+        *why = cn_pool_printf(pool, "no shared memory: %s", strerror(errno));
+        return CN_ERR;
+    }
+    w->shared_own = true;
+    return CN_OK;
+}
+
 static void tell_modules(cn_worker_t *w)
 {
     for (unsigned i = 0; i < cn_nmodules; i++)
@@ -185,7 +198,7 @@ cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *
     cn_workloads_t *ws;
     cn_tls_ctx_t *tls;
 
-    if (load_workloads(w, text, pool, &ws, why) != CN_OK)
+    if (have_shared(w, gen, pool, why) != CN_OK || load_workloads(w, text, pool, &ws, why) != CN_OK)
         return CN_ERR;
     if (load_identity(pc, pool, &tls, why) != CN_OK) {
         cn_workloads_unref(ws);
@@ -201,6 +214,12 @@ cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *
     cn_clusters_update(w->clusters, gen);
     tell_modules(w);
     return CN_OK;
+}
+
+void cn_worker_share(cn_worker_t *w, cn_shared_t *shared)
+{
+    CN_BUG_ON(w->shared);
+    w->shared = shared;
 }
 
 void cn_worker_reopen(cn_worker_t *w)
@@ -257,6 +276,8 @@ void cn_worker_fini(cn_worker_t *w)
     cn_workloads_unref(w->workloads);
     cn_tls_ctx_unref(w->tls);
     cn_gen_unref(w->gen);
+    if (w->shared_own)
+        cn_shared_destroy(w->shared);
     free(w->transports);
     free(w->layers);
     free((void *)(uintptr_t)w->balancers);
@@ -284,6 +305,14 @@ const cn_gen_t *cn_worker_gen(cn_worker_t *w)
 unsigned cn_worker_id(const cn_worker_t *w)
 {
     return w->id;
+}
+
+cn_shm_view_t cn_worker_shm(const cn_worker_t *w, const cn_shm_def_t *def)
+{
+    cn_shm_view_t view = cn_shared_view(w->shared, def, w->id);
+
+    CN_BUG_ON(!view.mem); /* a region must be in its module's list */
+    return view;
 }
 
 bool cn_worker_draining(const cn_worker_t *w)

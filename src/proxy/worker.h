@@ -7,6 +7,7 @@
 #define CN_PROXY_WORKER_H
 
 #include "cairn/transport.h"
+#include "proxy/shared.h"
 #include "upstream/pool.h"
 
 /* MAIN-level settings of the core (proxy/conf.c): mesh identity and request handling. */
@@ -40,6 +41,8 @@ struct cn_worker {
     uint64_t workloads_hash;
     cn_upool_t *upool;
     cn_stats_t *stats;
+    cn_shared_t *shared; /* the modules' shared memory */
+    bool shared_own;     /* made by this worker, which is alone */
     cn_rand_t rand;
     void **wctx;      /* by module index */
     uint32_t tunnels; /* now open */
@@ -62,6 +65,9 @@ struct cn_worker {
 /* Opens pools, registries and the modules' worker contexts.  stats may be NULL
  * (explain). CN_ERR: logged. */
 CN_MUST cn_rc cn_worker_init(cn_worker_t *, cn_loop_t *, unsigned id, cn_stats_t *);
+/* The modules' shared memory, before the first generation; without it the first
+ * generation makes a private one. */
+void cn_worker_share(cn_worker_t *, cn_shared_t *);
 /* Puts a generation in force: takes a reference, updates clusters, workloads
  * and identity, tells the modules.  CN_ERR (logged, *why in pool): something
  * it names cannot be loaded; the old one stays. */
