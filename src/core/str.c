@@ -142,15 +142,21 @@ void cn_str_lower(char *dst, const char *src, size_t n)
         dst[i] = lower(src[i]);
 }
 
+static size_t count_digits(uint64_t v)
+{
+    size_t n = 1;
+
+    for (; v >= 1000; v /= 1000)
+        n += 3;
+    return n + (v >= 10) + (v >= 100);
+}
+
 size_t cn_str_put_u64(char *buf, uint64_t v)
 {
-    char tmp[20];
-    size_t n = 0;
-    do {
-        tmp[n++] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v != 0);
-    for (size_t i = 0; i < n; i++)
-        buf[i] = tmp[n - 1 - i];
+    size_t n = count_digits(v);
+
+    for (size_t i = n; i-- > 1; v /= 10)
+        buf[i] = (char)('0' + v % 10);
+    buf[0] = (char)('0' + v);
     return n;
 }

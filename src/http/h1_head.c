@@ -34,12 +34,33 @@ char cn_h1_token_char(char c)
     return token_char[(unsigned char)c];
 }
 
+/* Eight bytes at once, each tested in its own lane: below 0x20, or 0x7f.  TAB
+ * shows up here too and is left to the bytewise test. */
+static bool may_have_control(uint64_t v)
+{
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    uint64_t del = v ^ (ones * 0x7f);
+
+    return (((v - ones * 0x20) & ~v) | ((del - ones) & ~del)) & tops;
+}
+
 bool cn_h1_value_ok(cn_str_t value)
 {
-    for (size_t i = 0; i < value.n; i++) {
-        unsigned char c = (unsigned char)value.p[i];
-        if (CN_UNLIKELY((c < 0x20 && c != '\t') || c == 0x7f))
+    size_t i = 0;
+
+    while (i < value.n) {
+        uint64_t v;
+
+        if (value.n - i >= sizeof(v)) {
+            memcpy(&v, value.p + i, sizeof(v));
+            if (CN_LIKELY(!may_have_control(v))) {
+                i += sizeof(v);
+                continue;
+            }
+        }
+        if (cn_h1_is_control((unsigned char)value.p[i]) && value.p[i] != '\t')
             return false;
+        i++;
     }
     return true;
 }

@@ -6,7 +6,8 @@
  * nothing of connections.
  *
  * A head is measured first and then written into one piece of memory; both
- * passes run the same code over an out_t, the first without memory.
+ * passes run the same code over an out_t, the first without memory.  Fields
+ * that may not be written are found by the second; until then they have room.
  */
 #include "http/h1.h"
 #include "http/h1_int.h"
@@ -63,6 +64,11 @@ static bool name_ok(cn_str_t name)
     return name.n > 0;
 }
 
+static bool field_ok(const cn_header_t *f)
+{
+    return (f->token != CN_TOK_NONE || name_ok(f->name)) && cn_h1_value_ok(f->value);
+}
+
 /* Fields that this connection defines itself. */
 static bool is_ours(cn_token token, bool request)
 {
@@ -85,7 +91,9 @@ static void put_fields(out_t *o, const cn_headers_t *h, bool request)
 {
     for (uint32_t i = 0; i < h->n; i++) {
         const cn_header_t *f = &h->v[i];
-        if (!is_ours(f->token, request) && name_ok(f->name) && cn_h1_value_ok(f->value))
+        if (!o->p)
+            o->n += f->name.n + f->value.n + 4;
+        else if (!is_ours(f->token, request) && field_ok(f))
             put_field(o, f->name, f->value);
     }
 }

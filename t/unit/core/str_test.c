@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <cmocka.h>
 
 #include "core/str.h"
@@ -138,6 +139,14 @@ static void test_put_u64_writes_all_digits(void **state)
     assert_str(cn_str_make(buf, cn_str_put_u64(buf, 0)), "0");
     assert_str(cn_str_make(buf, cn_str_put_u64(buf, 1090)), "1090");
     assert_str(cn_str_make(buf, cn_str_put_u64(buf, UINT64_MAX)), "18446744073709551615");
+    for (uint64_t v = 1; v <= UINT64_MAX / 10; v *= 10) {
+        char around[2][24];
+
+        snprintf(around[0], sizeof(around[0]), "%llu", (unsigned long long)v);
+        snprintf(around[1], sizeof(around[1]), "%llu", (unsigned long long)(v * 10 - 1));
+        assert_str(cn_str_make(buf, cn_str_put_u64(buf, v)), around[0]);
+        assert_str(cn_str_make(buf, cn_str_put_u64(buf, v * 10 - 1)), around[1]);
+    }
 }
 
 int main(void)

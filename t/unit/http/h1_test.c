@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "http/h1.h"
+#include "http/h1_int.h"
 
 typedef struct {
     cn_pool_t *pool;
@@ -237,6 +238,24 @@ static void test_tiny_chunks_do_not_become_tiny_slices(void **state)
     assert_true(f->out.n <= 8);
 }
 
+/* Values are looked at eight bytes at a time where there are as many. */
+static void test_a_control_character_is_found_at_every_place_of_a_value(void **state CN_UNUSED)
+{
+    char value[20];
+
+    for (unsigned c = 0; c < 256; c++) {
+        bool ok = c == '\t' || (c >= 0x20 && c != 0x7f);
+
+        for (size_t n = 1; n <= sizeof(value); n++)
+            for (size_t at = 0; at < n; at++) {
+                memset(value, at % 2 ? '\t' : 0x80 + (int)n, n);
+                value[at] = (char)c;
+                assert_int_equal(cn_h1_value_ok(cn_str_make(value, n)), ok);
+            }
+    }
+    assert_true(cn_h1_value_ok(CN_STR_NULL));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -255,6 +274,7 @@ int main(void)
         T(test_a_parser_that_failed_stays_failed),
         T(test_path_and_query_are_split_but_not_normalised),
         T(test_tiny_chunks_do_not_become_tiny_slices),
+        T(test_a_control_character_is_found_at_every_place_of_a_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
