@@ -106,6 +106,7 @@ typedef struct {
     cn_addr_t upstream_local;
     cn_str_t cluster_name;        /* as routed, also when no such cluster exists */
     cn_str_t original_path;       /* target before a rewrite; empty: not rewritten */
+    cn_str_t original_host;       /* authority before a rewrite; empty: not rewritten */
     cn_str_t details;             /* "via_upstream", "route_not_found", ... */
     cn_str_t termination_details; /* L4 denial */
     cn_str_t upstream_failure;    /* transport failure reason */
@@ -215,6 +216,11 @@ cn_worker_t *cn_req_worker(const cn_req_t *);
 cn_pool_t *cn_req_pool(cn_req_t *);
 /* The message to edit: request before CONTENT, response in RESP_HEAD.  NULL for L4. */
 cn_msg_t *cn_req_edit(cn_req_t *);
+/* Forward another target (path with query) or authority than the client asked
+ * for.  What was there before the first call stays in facts and goes along as
+ * x-envoy-original-path or -host.  Strings must live as long as the request. */
+void cn_req_set_target(cn_req_t *, cn_str_t target);
+void cn_req_set_authority(cn_req_t *, cn_str_t authority);
 /* Wakes a parked request. */
 void cn_req_wake(cn_req_t *);
 /* Its task, for the module's own timers. */
@@ -232,6 +238,65 @@ void cn_req_set_cluster(cn_req_t *, cn_str_t name);
  * somebody asked (cairn explain, debug log). */
 bool cn_req_explaining(const cn_req_t *);
 void cn_req_explain(cn_req_t *, const char *fmt, ...) CN_PRINTF(2, 3);
+
+/* ---- calls: requests of our own ---- */
+
+/* A request to a cluster: for a rate limit or authorization service, a mirror, a
+ * collector.  The cluster's balancer chooses the host, its transport reaches it;
+ * there is no retry and no access log line.  A call may outlive the request that
+ * it was made for; who started it closes it, at the latest in ctx_fini or
+ * worker_fini. */
+typedef struct cn_call cn_call_t;
+typedef enum {
+    CN_CALL_NONE,       /* has not failed */
+    CN_CALL_NO_CLUSTER, /* no cluster of that name */
+    CN_CALL_NO_HOST,    /* no healthy endpoint */
+    CN_CALL_OVERFLOW,   /* the cluster's limits refuse it */
+    CN_CALL_CONNECT,    /* could not connect: nothing was sent */
+    CN_CALL_LOST,       /* connection lost or stream reset before the response was complete */
+    CN_CALL_PROTOCOL,   /* the response is malformed */
+    CN_CALL_TOO_LARGE,  /* its body is larger than max_body */
+    CN_CALL_TIMEOUT,
+    CN_CALL_STOPPED /* the worker ends */
+} cn_call_cause;
+
+typedef struct {
+    cn_str_t cluster;
+    const cn_msg_t *msg;     /* head to send, has_body ignored; copied whole */
+    cn_chain_t *body;        /* taken over; NULL or empty: none */
+    bool more;               /* cn_call_send() will bring more of the body */
+    uint64_t timeout_ms;     /* until the response is complete; 0: none */
+    size_t max_body;         /* of the response; a larger one fails the call */
+    bool discard;            /* drop the response's body, however large */
+    bool repeatable;         /* may be sent again when a kept connection was lost under it */
+    cn_http_version version; /* CN_HTTP_2 for gRPC; CN_HTTP_UNKNOWN: as the cluster declares */
+    uint16_t port;           /* for endpoints without a port of their own */
+    cn_task_t *owner;        /* woken with `why` on each progress of note; NULL: nobody */
+    uint32_t why;            /* for cn_req_task(): CN_WAKE_USER, the hook runs again */
+} cn_call_conf_t;
+
+/* Never NULL; a failure shows in cn_call_result(), and wakes the owner. */
+cn_call_t *cn_call_start(cn_worker_t *, const cn_call_conf_t *);
+/* CN_AGAIN: under way; CN_OK: the response is complete; CN_ERR: see cause. */
+CN_MUST cn_rc cn_call_result(const cn_call_t *);
+cn_call_cause cn_call_failure(const cn_call_t *);
+/* For logs: of the cause, never NULL. */
+const char *cn_call_failure_text(const cn_call_t *);
+/* Head, and trailers once complete; NULL before.  Lives as long as the call. */
+const cn_msg_t *cn_call_response(const cn_call_t *);
+/* What has arrived of its body; the caller may take from it. */
+cn_chain_t *cn_call_body(cn_call_t *);
+/* More of a body that was started with `more`; takes all of src.  eos: this is
+ * the end of it. */
+void cn_call_send(cn_call_t *, cn_chain_t *src, bool eos);
+/* Bytes of the body that the host has not taken yet. */
+size_t cn_call_pending(const cn_call_t *);
+/* The host of the call, or NULL. */
+const cn_host_t *cn_call_host(const cn_call_t *);
+/* At any time, in any state: cancels what is under way and frees the call. */
+void cn_call_close(cn_call_t *);
+/* Fire and forget: it goes on without an owner and frees itself. */
+void cn_call_detach(cn_call_t *);
 
 /* ---- worker ---- */
 cn_loop_t *cn_worker_loop(cn_worker_t *);

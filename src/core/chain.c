@@ -217,6 +217,14 @@ void cn_chain_add(cn_chain_t *c, cn_chunk_t *chunk, uint32_t off, uint32_t len)
         cn_chain_copy(c, chunk->data + off, len);
 }
 
+void cn_chain_share(cn_chain_t *dst, const cn_chain_t *src)
+{
+    for (uint32_t i = 0; i < src->n; i++) {
+        const cn_buf_t *b = cn_chain_at(src, i);
+        cn_chain_push(dst, cn_chunk_ref(b->chunk), b->off, b->len);
+    }
+}
+
 static void swap_chains(cn_chain_t *a, cn_chain_t *b)
 {
     cn_chain_t tmp = *a;

@@ -66,6 +66,9 @@ static inline void cn_chain_puts(cn_chain_t *c, cn_str_t s)
  * a small slice must not pin a large chunk.  Does not take a reference. */
 void cn_chain_add(cn_chain_t *, cn_chunk_t *, uint32_t off, uint32_t len);
 
+/* Appends all of src without taking it: both share the bytes. */
+void cn_chain_share(cn_chain_t *dst, const cn_chain_t *src);
+
 /* Moves the first n (at most src->bytes) bytes from src to the end of dst. */
 void cn_chain_move(cn_chain_t *dst, cn_chain_t *src, size_t n);
 /* Drops the first n (at most bytes) bytes. */

@@ -28,6 +28,26 @@ void cn_msg_add(cn_msg_t *m, cn_headers_t *h, cn_str_t name, cn_str_t value)
     h->v[h->n++] = (cn_header_t){name, value, cn_token_find(name)};
 }
 
+void cn_msg_copy(cn_msg_t *m, cn_pool_t *pool, const cn_msg_t *from)
+{
+    *m = *from;
+    m->pool = pool;
+    m->method = cn_pool_dup(pool, from->method);
+    m->scheme = cn_pool_dup(pool, from->scheme);
+    m->authority = cn_pool_dup(pool, from->authority);
+    m->target = cn_pool_dup(pool, from->target);
+    m->path = cn_pool_dup(pool, from->path);
+    m->query = cn_pool_dup(pool, from->query);
+    m->headers = m->trailers = (cn_headers_t){0};
+    for (uint32_t i = 0; i < from->headers.n; i++) {
+        const cn_header_t *h = &from->headers.v[i];
+        if (m->headers.n == m->headers.cap)
+            grow(m, &m->headers);
+        m->headers.v[m->headers.n++] =
+            (cn_header_t){cn_pool_dup(pool, h->name), cn_pool_dup(pool, h->value), h->token};
+    }
+}
+
 const cn_header_t *cn_msg_get(const cn_headers_t *h, cn_token token)
 {
     for (uint32_t i = 0; i < h->n; i++) {

@@ -50,6 +50,8 @@ typedef struct {
 
 void cn_msg_init(cn_msg_t *, cn_pool_t *);
 
+/* A copy of all but the trailers, strings too. */
+void cn_msg_copy(cn_msg_t *, cn_pool_t *, const cn_msg_t *);
 /* Strings are not copied. */
 void cn_msg_add(cn_msg_t *, cn_headers_t *, cn_str_t name, cn_str_t value);
 /* The first value of a known header, or NULL. */

@@ -14,15 +14,9 @@
 
 cn_host_t *cn_req_pick_host(cn_req_t *req)
 {
-    cn_cluster_t *c = req->cluster;
-    cn_pick_t pick = {&req->w->rand, 0, req->tried, req->ntried};
+    cn_pick_t pick = {.rand = &req->w->rand, .tried = req->tried, .ntried = req->ntried};
 
-    if (c->lb)
-        return c->lb->pick(c, c->lb_ctx, &pick);
-    for (uint32_t i = 0; i < c->nhosts; i++)
-        if (c->hosts[i]->healthy)
-            return c->hosts[i];
-    return NULL;
+    return cn_cluster_pick(req->cluster, &pick);
 }
 
 static void note_host(cn_req_t *req, cn_host_t *host)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "core/log.h"
+#include "proxy/call.h"
 #include "proxy/req_int.h"
 
 static const cn_metric_def_t tunnels_open = {"cairn_tunnels_open", CN_METRIC_GAUGE,
@@ -109,6 +110,7 @@ cn_rc cn_worker_init(cn_worker_t *w, cn_loop_t *loop, unsigned id, cn_stats_t *s
     *w = (cn_worker_t){.loop = loop, .id = id, .stats = stats};
     cn_list_init(&w->inner);
     cn_list_init(&w->reqs);
+    cn_list_init(&w->calls);
     cn_rand_init(&w->rand, 0);
     w->metric_defs = cn_worker_metric_defs(&w->nmetric_defs);
     open_series(w);
@@ -267,6 +269,7 @@ void cn_worker_fini(cn_worker_t *w)
 {
     w->stopping = true;
     end_requests(w);
+    cn_call_stop_all(w);
     cn_loop_round(w->loop, 0); /* writes what their ends say to the peers */
     cn_upool_destroy(w->upool);
     for (unsigned i = cn_nmodules; i-- > 0;)

@@ -293,6 +293,16 @@ cn_cluster_t *cn_clusters_find(cn_clusters_t *cs, cn_str_t name)
     return cn_map_get(&cs->by_name, name);
 }
 
+cn_host_t *cn_cluster_pick(cn_cluster_t *c, const cn_pick_t *pick)
+{
+    if (c->lb)
+        return c->lb->pick(c, c->lb_ctx, pick);
+    for (uint32_t i = 0; i < c->nhosts; i++)
+        if (c->hosts[i]->healthy)
+            return c->hosts[i];
+    return NULL;
+}
+
 cn_cluster_t *cn_clusters_next(cn_clusters_t *cs, size_t *iter)
 {
     cn_map_slot_t *slot = cn_map_next(&cs->by_name, iter);

@@ -28,6 +28,9 @@ typedef struct cn_lb_ops {
     cn_host_t *(*pick)(cn_cluster_t *, void *ctx, const cn_pick_t *);
 } cn_lb_ops_t;
 
+/* A host of the cluster, by its balancer; NULL: there is no healthy one. */
+cn_host_t *cn_cluster_pick(cn_cluster_t *, const cn_pick_t *);
+
 /* A way to reach a host. */
 typedef struct {
     cn_tunnel_kind kind;

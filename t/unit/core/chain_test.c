@@ -309,6 +309,24 @@ static void test_random_operations_agree_with_a_byte_array(void **state)
     assert_int_equal(cn_chunk_total(), 0);
 }
 
+static void test_a_share_leaves_both_chains_whole(void **state)
+{
+    (void)state;
+    cn_chain_t a = {0}, b = {0};
+    char got[32] = {0};
+    cn_chain_puts(&a, CN_STR("hello "));
+    cn_chain_share(&b, &a);
+    cn_chain_puts(&a, CN_STR("you"));
+    cn_chain_puts(&b, CN_STR("all"));
+    assert_int_equal(cn_chain_peek(&a, got, sizeof(got)), 9);
+    assert_memory_equal(got, "hello you", 9);
+    assert_int_equal(cn_chain_peek(&b, got, sizeof(got)), 9);
+    assert_memory_equal(got, "hello all", 9);
+    cn_chain_clear(&a);
+    cn_chain_clear(&b);
+    assert_int_equal(cn_chunk_total(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_large_reads_fill_one_chunk),
         cmocka_unit_test(test_commit_of_nothing_leaves_nothing),
         cmocka_unit_test(test_iov_describes_the_leading_slices),
+        cmocka_unit_test(test_a_share_leaves_both_chains_whole),
         cmocka_unit_test(test_random_operations_agree_with_a_byte_array),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

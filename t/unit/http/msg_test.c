@@ -167,6 +167,25 @@ static void test_grpc_is_known_by_its_exact_content_type(void **state)
     }
 }
 
+static void test_a_copy_does_not_need_the_original(void **state)
+{
+    fix_t *f = *state;
+    char name[] = "x-a", value[] = "one", target[] = "/t";
+    cn_msg_t from, copy;
+    cn_msg_init(&from, f->m.pool);
+    from.target = cn_str_c(target);
+    cn_msg_add(&from, &from.headers, cn_str_c(name), cn_str_c(value));
+    cn_msg_add(&from, &from.headers, CN_STR("te"), CN_STR("trailers"));
+    cn_msg_add(&from, &from.trailers, CN_STR("x-t"), CN_STR("t"));
+    cn_msg_copy(&copy, f->m.pool, &from);
+    name[2] = value[0] = target[1] = '!';
+    assert_true(cn_str_eq(copy.target, CN_STR("/t")));
+    assert_int_equal(copy.headers.n, 2);
+    assert_true(cn_str_eq(cn_msg_find(&copy.headers, CN_STR("x-a"), NULL)->value, CN_STR("one")));
+    assert_non_null(cn_msg_get(&copy.headers, CN_TOK_TE));
+    assert_int_equal(copy.trailers.n, 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -177,6 +196,7 @@ int main(void)
         T(test_known_names_get_their_token),
         T(test_find_visits_each_line_of_a_name),
         T(test_set_replaces_in_place_and_drops_the_rest),
+        T(test_a_copy_does_not_need_the_original),
         T(test_remove_takes_all_lines_and_counts_them),
         cmocka_unit_test(test_reasons_are_those_that_envoy_gives),
         cmocka_unit_test(test_some_responses_never_have_a_body),
