@@ -36,6 +36,7 @@
 #include "tls/spiffe.h"
 #include "tunnel/tunnel.h"
 #include "upstream/cluster.h"
+#include "upstream/locality.h"
 #include "upstream/registry.h"
 #include "upstream/workload.h"
 

@@ -153,8 +153,7 @@ static void add_line(const host_index_t *old, host_set_t *set, cn_str_t line)
     h = take_over(old, &ep);
     if (!h)
         h = cn_host_create(&ep);
-    h->weight = ep.weight;
-    h->healthy = ep.healthy;
+    cn_host_set(h, &ep);
     if (set->n == set->cap) {
         set->cap = set->cap ? set->cap * 2 : 8;
         set->v = cn_xrealloc(set->v, set->cap * sizeof(cn_host_t *));

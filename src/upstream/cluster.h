@@ -12,6 +12,7 @@
 #include "core/inet.h"
 #include "core/list.h"
 #include "core/rand.h"
+#include "upstream/locality.h"
 #include "upstream/workload.h"
 
 typedef struct cn_cluster cn_cluster_t;
@@ -35,9 +36,15 @@ struct cn_host {
     cn_addr_t tunnel_addr; /* where the tunnel ends: same IP, 15008 unless said */
     cn_str_t identity;     /* exact SPIFFE URI to expect; empty: any of the mesh */
     uint32_t weight;
-    bool healthy;    /* as configured (readiness) */
-    bool gone;       /* no longer in the set */
-    uint32_t active; /* requests and relays now on it, in this worker */
+    bool healthy;  /* as configured (readiness) */
+    bool draining; /* not healthy: keeps the sessions it has, gets no new ones */
+    bool gone;     /* no longer in the set */
+    cn_locality_t locality;
+    cn_str_t node, network;
+    cn_str_t labels;   /* of the pod: "app=reviews,version=v1" */
+    char *attributes;  /* what locality, node, network and labels point into */
+    uint64_t fresh_ns; /* monotonic: since when it is there, or healthy again */
+    uint32_t active;   /* requests and relays now on it, in this worker */
     cn_pool_t *pool;
     cn_list_t idle;    /* pool.c: idle connections, newest first */
     cn_list_t tunnels; /* transports: shared outer sessions */
@@ -56,9 +63,11 @@ typedef struct {
     int protocol;   /* cn_proto */
     cn_str_t lb;    /* balancer by name */
     uint64_t connect_timeout_ms;
-    uint64_t idle_ms;          /* idle pooled connections */
-    cn_str_t endpoints;        /* file, or empty */
-    cn_vec_t inline_endpoints; /* cn_str_t: `endpoint ADDR k=v...;` lines */
+    uint64_t idle_ms;           /* idle pooled connections */
+    uint32_t max_conn_requests; /* of one connection, over its life; 0: no limit */
+    uint32_t max_streams;       /* at once on an HTTP/2 connection; 0: as the peer allows */
+    cn_str_t endpoints;         /* file, or empty */
+    cn_vec_t inline_endpoints;  /* cn_str_t: `endpoint ADDR k=v...;` lines */
 } cn_cluster_conf_t;
 
 struct cn_cluster {
@@ -73,15 +82,24 @@ struct cn_cluster {
 };
 
 /* One endpoint as text: "10.0.0.5:9080 weight=1 health=ok tunnel=hbone
- * identity=spiffe://...".  health: ok | unhealthy | draining. */
+ * identity=spiffe://... locality=region/zone/subzone node=NAME network=NAME
+ * labels=app=reviews,version=v1".  health: ok | unhealthy | draining. */
+#define CN_ENDPOINT_LABELS 4096u /* bytes of labels at most */
 typedef struct {
     cn_addr_t addr;
     uint32_t weight;
     bool healthy;
+    bool draining;
     cn_tunnel_kind tunnel;
     cn_addr_t tunnel_addr;
     cn_str_t identity;
+    cn_locality_t locality;
+    cn_str_t node, network, labels;
 } cn_endpoint_t;
+/* Is KEY=VALUE (or, without '=', the key with any value) among a host's labels? */
+bool cn_host_labels_have(cn_str_t labels, cn_str_t pair);
+/* The value of a key; empty: it is not there. */
+cn_str_t cn_host_labels_get(cn_str_t labels, cn_str_t key);
 /* CN_ERR: *why says what is wrong (constant text). */
 CN_MUST cn_rc cn_endpoint_parse(cn_str_t line, cn_endpoint_t *, const char **why);
 

@@ -108,12 +108,24 @@ static const cn_directive_t directives[] = {
     {"keepalive_timeout", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms,
      offsetof(cn_cluster_conf_t, idle_ms), NULL, "keepalive_timeout TIME",
      "How long an idle connection to an endpoint is kept.", "1h"},
+    {"max_requests_per_connection", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_u32,
+     offsetof(cn_cluster_conf_t, max_conn_requests), NULL, "max_requests_per_connection NUMBER",
+     "After so many requests a connection to an endpoint is closed and another one made; 0: no "
+     "limit.",
+     "0"},
+    {"max_concurrent_streams", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_u32,
+     offsetof(cn_cluster_conf_t, max_streams), NULL, "max_concurrent_streams NUMBER",
+     "Requests at once on one HTTP/2 connection to an endpoint, where that allows as many; 0: as "
+     "many as it allows.",
+     "0"},
     {"endpoints", CN_AT_CLUSTER, CN_ARGS(1, 1), set_endpoints, 0, NULL, "endpoints FILE",
      "File with one endpoint a line: ADDRESS:PORT [weight=N] [health=ok|unhealthy|draining] "
-     "[tunnel=hbone|none] [tunnel_addr=ADDRESS:PORT] [identity=SPIFFE-ID]. It may change without "
-     "the cluster changing.",
+     "[tunnel=hbone|none] [tunnel_addr=ADDRESS:PORT] [identity=SPIFFE-ID] "
+     "[locality=REGION/ZONE/SUBZONE] [node=NAME] [network=NAME] [labels=KEY=VALUE,...]. It may "
+     "change without the cluster changing. An unhealthy endpoint gets no requests; one that drains "
+     "gets none but those of sessions that it has.",
      NULL},
-    {"endpoint", CN_AT_CLUSTER | CN_D_REPEAT, CN_ARGS(1, 8), set_endpoint, 0, NULL,
+    {"endpoint", CN_AT_CLUSTER | CN_D_REPEAT, CN_ARGS(1, 12), set_endpoint, 0, NULL,
      "endpoint ADDRESS:PORT [KEY=VALUE]...", "One endpoint in place, in the format of endpoints.",
      NULL},
     {.name = NULL}};

@@ -8,8 +8,11 @@
 
 /* One reference, the caller's. */
 cn_host_t *cn_host_create(const cn_endpoint_t *);
-/* The same endpoint: address, tunnel and identity agree (weight and health may
- * change).  Another identity under the same IP is another pod. */
+/* Takes over what may change while the endpoint stays the same: weight, health
+ * and attributes. */
+void cn_host_set(cn_host_t *, const cn_endpoint_t *);
+/* The same endpoint: address, tunnel and identity agree.  Another identity
+ * under the same IP is another pod. */
 bool cn_host_is(const cn_host_t *, const cn_endpoint_t *);
 /* Of an address with its port, for tables of hosts. */
 uint64_t cn_host_hash(const cn_addr_t *);

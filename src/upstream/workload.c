@@ -6,6 +6,7 @@
 
 #include "core/hash.h"
 #include "core/map.h"
+#include "upstream/locality.h"
 
 struct cn_workloads {
     uint32_t refs;
@@ -33,7 +34,9 @@ static const field_t line_fields[] = {FIELD("name", name),
                                       FIELD("cluster", cluster),
                                       FIELD("trust_domain", trust_domain),
                                       FIELD("app", app),
-                                      FIELD("version", version)};
+                                      FIELD("version", version),
+                                      FIELD("locality", locality),
+                                      FIELD("node", node)};
 
 /* hbone.md 1.3 and 3.1: ztunnel's keys and those that Envoy adds */
 static const field_t baggage_fields[] = {FIELD("k8s.cluster.name", cluster),
@@ -77,6 +80,7 @@ static const char *parse_line(cn_workloads_t *ws, cn_str_t line)
 {
     cn_workload_t *w = cn_pool_zalloc(ws->pool, sizeof(*w));
     char *key = cn_pool_bytes(ws->pool, KEY_LEN);
+    cn_locality_t locality;
     cn_str_t word;
     cn_addr_t addr;
 
@@ -97,6 +101,8 @@ static const char *parse_line(cn_workloads_t *ws, cn_str_t line)
         *to = cn_pool_dup(ws->pool, cn_str_make(word.p + eq + 1, word.n - eq - 1));
     }
     w->id = id_of(w);
+    if (w->locality.n && cn_locality_parse(w->locality, &locality) != CN_OK)
+        return "locality: expected REGION/ZONE/SUBZONE, the last two may be missing";
     cn_map_put(&ws->by_ip, cn_str_make(key, KEY_LEN), w);
     return NULL;
 }

@@ -5,7 +5,7 @@
  *   10.244.0.5 name=reviews-v1-abc namespace=bookinfo service_account=reviews
  *     workload=reviews-v1 type=deployment canonical_name=reviews
  *     canonical_revision=v1 cluster=Kubernetes trust_domain=cluster.local
- *     app=reviews version=v1
+ *     app=reviews version=v1 locality=region/zone/subzone node=worker-1
  */
 #ifndef CN_UPSTREAM_WORKLOAD_H
 #define CN_UPSTREAM_WORKLOAD_H
@@ -16,6 +16,8 @@
 typedef struct {
     cn_str_t name, ns, service_account, workload, type;
     cn_str_t canonical_name, canonical_revision, cluster, trust_domain, app, version;
+    cn_str_t locality; /* as written; cn_locality_parse() accepts it */
+    cn_str_t node;
     /* Keyed hash of the fields: records that say the same have the same one, which
      * nobody outside can aim at.  0: made by hand, without one. */
     uint64_t id;

@@ -56,7 +56,83 @@ static void test_bad_endpoint_lines_say_what_was_expected(void **state)
     expect_bad("10.0.0.5:9080 identity=bob",
                "identity: expected spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT");
     expect_bad("10.0.0.5:9080 zone=a",
-               "unknown key: expected weight, health, tunnel, tunnel_addr or identity");
+               "unknown key: expected weight, health, tunnel, tunnel_addr, identity, locality, "
+               "node, network or labels");
+    expect_bad("10.0.0.5:9080 locality=a/b/c/d",
+               "locality: expected REGION/ZONE/SUBZONE, the last two may be missing");
+    expect_bad("10.0.0.5:9080 locality=a//c",
+               "locality: expected REGION/ZONE/SUBZONE, the last two may be missing");
+    expect_bad("10.0.0.5:9080 labels=app,b=c",
+               "labels: expected KEY=VALUE,KEY=VALUE of at most 4096 bytes");
+    expect_bad("10.0.0.5:9080 node=",
+               "node and network: expected a name of at most 253 characters");
+}
+
+static void test_attributes_of_an_endpoint_are_read(void **state)
+{
+    cn_endpoint_t ep;
+    const char *why;
+
+    (void)state;
+    assert_int_equal(cn_endpoint_parse(CN_STR("10.0.0.5:80 health=draining locality=eu/eu-1/rack7 "
+                                              "node=n1 network=net-a labels=app=x,version=v1,e="),
+                                       &ep, &why),
+                     CN_OK);
+    assert_false(ep.healthy);
+    assert_true(ep.draining);
+    assert_true(cn_str_eq(ep.locality.region, CN_STR("eu")));
+    assert_true(cn_str_eq(ep.locality.zone, CN_STR("eu-1")));
+    assert_true(cn_str_eq(ep.locality.subzone, CN_STR("rack7")));
+    assert_true(cn_str_eq(ep.node, CN_STR("n1")));
+    assert_true(cn_str_eq(ep.network, CN_STR("net-a")));
+    assert_true(cn_host_labels_have(ep.labels, CN_STR("version=v1")));
+    assert_true(cn_host_labels_have(ep.labels, CN_STR("version")));
+    assert_true(cn_host_labels_have(ep.labels, CN_STR("e=")));
+    assert_false(cn_host_labels_have(ep.labels, CN_STR("version=v")));
+    assert_false(cn_host_labels_have(ep.labels, CN_STR("vers")));
+    assert_true(cn_str_eq(cn_host_labels_get(ep.labels, CN_STR("app")), CN_STR("x")));
+    assert_int_equal(cn_host_labels_get(ep.labels, CN_STR("none")).n, 0);
+}
+
+static void test_long_attributes_are_refused(void **state)
+{
+    cn_pool_t *pool = cn_pool_create(0);
+    char name[CN_ENDPOINT_LABELS + 2];
+    cn_endpoint_t ep;
+    const char *why;
+
+    (void)state;
+    memset(name, 'a', sizeof(name));
+    name[1] = '=';
+    cn_str_t line = cn_pool_printf(pool, "10.0.0.5:80 labels=%.*s", (int)CN_ENDPOINT_LABELS, name);
+    assert_int_equal(cn_endpoint_parse(line, &ep, &why), CN_OK);
+    line = cn_pool_printf(pool, "10.0.0.5:80 labels=%.*s", (int)CN_ENDPOINT_LABELS + 1, name);
+    assert_int_equal(cn_endpoint_parse(line, &ep, &why), CN_ERR);
+    line = cn_pool_printf(pool, "10.0.0.5:80 locality=%.*s", (int)CN_LOCALITY_NAME + 1, name + 2);
+    assert_int_equal(cn_endpoint_parse(line, &ep, &why), CN_ERR);
+    line = cn_pool_printf(pool, "10.0.0.5:80 node=%.*s", (int)CN_LOCALITY_NAME + 1, name + 2);
+    assert_int_equal(cn_endpoint_parse(line, &ep, &why), CN_ERR);
+    cn_pool_destroy(pool);
+}
+
+static void test_localities_have_as_much_in_common_as_their_first_parts(void **state)
+{
+    static const struct {
+        const char *a, *b;
+        unsigned common;
+    } table[] = {
+        {"r/z/s", "r/z/s", 3}, {"r/z/s", "r/z/t", 2}, {"r/z/s", "r/y/s", 1}, {"r/z/s", "q/z/s", 0},
+        {"r/z", "r/z", 3},     {"r/z", "r/z/s", 2},   {"r", "r/z", 1},       {"r", "r", 3},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < CN_COUNT(table); i++) {
+        cn_locality_t a, b, none = {0};
+        assert_int_equal(cn_locality_parse(cn_str_c(table[i].a), &a), CN_OK);
+        assert_int_equal(cn_locality_parse(cn_str_c(table[i].b), &b), CN_OK);
+        assert_int_equal(cn_locality_common(&a, &b), table[i].common);
+        assert_int_equal(cn_locality_common(&none, &none), 0);
+    }
 }
 
 /* ---- generations ---- */
@@ -112,6 +188,29 @@ static int teardown(void **state)
     cn_pool_destroy(fx->pool);
     free(fx);
     return 0;
+}
+
+static void test_a_host_that_stays_takes_new_attributes(void **state)
+{
+    fixture_t *fx = *state;
+    cn_host_t *h;
+
+    load(fx, "cluster a:80 { endpoint 10.0.0.1:80 locality=r/z node=n1 labels=v=1; }");
+    h = cn_clusters_find(fx->clusters, CN_STR("a:80"))->hosts[0];
+    uint64_t since = h->fresh_ns;
+    assert_true(since > 0);
+    assert_true(cn_str_eq(h->locality.zone, CN_STR("z")));
+    load(fx, "cluster a:80 { endpoint 10.0.0.1:80 health=draining locality=r/y labels=v=2; }");
+    assert_ptr_equal(cn_clusters_find(fx->clusters, CN_STR("a:80"))->hosts[0], h);
+    assert_true(cn_str_eq(h->locality.zone, CN_STR("y")));
+    assert_true(cn_str_eq(h->labels, CN_STR("v=2")));
+    assert_int_equal(h->node.n, 0);
+    assert_true(h->draining && !h->healthy);
+    assert_true(h->fresh_ns == since);
+    load(fx, "cluster a:80 { endpoint 10.0.0.1:80; }");
+    assert_true(h->healthy && !h->draining);
+    assert_true(h->fresh_ns > since); /* it warms up again */
+    assert_int_equal(h->labels.n, 0);
 }
 
 static void test_hosts_that_stay_keep_their_object(void **state)
@@ -298,6 +397,11 @@ int main(void)
                                         teardown),
         cmocka_unit_test(test_endpoint_lines_are_read),
         cmocka_unit_test(test_bad_endpoint_lines_say_what_was_expected),
+        cmocka_unit_test(test_attributes_of_an_endpoint_are_read),
+        cmocka_unit_test(test_long_attributes_are_refused),
+        cmocka_unit_test(test_localities_have_as_much_in_common_as_their_first_parts),
+        cmocka_unit_test_setup_teardown(test_a_host_that_stays_takes_new_attributes, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_hosts_that_stay_keep_their_object, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_identity_at_the_same_address_is_another_host,
                                         setup, teardown),
