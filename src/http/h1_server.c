@@ -7,7 +7,7 @@
  *
  *   state     entered when                          left when
  *   IDLE      created; an exchange ended well       first byte of a request -> EXCHANGE
- *                                                   end, idle time, drain -> CLOSING
+ *                                                   end, idle time -> CLOSING
  *   EXCHANGE  request() was called                  given back: complete -> IDLE or CLOSING,
  *                                                   cut short in the body -> CLOSING,
  *                                                   else the stream is reset -> ENDED
@@ -17,6 +17,10 @@
  * Closing a socket with unread bytes resets it, and the reset may overtake the
  * response; hence LINGER (RFC 9112 9.6).  A client that ends its direction
  * behind a complete request still gets its answer.
+ *
+ * While draining, the answer to the next request says `connection: close`.  A
+ * client that was not told so may have sent one already: the connection is kept
+ * for it for a while, and closed only then.
  */
 #include <stdlib.h>
 
@@ -34,6 +38,7 @@ struct cn_h1_server {
     cn_timer_t timer; /* what for depends on the state */
     state_t state;
     bool draining;
+    uint64_t drain_ms; /* for a client that was not told yet */
     /* of the current exchange */
     bool head_done, responded;
     bool upgrade;    /* a websocket was asked for and not answered yet */
@@ -229,12 +234,12 @@ static bool step_idle(cn_h1_server_t *s)
         begin_exchange(s);
         return false;
     }
-    if (s->draining || (s->c.in_eof && !unread)) {
+    if ((s->draining && s->drain_ms == 0) || (s->c.in_eof && !unread)) {
         set_state(s, CLOSING);
         return true;
     }
     if (!cn_timer_is_set(&s->timer))
-        set_timer(s, s->conf.idle_ms);
+        set_timer(s, s->draining ? s->drain_ms : s->conf.idle_ms);
     return false;
 }
 
@@ -253,7 +258,7 @@ static bool exchange_closed(cn_h1_server_t *s)
         end(s, true);
         return false;
     }
-    if (cut || s->last || s->draining || !request_complete(s)) {
+    if (cut || s->last || !request_complete(s)) {
         set_state(s, CLOSING);
         return true;
     }
@@ -366,9 +371,12 @@ cn_h1_server_t *cn_h1_server_create(cn_loop_t *loop, cn_stream_t *stream,
     return s;
 }
 
-void cn_h1_server_drain(cn_h1_server_t *s)
+void cn_h1_server_drain(cn_h1_server_t *s, uint64_t idle_ms)
 {
     s->draining = true;
+    s->drain_ms = idle_ms;
+    if (s->state == IDLE)
+        cn_timer_stop(&s->timer);
     cn_task_wake(&s->c.task, CN_WAKE_SELF);
 }
 

@@ -32,8 +32,9 @@ typedef struct {
 /* Takes the stream. */
 cn_h1_server_t *cn_h1_server_create(cn_loop_t *, cn_stream_t *, const cn_h1_server_conf_t *,
                                     const cn_h1_server_cbs_t *, void *ctx);
-/* Finish the current exchange, say `connection: close`, take no further request. */
-void cn_h1_server_drain(cn_h1_server_t *);
+/* Say `connection: close` in the next response and end behind it.  A connection
+ * on which no request comes for idle_ms is closed then; 0: at once. */
+void cn_h1_server_drain(cn_h1_server_t *, uint64_t idle_ms);
 /* At once; the current exchange sees CN_XERR_GONE.  closed() is not called. */
 void cn_h1_server_destroy(cn_h1_server_t *);
 

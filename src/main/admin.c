@@ -424,7 +424,7 @@ void cn_admin_leave(cn_admin_server_t *s)
     cn_list_each (node, &s->clients) {
         client_t *cl = cn_list_entry(node, client_t, link);
         if (cl->served)
-            cn_h1_server_drain(cl->h1);
+            cn_h1_server_drain(cl->h1, 0);
     }
 }
 

@@ -89,6 +89,7 @@ static cn_rc init_main(cn_conf_t *cf CN_UNUSED, void *conf, const void *parent C
     pc->h1_limits = cn_h1_limits_default;
     pc->idle_ms = 3600 * 1000;
     pc->head_ms = 60 * 1000;
+    pc->drain_idle_ms = 5000;
     pc->l4_idle_ms = 3600 * 1000;
     pc->max_tunnels = 16384;
     pc->max_memory = 256ull << 20;
@@ -127,6 +128,12 @@ static const cn_directive_t directives[] = {
      "request_head_timeout TIME", "For a request head once its first byte came.", "60s"},
     {"keepalive_timeout", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_ms, F(idle_ms), NULL,
      "keepalive_timeout TIME", "How long a client's inner HTTP connection may idle.", "1h"},
+    {"drain_idle_timeout", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_ms, F(drain_idle_ms), NULL,
+     "drain_idle_timeout TIME",
+     "How long a worker that drains keeps a client's idle HTTP/1.1 connection. A request that comes "
+     "within that time is answered, with `connection: close`; so none is lost that was on its way "
+     "when the draining began. 0: idle connections are closed at once.",
+     "5s"},
     {"tcp_idle_timeout", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_ms, F(l4_idle_ms), NULL,
      "tcp_idle_timeout TIME", "How long an L4 connection may move no byte; 0 for ever.", "1h"},
     {"max_tunnels", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_u32, F(max_tunnels), &tunnels,

@@ -72,7 +72,7 @@ static void serve_http1(cn_inner_t *inner)
     conf.head_ms = inner->w->conf->head_ms;
     inner->h1 = cn_h1_server_create(inner->w->loop, take_stream(inner), &conf, &cbs, inner);
     if (inner->w->draining)
-        cn_h1_server_drain(inner->h1);
+        cn_h1_server_drain(inner->h1, inner->w->conf->drain_idle_ms);
 }
 
 static void serve_l4(cn_inner_t *inner)

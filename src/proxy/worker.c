@@ -238,7 +238,7 @@ void cn_worker_drain(cn_worker_t *w)
         cn_inner_t *inner = cn_list_entry(node, cn_inner_t, link);
 
         if (inner->h1)
-            cn_h1_server_drain(inner->h1);
+            cn_h1_server_drain(inner->h1, w->conf->drain_idle_ms);
     }
 }
 

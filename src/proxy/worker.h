@@ -23,6 +23,7 @@ typedef struct {
     bool trust_forwarded_for; /* the last X-Forwarded-For address is the client's */
     cn_h1_limits_t h1_limits;
     uint64_t idle_ms, head_ms; /* inner HTTP/1 connections */
+    uint64_t drain_idle_ms;    /* the same while the worker drains */
     uint64_t l4_idle_ms;
     uint32_t max_tunnels; /* per worker */
     uint64_t max_memory;  /* bytes in buffers, per worker */

@@ -6,10 +6,16 @@
  * with latency counted from when each request was due.  With -P it speaks
  * HTTP/1.1 over plain TCP instead, one "tunnel" per connection.
  *
+ * With -F it follows the server as a ztunnel does, for tests of reload, drain
+ * and upgrade: after GOAWAY, or when a connection is lost, further tunnels open
+ * on a new connection, and each request that fails is counted by its cause and
+ * named on standard error.  SIGTERM ends the load early and in order.
+ *
  * Prints one JSON object: counts, rate, latency quantiles in microseconds, and
  * the CPU microseconds per request of the processes named with -p.
  *
- * One thread; a connection owns its tunnels; everything lives until exit.
+ * One thread; a client (a source pod) owns its tunnels and lives until exit;
+ * a connection lives until the end of the loop's round in which it ended.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,6 +24,7 @@
 #include <nghttp2/nghttp2.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -28,16 +35,39 @@
 #include <unistd.h>
 
 enum { BODY_HEAD = -1, BODY_CHUNKED = -2 };
+#define METHODS_MAX 8
+#define PATIENCE_S 10.0  /* for an answer, with -F */
+#define RECONNECT_S 0.02 /* after a connection that failed */
+#define SHOWN_FAILURES 50u
+
+/* Why a request failed: no byte of an answer came, its end did not come, it
+ * did not come in time, or it said 5xx. */
+enum cause { LOST, CUT, HUNG, STATUS, CAUSES };
+static const char *const cause_names[CAUSES] = {"lost", "cut", "hung", "status"};
+
+struct request {
+    const char *method;
+    char *bytes;
+    size_t len;
+    uint64_t done, failed[CAUSES];
+};
 
 struct conn;
+struct client;
 
 struct tunnel {
-    struct conn *conn;
-    int32_t id;       /* of the HTTP/2 stream */
-    bool busy;        /* a request is on its way */
-    bool ending;      /* nothing more will be sent */
-    size_t sent;      /* request bytes given to the connection */
-    char head[16384]; /* response head so far */
+    struct client *client;
+    struct conn *conn; /* NULL: none now */
+    const struct request *request;
+    unsigned turn;        /* which of the methods is next */
+    int32_t id;           /* of the HTTP/2 stream; 0: not open */
+    bool busy;            /* a request is on its way */
+    bool ready;           /* CONNECT was answered with 200 */
+    bool ending;          /* nothing more will be sent */
+    bool last;            /* the answer said `connection: close` */
+    unsigned long status; /* of the answer */
+    size_t sent;          /* request bytes given to the connection */
+    char head[16384];     /* response head so far */
     size_t head_len;
     long body;    /* bytes of the body still to come, or BODY_* */
     char tail[5]; /* last bytes of a chunked body */
@@ -49,8 +79,18 @@ struct tunnel {
 struct conn {
     int fd;
     bool up, dead;
+    bool leaving; /* GOAWAY came: no tunnel opens here any more */
+    unsigned open;
     SSL *ssl;
     nghttp2_session *h2;
+    struct client *client;
+    struct conn *next; /* of those that ended in this round */
+};
+
+/* A source pod. */
+struct client {
+    struct conn *conn; /* for further tunnels; NULL: at retry_at */
+    double retry_at;
     struct tunnel *tunnels;
 };
 
@@ -58,6 +98,7 @@ static struct {
     unsigned conns, tunnels;
     double seconds, rate;
     bool plain, fresh; /* fresh: a new tunnel for every request */
+    bool follow;
     const char *target, *authority, *host, *path, *method, *cert, *key, *roots, *pids;
     unsigned long body;
 } opt = {.conns = 8,
@@ -74,16 +115,23 @@ static struct {
 
 static struct {
     uint64_t done, errors, broken, tunnels, refused, bytes, late;
+    uint64_t connections, goaways, unconnected;
     uint64_t status[6];
     double *latency;
     size_t nlatency, cap;
 } stat;
 
-static char *request;
-static size_t request_len;
-static double t_begin, t_end, next_due;
+static struct request requests[METHODS_MAX];
+static unsigned nrequests;
+static double t_start, t_begin, t_end, next_due;
 static int poll_fd;
 static struct tunnel *idle;
+static struct client *clients;
+static struct conn *gone;
+static struct sockaddr_in server;
+static SSL_CTX *tls;
+static nghttp2_session_callbacks *callbacks;
+static volatile sig_atomic_t told_to_end;
 
 static double now(void)
 {
@@ -99,20 +147,80 @@ static void fail(const char *what)
     exit(1);
 }
 
+/* ---- failures ---- */
+
+static void request_fail(struct tunnel *t, enum cause cause)
+{
+    static unsigned shown;
+    struct request *r = &requests[t->request - requests];
+
+    r->failed[cause]++;
+    if (!opt.follow || shown++ >= SHOWN_FAILURES)
+        return;
+    fprintf(stderr, "%.3f s: %s %s, status %lu, stream %d of connection %d\n", now() - t_start,
+            r->method, cause_names[cause], t->head_len ? t->status : 0, t->id,
+            t->conn ? t->conn->fd : -1);
+}
+
+static void idle_remove(const struct tunnel *t)
+{
+    struct tunnel **at = &idle;
+
+    while (*at && *at != t)
+        at = &(*at)->next;
+    if (*at)
+        *at = t->next;
+}
+
+/* The stream, or the connection under it, has ended. */
+static void tunnel_lost(struct tunnel *t)
+{
+    if (t->busy)
+        request_fail(t, t->head_len ? CUT : LOST);
+    else if (t->ready)
+        idle_remove(t);
+    if (t->id)
+        t->conn->open--;
+    t->busy = t->ready = false;
+    t->id = 0;
+    t->conn = NULL;
+}
+
+static void conn_end(struct conn *c)
+{
+    struct client *client = c->client;
+
+    if (c->dead)
+        return;
+    c->dead = true;
+    epoll_ctl(poll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+    close(c->fd);
+    for (unsigned i = 0; i < opt.tunnels; i++) {
+        if (client->tunnels[i].conn == c)
+            tunnel_lost(&client->tunnels[i]);
+    }
+    if (client->conn == c) {
+        client->conn = NULL;
+        client->retry_at = now() + (c->up ? 0 : RECONNECT_S);
+    }
+    c->next = gone;
+    gone = c;
+}
+
 static void conn_die(struct conn *c)
 {
     if (c->dead)
         return;
-    c->dead = true;
     stat.errors++;
-    epoll_ctl(poll_fd, EPOLL_CTL_DEL, c->fd, NULL);
-    close(c->fd);
+    stat.unconnected += !c->up;
+    conn_end(c);
 }
 
 /* ---- requests ---- */
 
 static void request_start(struct tunnel *t, double due)
 {
+    t->request = &requests[t->turn++ % nrequests];
     t->busy = true;
     t->sent = 0;
     t->head_len = 0;
@@ -124,14 +232,14 @@ static void request_start(struct tunnel *t, double due)
         return;
     }
     /* Requests are far smaller than a socket buffer. */
-    if (write(t->conn->fd, request, request_len) != (ssize_t)request_len)
+    if (write(t->conn->fd, t->request->bytes, t->request->len) != (ssize_t)t->request->len)
         conn_die(t->conn);
 }
 
 /* The tunnel is free: at once again, or when the next request is due. */
 static void request_next(struct tunnel *t)
 {
-    if (opt.rate == 0) {
+    if (opt.rate == 0 && now() < t_end) {
         request_start(t, now());
         return;
     }
@@ -143,6 +251,9 @@ static void request_done(struct tunnel *t)
 {
     double at = now();
     t->busy = false;
+    requests[t->request - requests].done++;
+    if (t->status >= 500)
+        request_fail(t, STATUS);
     if (at >= t_begin && at <= t_end) {
         stat.done++;
         if (stat.nlatency == stat.cap) {
@@ -153,8 +264,9 @@ static void request_done(struct tunnel *t)
         }
         stat.latency[stat.nlatency++] = at - t->due;
     }
-    if (opt.fresh) {
+    if (opt.fresh || t->last) {
         /* Orderly: a peer that resets its streams by the thousand is cut off. */
+        t->ready = false;
         t->ending = true;
         nghttp2_session_resume_data(t->conn->h2, t->id);
     } else {
@@ -206,11 +318,13 @@ static size_t head_take(struct tunnel *t, const char *d, size_t len)
     }
     end[2] = 0;
     unsigned long status = t->head_len > 12 ? strtoul(t->head + 9, NULL, 10) : 0;
+    t->status = status;
+    t->last = !opt.plain && strcasestr(t->head, "\r\nconnection: close");
     if (status >= 100 && status < 600)
         stat.status[status / 100]++;
     const char *length = strcasestr(t->head, "\r\ncontent-length:");
     t->body = 0;
-    if (strcmp(opt.method, "HEAD") == 0 || status == 204 || status == 304)
+    if (strcmp(t->request->method, "HEAD") == 0 || status == 204 || status == 304)
         t->body = 0;
     else if (length)
         t->body = strtol(length + strlen("\r\ncontent-length:"), NULL, 10);
@@ -268,12 +382,12 @@ static ssize_t on_source(nghttp2_session *h2, int32_t id, uint8_t *buf, size_t l
         *flags |= NGHTTP2_DATA_FLAG_EOF;
         return 0;
     }
-    if (!t->busy || t->sent >= request_len)
+    if (!t->busy || t->sent >= t->request->len)
         return NGHTTP2_ERR_DEFERRED;
-    size_t n = request_len - t->sent;
+    size_t n = t->request->len - t->sent;
     if (n > len)
         n = len;
-    memcpy(buf, request + t->sent, n);
+    memcpy(buf, t->request->bytes + t->sent, n);
     t->sent += n;
     return (ssize_t)n;
 }
@@ -286,10 +400,30 @@ static void tunnel_open(struct tunnel *t)
          NGHTTP2_NV_FLAG_NONE},
     };
     nghttp2_data_provider source = {.source = {.ptr = t}, .read_callback = on_source};
-    t->busy = t->ending = false;
+    t->busy = t->ending = t->ready = false;
     t->id = nghttp2_submit_request(t->conn->h2, NULL, fields, 2, &source, t);
-    if (t->id < 0)
-        stat.errors++;
+    if (t->id > 0) {
+        t->conn->open++;
+        return;
+    }
+    stat.errors++;
+    t->id = 0;
+}
+
+static struct conn *conn_open(struct client *client);
+
+/* On the client's connection, or a new one when that leaves. */
+static void tunnel_place(struct tunnel *t)
+{
+    struct client *client = t->client;
+
+    if (now() >= t_end)
+        return;
+    if (!client->conn && now() >= client->retry_at)
+        client->conn = conn_open(client);
+    t->conn = client->conn;
+    if (t->conn && t->conn->up)
+        tunnel_open(t);
 }
 
 static int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint8_t *name,
@@ -301,10 +435,42 @@ static int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint
         return 0;
     if (vlen == 3 && value[0] == '2') {
         stat.tunnels++;
+        t->ready = true;
         request_next(t);
     } else {
         stat.refused++;
+        t->ending = true;
+        nghttp2_session_resume_data(h2, t->id);
     }
+    return 0;
+}
+
+/* A tunnel that the server ends while it idles is ended in return. */
+static void tunnel_ended(struct tunnel *t)
+{
+    if (t->busy)
+        request_fail(t, t->head_len ? CUT : LOST);
+    else if (t->ready)
+        idle_remove(t);
+    t->busy = t->ready = false;
+    t->ending = true;
+    nghttp2_session_resume_data(t->conn->h2, t->id);
+}
+
+static int on_frame(nghttp2_session *h2, const nghttp2_frame *frame, void *user)
+{
+    struct conn *c = user;
+    struct tunnel *t = nghttp2_session_get_stream_user_data(h2, frame->hd.stream_id);
+
+    if (frame->hd.type == NGHTTP2_GOAWAY && opt.follow) {
+        stat.goaways += !c->leaving;
+        c->leaving = true;
+        if (c->client->conn == c)
+            c->client->conn = NULL;
+    }
+    if (t && frame->hd.type == NGHTTP2_DATA && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
+        !t->ending)
+        tunnel_ended(t);
     return 0;
 }
 
@@ -321,20 +487,26 @@ static int on_data(nghttp2_session *h2, uint8_t flags, int32_t id, const uint8_t
 static int on_close(nghttp2_session *h2, int32_t id, uint32_t code, void *user)
 {
     struct tunnel *t = nghttp2_session_get_stream_user_data(h2, id);
-    (void)user;
+    struct conn *c = user;
     if (!t)
         return 0;
     if (t->busy)
         stat.errors++;
-    if (code != 0)
+    /* Streams behind a GOAWAY are refused, and nothing was sent in them. */
+    if (code != 0 && !(opt.follow && code == NGHTTP2_REFUSED_STREAM))
         stat.broken++;
-    if (now() >= t_end || t->conn->dead)
+    tunnel_lost(t);
+    if (now() >= t_end || c->dead)
         return 0;
-    /* After GOAWAY nothing opens any more: that connection is lost. */
-    if (nghttp2_session_check_request_allowed(h2))
+    if (opt.follow) {
+        tunnel_place(t);
+    } else if (nghttp2_session_check_request_allowed(h2)) {
+        t->conn = c;
         tunnel_open(t);
-    else
-        conn_die(t->conn);
+    } else {
+        /* After GOAWAY nothing opens any more: that connection is lost. */
+        conn_die(c);
+    }
     return 0;
 }
 
@@ -376,8 +548,10 @@ static bool conn_handshake(struct conn *c)
                                                {NGHTTP2_SETTINGS_ENABLE_PUSH, 0}};
     nghttp2_submit_settings(c->h2, NGHTTP2_FLAG_NONE, settings, 2);
     nghttp2_session_set_local_window_size(c->h2, NGHTTP2_FLAG_NONE, 0, 16 << 20);
-    for (unsigned i = 0; i < opt.tunnels; i++)
-        tunnel_open(&c->tunnels[i]);
+    for (unsigned i = 0; i < opt.tunnels; i++) {
+        if (c->client->tunnels[i].conn == c)
+            tunnel_open(&c->client->tunnels[i]);
+    }
     return true;
 }
 
@@ -391,8 +565,18 @@ static void conn_read_plain(struct conn *c)
         if (n <= 0)
             conn_die(c);
         else
-            response_take(c->tunnels, buf, (size_t)n);
+            response_take(c->client->tunnels, buf, (size_t)n);
     }
+}
+
+static void conn_send(struct conn *c)
+{
+    if (nghttp2_session_send(c->h2) != 0)
+        conn_die(c);
+    else if (c->leaving && c->open == 0)
+        conn_end(c);
+    else
+        conn_watch(c, nghttp2_session_want_write(c->h2) != 0);
 }
 
 static void conn_run(struct conn *c)
@@ -412,59 +596,112 @@ static void conn_run(struct conn *c)
             int why = SSL_get_error(c->ssl, n);
             if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE)
                 break;
-            conn_die(c);
+            if (opt.follow && c->open == 0)
+                conn_end(c);
+            else
+                conn_die(c);
             return;
         }
-        if (nghttp2_session_mem_recv(c->h2, buf, (size_t)n) < 0) {
+        if (nghttp2_session_mem_recv(c->h2, buf, (size_t)n) < 0)
             conn_die(c);
+        if (c->dead)
             return;
-        }
     }
-    if (nghttp2_session_send(c->h2) != 0)
-        conn_die(c);
-    else
-        conn_watch(c, nghttp2_session_want_write(c->h2) != 0);
+    conn_send(c);
 }
 
-static void conn_open(struct conn *c, const struct sockaddr_in *to, SSL_CTX *tls,
-                      nghttp2_session_callbacks *callbacks)
+static struct conn *conn_open(struct client *client)
 {
     int one = 1;
-    c->tunnels = calloc(opt.tunnels, sizeof *c->tunnels);
-    if (!c->tunnels)
+    struct conn *c = calloc(1, sizeof *c);
+    if (!c)
         fail("memory");
-    for (unsigned i = 0; i < opt.tunnels; i++)
-        c->tunnels[i].conn = c;
+    c->client = client;
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (c->fd < 0 || connect(c->fd, (const struct sockaddr *)to, sizeof *to) != 0)
+    if (c->fd < 0)
+        fail("socket");
+    if (opt.follow)
+        fcntl(c->fd, F_SETFL, O_NONBLOCK);
+    if (connect(c->fd, (const struct sockaddr *)&server, sizeof server) != 0 &&
+        errno != EINPROGRESS && !opt.follow)
         fail(opt.target);
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
     struct epoll_event ev = {.events = EPOLLIN | (opt.plain ? 0u : EPOLLOUT), .data.ptr = c};
     epoll_ctl(poll_fd, EPOLL_CTL_ADD, c->fd, &ev);
+    stat.connections++;
     if (opt.plain) {
         stat.tunnels++;
-        request_next(c->tunnels);
-        return;
+        c->up = true;
+        return c;
     }
     c->ssl = SSL_new(tls);
     SSL_set_fd(c->ssl, c->fd);
     if (nghttp2_session_client_new(&c->h2, callbacks, c) != 0)
         fail("nghttp2");
+    return c;
+}
+
+static void conns_free(void)
+{
+    while (gone) {
+        struct conn *c = gone;
+        gone = c->next;
+        nghttp2_session_del(c->h2);
+        SSL_free(c->ssl);
+        free(c);
+    }
+}
+
+static void client_start(struct client *client)
+{
+    client->tunnels = calloc(opt.tunnels, sizeof *client->tunnels);
+    if (!client->tunnels)
+        fail("memory");
+    client->conn = conn_open(client);
+    for (unsigned i = 0; i < opt.tunnels; i++) {
+        client->tunnels[i].client = client;
+        client->tunnels[i].conn = client->conn;
+        client->tunnels[i].turn = i;
+    }
+    if (opt.plain)
+        request_next(client->tunnels);
+}
+
+/* What waits for a connection gets one, and who waits for too long gives up.
+ * Returns how many requests are under way. */
+static unsigned clients_tend(double at)
+{
+    unsigned busy = 0;
+    for (unsigned i = 0; i < opt.conns; i++) {
+        for (unsigned k = 0; k < opt.tunnels; k++) {
+            struct tunnel *t = &clients[i].tunnels[k];
+            if (!t->conn && opt.follow)
+                tunnel_place(t);
+            if (t->busy && at - t->due > PATIENCE_S && opt.follow) {
+                request_fail(t, HUNG);
+                t->busy = t->ready = false;
+                nghttp2_submit_rst_stream(t->conn->h2, NGHTTP2_FLAG_NONE, t->id, NGHTTP2_CANCEL);
+                conn_send(t->conn);
+            }
+            busy += t->busy;
+        }
+    }
+    return busy;
 }
 
 static SSL_CTX *tls_make(void)
 {
-    SSL_CTX *tls = SSL_CTX_new(TLS_client_method());
-    SSL_CTX_set_min_proto_version(tls, TLS1_3_VERSION);
-    SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_alpn_protos(tls, (const unsigned char *)"\x02h2", 3);
-    if (SSL_CTX_use_certificate_chain_file(tls, opt.cert) != 1 ||
-        SSL_CTX_use_PrivateKey_file(tls, opt.key, SSL_FILETYPE_PEM) != 1 ||
-        SSL_CTX_load_verify_locations(tls, opt.roots, NULL) != 1)
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_alpn_protos(ctx, (const unsigned char *)"\x02h2", 3);
+    if (SSL_CTX_use_certificate_chain_file(ctx, opt.cert) != 1 ||
+        SSL_CTX_use_PrivateKey_file(ctx, opt.key, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_load_verify_locations(ctx, opt.roots, NULL) != 1)
         fail("certificates");
-    return tls;
+    return ctx;
 }
 
 static nghttp2_session_callbacks *callbacks_make(void)
@@ -475,26 +712,40 @@ static nghttp2_session_callbacks *callbacks_make(void)
     nghttp2_session_callbacks_set_send_callback(cb, on_send);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_close);
     return cb;
 }
 
-static void request_make(void)
+static void request_make(struct request *r, const char *method)
 {
-    int n = asprintf(&request, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: hbload\r\n", opt.method,
-                     opt.path, opt.host);
+    bool bodiless = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+    /* One method alone is taken at its word. */
+    unsigned long body = bodiless && nrequests > 1 ? 0 : opt.body;
+    char length[64] = "";
+    if (body)
+        snprintf(length, sizeof length, "Content-Length: %lu\r\n", body);
+    int n = asprintf(&r->bytes, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: hbload\r\n%s\r\n",
+                     method, opt.path, opt.host, length);
     if (n < 0)
         fail("memory");
-    char *whole;
-    n = opt.body ? asprintf(&whole, "%sContent-Length: %lu\r\n\r\n", request, opt.body)
-                 : asprintf(&whole, "%s\r\n", request);
-    if (n < 0)
+    r->method = method;
+    r->len = (size_t)n + body;
+    r->bytes = realloc(r->bytes, r->len + 1);
+    if (!r->bytes)
         fail("memory");
-    request_len = (size_t)n + opt.body;
-    request = realloc(whole, request_len + 1);
-    if (!request)
-        fail("memory");
-    memset(request + n, 'x', opt.body);
+    memset(r->bytes + n, 'x', body);
+}
+
+/* -m GET,POST: each tunnel takes them in turn. */
+static void requests_make(void)
+{
+    char *list = strdup(opt.method), *rest = list;
+    const char *names[METHODS_MAX], *name;
+    while (nrequests < METHODS_MAX && (name = strsep(&rest, ",")) != NULL)
+        names[nrequests++] = name;
+    for (unsigned i = 0; i < nrequests; i++)
+        request_make(&requests[i], names[i]);
 }
 
 /* ---- results ---- */
@@ -553,6 +804,15 @@ static void print_results(double seconds, double cpu)
            stat.status[3], stat.status[4], stat.status[5]);
     printf("\"p50\": %.0f, \"p90\": %.0f, \"p99\": %.0f, \"p999\": %.0f, \"max\": %.0f",
            quantile(0.5), quantile(0.9), quantile(0.99), quantile(0.999), quantile(1));
+    printf(", \"connections\": %lu, \"goaways\": %lu, \"unconnected\": %lu, \"methods\": {",
+           stat.connections, stat.goaways, stat.unconnected);
+    for (unsigned i = 0; i < nrequests; i++) {
+        printf("%s\"%s\": {\"done\": %lu", i ? ", " : "", requests[i].method, requests[i].done);
+        for (unsigned k = 0; k < CAUSES; k++)
+            printf(", \"%s\": %lu", cause_names[k], requests[i].failed[k]);
+        printf("}");
+    }
+    printf("}");
     if (opt.pids && stat.done)
         printf(", \"cpu\": %.2f, \"cpu_us\": %.2f", cpu, cpu * 1e6 / (double)stat.done);
     printf("}\n");
@@ -561,7 +821,7 @@ static void print_results(double seconds, double cpu)
 static bool options(int argc, char **argv)
 {
     int o;
-    while ((o = getopt(argc, argv, "c:s:d:r:t:a:H:u:m:b:E:K:A:p:nP")) != -1) {
+    while ((o = getopt(argc, argv, "c:s:d:r:t:a:H:u:m:b:E:K:A:p:nPF")) != -1) {
         switch (o) {
         case 'c':
             opt.conns = (unsigned)strtoul(optarg, NULL, 10);
@@ -608,6 +868,9 @@ static bool options(int argc, char **argv)
         case 'n':
             opt.fresh = true;
             break;
+        case 'F':
+            opt.follow = true;
+            break;
         case 'P':
             opt.plain = true;
             break;
@@ -617,65 +880,97 @@ static bool options(int argc, char **argv)
     }
     if (opt.plain)
         opt.tunnels = 1;
-    return opt.conns > 0 && opt.tunnels > 0 && !(opt.plain && opt.fresh) &&
+    return opt.conns > 0 && opt.tunnels > 0 && !(opt.plain && (opt.fresh || opt.follow)) &&
            !(opt.fresh && opt.rate > 0);
 }
 
-static void load(struct conn *conns)
+static void round_run(double at)
 {
-    double at, cpu = -1;
+    struct epoll_event ev[256];
+    request_pace(at);
+    int n = epoll_pwait2(poll_fd, ev, 256, &(struct timespec){.tv_nsec = request_wait_ns()}, NULL);
+    for (int i = 0; i < n; i++)
+        conn_run(ev[i].data.ptr);
+    conns_free();
+}
+
+/* With -F what is under way at the end is waited for: it must not be lost. */
+static void load_end(void)
+{
+    double patience = now() + PATIENCE_S + 1;
+    idle = NULL;
+    while (opt.follow && clients_tend(now()) > 0 && now() < patience)
+        round_run(now());
+}
+
+static void load(void)
+{
+    double at, cpu = -1, tended = 0;
     unsigned alive = opt.conns;
     while ((at = now()) < t_end && alive > 0) {
-        struct epoll_event ev[256];
         if (cpu < 0 && at >= t_begin) {
             cpu = cpu_total();
             memset(stat.status, 0, sizeof stat.status);
             stat.bytes = stat.late = 0;
         }
-        request_pace(at);
-        int n =
-            epoll_pwait2(poll_fd, ev, 256, &(struct timespec){.tv_nsec = request_wait_ns()}, NULL);
-        for (int i = 0; i < n; i++)
-            conn_run(ev[i].data.ptr);
+        round_run(at);
         alive = 0;
         for (unsigned i = 0; i < opt.conns; i++)
-            alive += !conns[i].dead;
+            alive += clients[i].conn != NULL || opt.follow;
+        if (opt.follow && at > tended + RECONNECT_S / 2) {
+            (void)clients_tend(at);
+            tended = at;
+        }
+        if (told_to_end)
+            t_end = now();
     }
-    print_results(now() - t_begin, cpu_total() - cpu);
+    double seconds = now() - t_begin, spent = cpu_total() - cpu;
+    load_end();
+    print_results(seconds, spent);
+}
+
+static void on_term(int signo)
+{
+    (void)signo;
+    told_to_end = 1;
 }
 
 int main(int argc, char **argv)
 {
     char ip[64];
     unsigned port;
-    struct sockaddr_in to = {.sin_family = AF_INET};
 
     if (!options(argc, argv)) {
         fprintf(
             stderr,
             "usage: hbload [-c CONNS] [-s TUNNELS_EACH] [-d SECONDS] [-r REQUESTS_PER_S] [-t IP:PORT]\n"
-            "    [-a AUTHORITY] [-H HOST] [-u PATH] [-m METHOD] [-b BODY_BYTES] [-n new tunnel each]\n"
-            "    [-E CERT -K KEY -A ROOTS] [-p PID,PID...] | -P plain HTTP/1.1\n");
+            "    [-a AUTHORITY] [-H HOST] [-u PATH] [-m METHOD[,METHOD...]] [-b BODY_BYTES]\n"
+            "    [-n new tunnel each] [-F follow GOAWAY, reconnect] [-E CERT -K KEY -A ROOTS]\n"
+            "    [-p PID,PID...] | -P plain HTTP/1.1\n");
         return 2;
     }
     if (sscanf(opt.target, "%63[^:]:%u", ip, &port) != 2 ||
-        inet_pton(AF_INET, ip, &to.sin_addr) != 1)
+        inet_pton(AF_INET, ip, &server.sin_addr) != 1)
         fail(opt.target);
-    to.sin_port = htons((uint16_t)port);
-    request_make();
-    SSL_CTX *tls = opt.plain ? NULL : tls_make();
-    nghttp2_session_callbacks *callbacks = callbacks_make();
-    struct conn *conns = calloc(opt.conns, sizeof *conns);
+    server.sin_family = AF_INET;
+    server.sin_port = htons((uint16_t)port);
+    signal(SIGTERM, on_term);
+    signal(SIGPIPE, SIG_IGN);
+    requests_make();
+    tls = opt.plain ? NULL : tls_make();
+    callbacks = callbacks_make();
+    clients = calloc(opt.conns, sizeof *clients);
     poll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (!conns || poll_fd < 0)
+    if (!clients || poll_fd < 0)
         fail("setup");
 
     double warm = opt.seconds * 0.2 < 1 ? opt.seconds * 0.2 : 1;
-    next_due = now();
+    warm = opt.follow ? 0 : warm;
+    t_start = next_due = now();
     t_begin = next_due + warm;
     t_end = t_begin + opt.seconds;
     for (unsigned i = 0; i < opt.conns; i++)
-        conn_open(&conns[i], &to, tls, callbacks);
-    load(conns);
+        client_start(&clients[i]);
+    load();
     return stat.errors > 0 || stat.done == 0;
 }

@@ -402,9 +402,57 @@ static void test_drain_ends_an_idle_connection_at_once(void **state)
     fix_t *f = *state;
     start(f, SIZE_MAX);
     cn_owner_settle(f->loop);
-    cn_h1_server_drain(f->server);
+    cn_h1_server_drain(f->server, 0);
     cn_owner_settle(f->loop);
     assert_true(sees_end(f));
+    client_close(f, false);
+    assert_int_equal(f->closed, 1);
+}
+
+static void test_drain_answers_the_request_that_crosses_it(void **state)
+{
+    fix_t *f = *state;
+    start(f, SIZE_MAX);
+    cn_owner_settle(f->loop);
+    cn_h1_server_drain(f->server, 60000);
+    cn_owner_settle(f->loop);
+    assert_false(cn_memstream_peer_shut(f->client));
+    send_text(f, GET);
+    cn_owner_settle(f->loop);
+    reply_hi(f);
+    close_exchange(f);
+    assert_got(f, OK_HI_CLOSE);
+    assert_true(sees_end(f));
+}
+
+/* The client was told that the connection stays, so another request may come. */
+static void test_drain_behind_an_answer_waits_for_the_next_request(void **state)
+{
+    fix_t *f = *state;
+    start(f, SIZE_MAX);
+    send_text(f, GET);
+    cn_owner_settle(f->loop);
+    reply_hi(f);
+    cn_h1_server_drain(f->server, 60000);
+    close_exchange(f);
+    assert_got(f, OK_HI);
+    assert_false(cn_memstream_peer_shut(f->client));
+    send_text(f, GET);
+    cn_owner_settle(f->loop);
+    reply_hi(f);
+    close_exchange(f);
+    assert_got(f, OK_HI_CLOSE);
+    assert_true(sees_end(f));
+}
+
+static void test_drain_closes_what_stays_idle(void **state)
+{
+    fix_t *f = *state;
+    start(f, SIZE_MAX);
+    cn_owner_settle(f->loop);
+    cn_h1_server_drain(f->server, 1);
+    while (!sees_end(f))
+        cn_loop_round(f->loop, 10);
     client_close(f, false);
     assert_int_equal(f->closed, 1);
 }
@@ -414,7 +462,7 @@ static void test_drain_finishes_the_current_exchange(void **state)
     fix_t *f = *state;
     start(f, SIZE_MAX);
     send_text(f, GET);
-    cn_h1_server_drain(f->server);
+    cn_h1_server_drain(f->server, 0);
     cn_owner_settle(f->loop);
     assert_false(cn_memstream_peer_shut(f->client));
     reply_hi(f);
@@ -612,6 +660,9 @@ int main(void)
         T(test_a_client_that_asks_for_it_is_closed),
         T(test_last_makes_it_the_last_response),
         T(test_drain_ends_an_idle_connection_at_once),
+        T(test_drain_answers_the_request_that_crosses_it),
+        T(test_drain_behind_an_answer_waits_for_the_next_request),
+        T(test_drain_closes_what_stays_idle),
         T(test_drain_finishes_the_current_exchange),
         T(test_giving_up_before_the_head_resets_the_stream),
         T(test_a_body_cut_short_is_delivered_as_far_as_it_goes),

@@ -191,7 +191,7 @@ static void test_draining_makes_the_client_take_another_connection(void **state)
     cn_owner_take(&f->here, cn_h1_client_open(f->client, &f->here.task));
     assert_int_equal(cn_owner_request(&f->here, "GET", "/", CN_LENGTH_NONE, false), CN_OK);
     cn_owner_settle(f->loop);
-    cn_h1_server_drain(f->server);
+    cn_h1_server_drain(f->server, 0);
     assert_int_equal(cn_owner_reply(&f->there, 200, 0, true), CN_OK);
     cn_owner_close(&f->there);
     cn_owner_settle(f->loop);

@@ -535,11 +535,16 @@ static void test_a_draining_worker_says_so_with_the_answer(void **state)
     cn_rig_send(rig, c, GET);
     cn_worker_drain(&rig->w);
     cn_rig_settle(rig);
-    assert_true(cn_memstream_peer_shut(idle));
+    assert_false(cn_memstream_peer_shut(idle));
     cn_rig_send(rig, rig->host[0], OK);
     assert_has(cn_rig_recv(rig, c), "connection: close\r\n");
+    cn_rig_send(rig, idle, GET);
+    cn_rig_send(rig, rig->host[0], OK);
+    assert_has(cn_rig_recv(rig, idle), "connection: close\r\n");
     late = client(rig);
-    assert_true(cn_memstream_peer_shut(late));
+    cn_rig_send(rig, late, GET);
+    cn_rig_send(rig, rig->host[0], OK);
+    assert_has(cn_rig_recv(rig, late), "connection: close\r\n");
     cn_stream_close(c, false);
     cn_stream_close(idle, false);
     cn_stream_close(late, false);

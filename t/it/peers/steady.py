@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A steady load that counts every loss, and the changes that must not cause one.
+
+The load is hbload with -F: it follows the waypoint as a ztunnel does (GOAWAY
+means a new connection) and tells for each method how many requests were done
+and how many failed, by cause.  Changes are functions of the waypoint and a
+number; tests say how often, and what may be lost (nothing, mostly).
+"""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import threading
+import time
+
+from . import net, proxy
+
+VIP = '10.96.0.1:9080'
+ECHO = '10.96.0.2:9000'
+NAME, ECHO_NAME = 'reviews.bookinfo:9080', 'echo.bookinfo:9000'
+CAUSES = ('lost', 'cut', 'hung', 'status')
+
+
+class Load:
+    """hbload in the background from now until stop()."""
+
+    def __init__(self, builddir, waypoint, identity, *more, authority=VIP, connections=4, tunnels=4, methods='GET,POST',
+                 body=1000, seconds=600):
+        words = [builddir / 't/bench/hbload', '-F', '-t', waypoint.ip + ':15008', '-a', authority, '-c', connections,
+                 '-s', tunnels, '-d', seconds, '-m', methods, '-b', body, '-E', identity.cert, '-K', identity.key,
+                 '-A', identity.roots, *more]
+        self._counted = None
+        self.process = subprocess.Popen([str(w) for w in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        env={**os.environ, 'ASAN_OPTIONS': 'detect_leaks=0'})
+        self.waypoint = waypoint
+        self.goes_on()
+
+    def goes_on(self, requests=100):
+        """Waits until so many more requests were served."""
+        def served():
+            return self.waypoint.count('istio_requests_total')
+        before = served()
+        net.wait_for(lambda: served() >= before + requests, 30.0, '%d more requests' % requests)
+
+    def counted(self):
+        """Ends the load and returns what it counted."""
+        if self._counted is None:
+            self.process.send_signal(signal.SIGTERM)
+            out, self.said = self.process.communicate(timeout=60)
+            self._counted = json.loads(out)
+        return self._counted
+
+    def failures(self, *methods):
+        """{'GET lost': 3, ...} of these methods, or of all."""
+        each = self.counted()['methods']
+        return {'%s %s' % (name, cause): one[cause] for name, one in each.items() for cause in CAUSES
+                if one[cause] and (not methods or name in methods)}
+
+    def expect_nothing_lost(self, what):
+        counted = self.counted()
+        print('%s: %d requests on %d connections, %d GOAWAY, failed: %s; p50 %.1f ms, p99 %.1f ms, longest %.1f ms' % (
+            what, counted['requests'], counted['connections'], counted['goaways'], self.failures() or 0,
+            counted['p50'] / 1000, counted['p99'] / 1000, counted['max'] / 1000))
+        assert counted['requests'] > 0
+        assert self.failures() == {}, self.said
+        assert {k: counted[k] for k in ('refused', 'unconnected', '4xx', '5xx')} == {
+            'refused': 0, 'unconnected': 0, '4xx': 0, '5xx': 0}, self.said
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+        return ''
+
+
+class Stream(threading.Thread):
+    """A long-lived TCP stream through the waypoint that is spoken on all the time."""
+
+    def __init__(self, waypoint, identity, authority=ECHO):
+        super().__init__(daemon=True)
+        self.connection = waypoint.connection(identity)
+        self.tunnel = self.connection.connect(authority)
+        self.done, self.wrong, self.over = 0, '', threading.Event()
+        self.start()
+
+    def run(self):
+        try:
+            while not self.over.wait(0.01):
+                said = b'%8d' % self.done
+                self.tunnel.send(said)
+                got = b''
+                while len(got) < len(said):
+                    piece = self.tunnel.recv()
+                    if not piece:
+                        raise EOFError('ended')
+                    got += piece
+                if got != said:
+                    raise ValueError('said %r, got %r' % (said, got))
+                self.done += 1
+        except Exception as e:  # whatever it is, the test wants to know
+            self.wrong = repr(e)
+
+    def finish(self):
+        """How many exchanges there were; what went wrong is raised."""
+        self.over.set()
+        self.join(30)
+        self.connection.close()
+        if self.wrong:
+            raise AssertionError('a stream broke after %d exchanges: %s' % (self.done, self.wrong))
+        return self.done
+
+
+class Heir:
+    """The master that a binary upgrade left in charge: no child of ours."""
+
+    def __init__(self, pid):
+        self.pid, self.returncode = pid, None
+
+    def poll(self):
+        try:
+            gone = pathlib.Path('/proc/%d/stat' % self.pid).read_text().rpartition(')')[2].split()[0] in 'ZX'
+        except (FileNotFoundError, ProcessLookupError):
+            gone = True
+        self.returncode = 0 if gone else None
+        return self.returncode
+
+    def wait(self, timeout=None):
+        net.wait_for(lambda: self.poll() is not None, timeout or 30.0, 'the end of %d' % self.pid)
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
+# ---- configurations ----
+
+def body(*endpoints, policy='', echo=None, extra=''):
+    """The conf of the service under load, and of the echo service for streams."""
+    text = proxy.cluster(NAME, *endpoints) + proxy.service(NAME, VIP, policy)
+    if echo:
+        text += proxy.cluster(ECHO_NAME, echo.address, protocol='tcp') + proxy.service(ECHO_NAME, ECHO, protocol='tcp')
+    return text + extra
+
+
+# ---- changes ----
+
+def policy_reloads(load, make, times):
+    """make(i) -> the i-th conf."""
+    for i in range(times):
+        load.waypoint.reload(make(i))
+        load.goes_on(20)
+
+
+def worker_counts(load, conf, times):
+    for i in range(times):
+        load.waypoint.settings['workers'] = 1 + (i + 1) % 3
+        load.waypoint.reload(conf)
+        load.goes_on(20)
+
+
+def upgrade(waypoint):
+    """USR2, then QUIT for the old master once the new one serves."""
+    pid_file, old = waypoint.folder / 'cairn.pid', waypoint.process
+    before = waypoint.log.count('in force in all workers')
+    old.send_signal(signal.SIGUSR2)
+
+    def there():
+        try:
+            number = int(pid_file.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return number if number != old.pid and waypoint.log.count('in force in all workers') > before else None
+    new = net.wait_for(there, 30.0, 'the new binary')
+    old.send_signal(signal.SIGQUIT)
+    old.wait(60)
+    waypoint.process = Heir(new)
+
+
+def upgrades(load, times):
+    for _ in range(times):
+        upgrade(load.waypoint)
+        load.goes_on(20)
+
+
+def replace_files(pairs):
+    """Each target becomes a copy of its source, in one step each."""
+    for target, source in pairs:
+        fresh = pathlib.Path(str(target) + '.new')
+        fresh.write_bytes(pathlib.Path(source).read_bytes())
+        fresh.chmod(pathlib.Path(source).stat().st_mode & 0o777)
+        fresh.rename(target)
+
+
+def resident_kib(pid, what='VmRSS'):
+    text = pathlib.Path('/proc/%d/status' % pid).read_text()
+    return int(re.search(what + r':\s+(\d+) kB', text).group(1))
+
+
+def elapsed(action, *arguments):
+    """Seconds that it took."""
+    start = time.monotonic()
+    action(*arguments)
+    return time.monotonic() - start
