@@ -69,9 +69,12 @@ typedef struct {
 struct cn_exch {
     const cn_exch_ops_t *ops;
     cn_task_t *owner;
-    cn_xerr xerr;         /* server side: set before the owner is woken with CLOSED */
+    /* Server side: set before the owner is woken with CLOSED.  Over HTTP/2 any
+     * cause means that the stream has gone and nothing can be answered. */
+    cn_xerr xerr;
     cn_serr stream_err;   /* with CN_XERR_STREAM or GONE */
     const char *err_text; /* for logs, or NULL */
+    bool reset;           /* HTTP/2: with xerr, the other side reset this stream alone */
     bool reused; /* client: the connection had served before (a lost race may be repeated) */
     uint64_t wire_rx, wire_tx; /* bytes on the wire for this exchange, heads included */
 };

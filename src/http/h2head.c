@@ -194,10 +194,32 @@ static void put_number(cn_h2_nva_t *nva, unsigned slot, cn_str_t name, uint64_t 
     put(nva, name, cn_str_make(nva->digits[slot], n));
 }
 
+/* Fields that HTTP/2 says otherwise, or not at all (RFC 9113 8.2.2): whatever
+ * modules left in the message, the peer would refuse all of it for one of these. */
+static bool is_sent(const cn_header_t *h)
+{
+    switch (h->token) {
+    case CN_TOK_CONNECTION:
+    case CN_TOK_CONTENT_LENGTH:
+    case CN_TOK_HOST:
+    case CN_TOK_HTTP2_SETTINGS:
+    case CN_TOK_KEEP_ALIVE:
+    case CN_TOK_PROXY_CONNECTION:
+    case CN_TOK_TRANSFER_ENCODING:
+    case CN_TOK_UPGRADE:
+        return false;
+    case CN_TOK_TE:
+        return cn_str_ieq(h->value, CN_STR("trailers"));
+    default:
+        return h->name.n && h->name.p[0] != ':';
+    }
+}
+
 static void put_headers(cn_h2_nva_t *nva, const cn_headers_t *headers)
 {
     for (uint32_t i = 0; i < headers->n; i++)
-        put(nva, headers->v[i].name, headers->v[i].value);
+        if (is_sent(&headers->v[i]))
+            put(nva, headers->v[i].name, headers->v[i].value);
 }
 
 /* Room for the pseudo-header fields and content-length beside the headers. */
@@ -236,5 +258,7 @@ void cn_h2_head_trailers(cn_pool_t *pool, const cn_headers_t *trailers, cn_h2_nv
 {
     begin(pool, trailers, nva);
     for (uint32_t i = 0; i < trailers->n; i++)
-        put(nva, cn_pool_dup(pool, trailers->v[i].name), cn_pool_dup(pool, trailers->v[i].value));
+        if (is_sent(&trailers->v[i]))
+            put(nva, cn_pool_dup(pool, trailers->v[i].name),
+                cn_pool_dup(pool, trailers->v[i].value));
 }

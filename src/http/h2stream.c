@@ -32,6 +32,45 @@ static cn_h2_stream_t *of_stream(cn_stream_t *s)
     return cn_container_of(s, cn_h2_stream_t, s);
 }
 
+/* ---- failure ---- */
+
+static cn_serr stream_error(const cn_h2_stream_t *st)
+{
+    if (st->by_peer)
+        return st->code == NGHTTP2_REFUSED_STREAM ? CN_SERR_UNPROCESSED : CN_SERR_RESET;
+    if (st->h->ended && st->h->err != CN_SERR_NONE && !st->code)
+        return st->h->err;
+    /* nghttp2 says this of requests that it could not send any more. */
+    if (st->code == NGHTTP2_REFUSED_STREAM)
+        return CN_SERR_UNPROCESSED;
+    return st->code ? CN_SERR_PROTOCOL : CN_SERR_RESET;
+}
+
+static const char *error_text(const cn_h2_stream_t *st)
+{
+    if (st->code)
+        return nghttp2_http2_strerror(st->code);
+    return st->h->err_text[0] ? st->h->err_text : "the HTTP/2 session ended";
+}
+
+static cn_rc exch_fail(cn_h2_stream_t *st)
+{
+    st->x.reset = st->by_peer;
+    if (st->x.xerr != CN_XERR_NONE)
+        return CN_ERR;
+    st->x.stream_err = stream_error(st);
+    st->x.err_text = error_text(st);
+    if (st->x.stream_err == CN_SERR_UNPROCESSED)
+        st->x.xerr = CN_XERR_UNPROCESSED;
+    else if (st->x.stream_err == CN_SERR_PROTOCOL)
+        st->x.xerr = CN_XERR_PROTOCOL;
+    else if (st->x.stream_err == CN_SERR_RESET)
+        st->x.xerr = CN_XERR_GONE;
+    else
+        st->x.xerr = CN_XERR_STREAM;
+    return CN_ERR;
+}
+
 /* ---- life ---- */
 
 cn_h2_stream_t *cn_h2_stream_create(cn_h2_t *h)
@@ -101,6 +140,8 @@ void cn_h2_stream_closed(cn_h2_stream_t *st, uint32_t code)
         st->code = code;
     }
     cn_chain_clear(&st->send);
+    if (st->held && st->reset && st->h->server && !st->is_stream)
+        (void)exch_fail(st);
     if (st->held)
         cn_h2_stream_wake(st, CN_WAKE_READ | CN_WAKE_WRITE | CN_WAKE_STATE | CN_WAKE_CLOSED);
     else
@@ -227,43 +268,7 @@ static void end_sending(cn_h2_stream_t *st)
         schedule(st);
 }
 
-/* ---- failure ---- */
-
-static cn_serr stream_error(const cn_h2_stream_t *st)
-{
-    if (st->by_peer)
-        return st->code == NGHTTP2_REFUSED_STREAM ? CN_SERR_UNPROCESSED : CN_SERR_RESET;
-    if (st->h->ended && st->h->err != CN_SERR_NONE && !st->code)
-        return st->h->err;
-    /* nghttp2 says this of requests that it could not send any more. */
-    if (st->code == NGHTTP2_REFUSED_STREAM)
-        return CN_SERR_UNPROCESSED;
-    return st->code ? CN_SERR_PROTOCOL : CN_SERR_RESET;
-}
-
-static const char *error_text(const cn_h2_stream_t *st)
-{
-    if (st->code)
-        return nghttp2_http2_strerror(st->code);
-    return st->h->err_text[0] ? st->h->err_text : "the HTTP/2 session ended";
-}
-
-static cn_rc exch_fail(cn_h2_stream_t *st)
-{
-    if (st->x.xerr != CN_XERR_NONE)
-        return CN_ERR;
-    st->x.stream_err = stream_error(st);
-    st->x.err_text = error_text(st);
-    if (st->x.stream_err == CN_SERR_UNPROCESSED)
-        st->x.xerr = CN_XERR_UNPROCESSED;
-    else if (st->x.stream_err == CN_SERR_PROTOCOL)
-        st->x.xerr = CN_XERR_PROTOCOL;
-    else if (st->x.stream_err == CN_SERR_RESET)
-        st->x.xerr = CN_XERR_GONE;
-    else
-        st->x.xerr = CN_XERR_STREAM;
-    return CN_ERR;
-}
+/* ---- failure of a byte stream ---- */
 
 /* The peer ended the stream without an error (hbone.md 1.5). */
 static bool reset_is_end(const cn_h2_stream_t *st)

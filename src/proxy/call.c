@@ -104,7 +104,10 @@ static void attempt(cn_call_t *call, bool fresh)
     cn_host_ref(host);
     cn_host_unref(call->host);
     call->host = host;
-    call->up = cn_upool_open(call->w->upool, call->cluster, host, &a, fresh, &call->task);
+    call->up = cn_upool_open(
+        call->w->upool, call->cluster, host, &a,
+        cn_upool_version(call->cluster, cn_msg_is_grpc(&call->msg) ? CN_HTTP_2 : CN_HTTP_11), fresh,
+        &call->task);
     x = call->up->exch;
     call->sent = !call->msg.has_body;
     if (x->ops->send_head(x, &call->msg, call->sent) == CN_ERR)

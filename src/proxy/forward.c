@@ -42,7 +42,8 @@ static cn_rc attempt(cn_req_t *req)
     note_host(req, host);
     req->f.upstream_local = (cn_addr_t){0};
     req->up =
-        cn_upool_open(req->w->upool, req->cluster, host, &req->asked, req->up_fresh, &req->task);
+        cn_upool_open(req->w->upool, req->cluster, host, &req->asked,
+                      cn_upool_version(req->cluster, req->msg.version), req->up_fresh, &req->task);
     x = req->up->exch;
     req->up_eos = !req->msg.has_body;
     if (x->ops->send_head(x, &req->msg, req->up_eos) == CN_ERR)
@@ -209,8 +210,12 @@ static void note_trailers(cn_req_t *req)
 /* The host broke off in the middle: the client must see that, too. */
 static cn_rc response_broken(cn_req_t *req)
 {
-    req->f.flags |= CN_FLAG_UPE;
-    req->f.details = CN_STR("upstream_reset_after_response_started{protocol_error}");
+    bool reset = req->up->exch->reset;
+
+    req->broken = true;
+    req->f.flags |= reset ? CN_FLAG_UR : CN_FLAG_UPE;
+    req->f.details = reset ? CN_STR("upstream_reset_after_response_started{remote_reset}")
+                           : CN_STR("upstream_reset_after_response_started{protocol_error}");
     return CN_ERR;
 }
 

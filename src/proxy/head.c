@@ -119,13 +119,37 @@ static cn_rc normalize(cn_req_t *req)
     return CN_OK;
 }
 
+/* HTTP/2 frames names and values; what is in :authority and :path is judged
+ * here, by the rules of the HTTP/1 parser, since it may become a request line. */
+static cn_xerr judge_http2(const cn_msg_t *msg)
+{
+    cn_str_t host;
+    uint16_t port;
+
+    if (cn_uri_authority(msg->authority, &host, &port) != CN_OK)
+        return CN_XERR_BAD_HOST;
+    if (cn_str_eq(msg->method, CN_STR("CONNECT")) || cn_str_eq(msg->target, CN_STR("*")))
+        return CN_XERR_NONE;
+    if (msg->target.n == 0 || msg->target.p[0] != '/')
+        return CN_XERR_BAD_URL;
+    for (size_t i = 0; i < msg->target.n; i++)
+        if (msg->target.p[i] <= ' ' || msg->target.p[i] >= 0x7f)
+            return CN_XERR_BAD_URL;
+    return CN_XERR_NONE;
+}
+
 void cn_req_head_prepare(cn_req_t *req)
 {
     cn_msg_t *msg = &req->msg;
+    cn_xerr bad = msg->version == CN_HTTP_2 ? judge_http2(msg) : CN_XERR_NONE;
 
     req->f.req = msg;
     req->f.grpc = cn_msg_is_grpc(msg);
     set_remote(req);
+    if (bad != CN_XERR_NONE) {
+        cn_req_reply_wire(req, bad);
+        return;
+    }
     if (cn_str_eq(msg->method, CN_STR("CONNECT"))) {
         cn_req_reply(req, 404, CN_STR_NULL, CN_STR("route_not_found"), CN_FLAG_NR);
         return;

@@ -3,10 +3,13 @@
  * One accepted tunnel: decides what is spoken on it and hands its stream to an
  * HTTP server mux or to an L4 connection.
  *
- * state     stream held by   leaves when
- * SNIFFING  the inner        bytes decide, the sniff time is over, or the client is gone
- * HTTP      the h1 server    the mux says closed
- * L4        the L4 request   that request finished
+ * state     stream held by        leaves when
+ * SNIFFING  the inner             bytes decide, time is over, or the client is gone
+ * HTTP      the h1 or h2 server   the mux says closed
+ * L4        the L4 request        that request finished
+ *
+ * A port's declaration says whether HTTP or bytes come; which HTTP it is, the
+ * client's preface says.
  *
  * The inner lives as long as its stream's holder and its requests; then the
  * tunnel's pool and section go.
@@ -49,6 +52,7 @@ static void on_closed(void *ctx)
     cn_inner_t *inner = ctx;
 
     inner->h1 = NULL;
+    inner->h2 = NULL;
     cn_inner_unref(inner);
 }
 
@@ -75,16 +79,42 @@ static void serve_http1(cn_inner_t *inner)
         cn_h1_server_drain(inner->h1, inner->w->conf->drain_idle_ms);
 }
 
+/* A client that is slow to take one response holds up no other: the
+ * connection's window is many times a stream's. */
+#define H2_STREAMS 1024u
+#define H2_STREAM_WINDOW (256u * 1024)
+#define H2_CONN_WINDOW (16u * 1024 * 1024)
+
+static void serve_http2(cn_inner_t *inner)
+{
+    static const cn_h2_cbs_t cbs = {.request = on_request, .closed = on_closed};
+    const cn_proxy_conf_t *pc = inner->w->conf;
+    cn_h2_conf_t conf = {
+        .max_streams = H2_STREAMS,
+        .stream_window = H2_STREAM_WINDOW,
+        .conn_window = H2_CONN_WINDOW,
+        .max_frame = 16384,
+        .max_header_list = (uint32_t)pc->h1_limits.max_head,
+        .max_headers = (uint32_t)pc->h1_limits.max_headers,
+        .send_buffer = 64 * 1024,
+        .idle_ms = pc->idle_ms,
+    };
+
+    inner->h2 = cn_h2_server_create(inner->w->loop, take_stream(inner), &conf, &cbs, inner);
+    if (inner->w->draining)
+        cn_h2_drain(inner->h2);
+}
+
 static void serve_l4(cn_inner_t *inner)
 {
     cn_req_l4_begin(inner, take_stream(inner));
     cn_inner_unref(inner); /* the request holds it from now on */
 }
 
-/* Nothing was served and nobody is there any more. */
-static void give_up(cn_inner_t *inner)
+/* Nothing was served. */
+static void give_up(cn_inner_t *inner, bool do_abort)
 {
-    cn_stream_close(inner->stream, true);
+    cn_stream_close(inner->stream, do_abort);
     inner->stream = NULL;
     cn_inner_unref(inner);
 }
@@ -110,11 +140,45 @@ static void sniff(cn_inner_t *inner, bool timed_out)
     cn_sniff what = look(inner, timed_out, &rc);
 
     if (rc == CN_ERR)
-        give_up(inner);
+        give_up(inner, true);
     else if (what == CN_SNIFF_HTTP1)
         serve_http1(inner);
+    else if (what == CN_SNIFF_HTTP2)
+        serve_http2(inner);
     else if (what != CN_SNIFF_MORE)
         serve_l4(inner);
+}
+
+/* A connection that is slow to begin is HTTP/1.1's to judge. */
+static void sniff_version(cn_inner_t *inner, bool timed_out)
+{
+    cn_sniff what;
+    cn_rc rc;
+
+    do {
+        rc = cn_stream_read(inner->stream, &inner->head, 4096);
+        what = cn_tunnel_sniff_http(&inner->head);
+    } while (rc == CN_OK && what == CN_SNIFF_MORE);
+    if (rc == CN_ERR)
+        give_up(inner, true);
+    else if (what == CN_SNIFF_HTTP2)
+        serve_http2(inner);
+    else if (timed_out && inner->head.bytes == 0)
+        give_up(inner, false);
+    else if (what == CN_SNIFF_HTTP1 || rc == CN_DONE || timed_out)
+        serve_http1(inner);
+    else if (inner->head.bytes && inner->w->conf->head_ms)
+        cn_timer_set(&inner->timer, inner->w->conf->head_ms);
+}
+
+static bool is_sniffed(const cn_inner_t *inner)
+{
+    return cn_tunnel_service(inner->tunnel.section)->protocol == CN_PROTO_AUTO;
+}
+
+static uint64_t idle_ms(const cn_worker_t *w)
+{
+    return w->draining ? w->conf->drain_idle_ms : w->conf->idle_ms;
 }
 
 static void inner_run(cn_task_t *task, uint32_t why)
@@ -129,7 +193,7 @@ static void inner_run(cn_task_t *task, uint32_t why)
     else if (sc->protocol == CN_PROTO_AUTO)
         sniff(inner, (why & CN_WAKE_TIMER) != 0);
     else
-        serve_http1(inner);
+        sniff_version(inner, (why & CN_WAKE_TIMER) != 0);
 }
 
 cn_inner_t *cn_inner_create(cn_worker_t *w, const cn_tunnel_t *t)
@@ -152,9 +216,35 @@ void cn_tunnel_serve(cn_worker_t *w, cn_tunnel_t *t, cn_stream_t *s)
     cn_inner_t *inner = cn_inner_create(w, t);
 
     inner->stream = s;
-    if (cn_tunnel_service(t->section)->protocol == CN_PROTO_AUTO)
+    if (is_sniffed(inner))
         cn_timer_set(&inner->timer, cn_tunnel_service(t->section)->sniff_ms);
+    else if (w->draining || idle_ms(w))
+        cn_timer_set(&inner->timer, idle_ms(w));
     cn_stream_own(s, &inner->task);
+}
+
+void cn_inner_drain(cn_inner_t *inner)
+{
+    if (inner->h1)
+        cn_h1_server_drain(inner->h1, inner->w->conf->drain_idle_ms);
+    else if (inner->h2)
+        cn_h2_drain(inner->h2);
+    else if (inner->stream && inner->head.bytes == 0 && !is_sniffed(inner))
+        cn_timer_set(&inner->timer, inner->w->conf->drain_idle_ms);
+}
+
+void cn_inner_end(cn_inner_t *inner)
+{
+    if (inner->h1)
+        cn_h1_server_destroy(inner->h1);
+    else if (inner->h2)
+        cn_h2_destroy(inner->h2);
+    else if (inner->stream)
+        cn_stream_close(inner->stream, true);
+    inner->h1 = NULL;
+    inner->h2 = NULL;
+    inner->stream = NULL;
+    cn_inner_unref(inner);
 }
 
 void cn_tunnel_refused(cn_worker_t *w, const cn_peer_t *peer, cn_str_t authority, unsigned status,

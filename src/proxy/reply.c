@@ -87,6 +87,8 @@ static upstream_reply_t upstream_failure(const cn_exch_t *up)
     case CN_XERR_STREAM:
         return stream_failure(up->stream_err);
     case CN_XERR_GONE:
+        if (up->reset)
+            return (upstream_reply_t){503, CN_FLAG_UR, "remote reset", false};
         return (upstream_reply_t){503, CN_FLAG_UC, "connection termination", false};
     case CN_XERR_UNPROCESSED:
         return (upstream_reply_t){503, CN_FLAG_UR, "remote refused stream reset", false};
@@ -174,6 +176,8 @@ static void as_grpc(cn_req_t *req)
         cn_msg_add(resp, &resp->headers, CN_STR("grpc-message"),
                    grpc_message(req->pool, req->body));
     req->body = CN_STR_NULL;
+    /* trailers-only is a head without a length; HTTP/1 writes 0 (facts/verified 2) */
+    resp->content_length = CN_LENGTH_NONE;
 }
 
 /* What the HTTP/1 parser refused is no gRPC request yet (facts/verified 2). */
@@ -186,11 +190,11 @@ void cn_req_reply_finish(cn_req_t *req)
 {
     cn_msg_t *resp = &req->resp;
 
+    resp->content_length = req->body.n;
     if (wants_grpc(req))
         as_grpc(req);
     else if (req->body.n)
         cn_msg_add(resp, &resp->headers, CN_STR("content-type"), CN_STR("text/plain"));
-    resp->content_length = req->body.n;
     req->f.status = resp->status;
     req->f.resp = resp;
 }

@@ -157,17 +157,41 @@ void cn_req_keep_workloads(cn_req_t *req)
     keep(req, &req->f.destination, &req->kept[1]);
 }
 
+/* How a client's exchange ended too early. */
+static uint32_t gone_flag(const cn_exch_t *x, cn_str_t *details)
+{
+    if (x->xerr == CN_XERR_PROTOCOL) {
+        *details = CN_STR("http2.violation.of.messaging.rule");
+        return CN_FLAG_DPE;
+    }
+    *details = x->reset ? CN_STR("http2.remote_reset") : CN_STR("downstream_remote_disconnect");
+    return x->reset ? CN_FLAG_DR : CN_FLAG_DC;
+}
+
 /* The client is gone before the response was. */
 static cn_rc client_gone(cn_req_t *req)
 {
-    req->f.flags |= CN_FLAG_DC;
+    cn_str_t details;
+
     if (req->client) {
+        req->f.flags |= CN_FLAG_DC;
         cn_req_l4_abort(req);
         return CN_DONE;
     }
+    req->f.flags |= gone_flag(req->down, &details);
     if (!req->f.status || req->f.details.n == 0 || !req->local)
-        req->f.details = CN_STR("downstream_remote_disconnect");
+        req->f.details = details;
     return CN_DONE;
+}
+
+/* Nothing can be said to it any more. */
+static bool is_gone(const cn_req_t *req)
+{
+    cn_xerr err = req->down->xerr;
+
+    if (req->msg.version == CN_HTTP_2)
+        return err != CN_XERR_NONE;
+    return err == CN_XERR_GONE || err == CN_XERR_STREAM;
 }
 
 /* The client's side failed while a host has the request: it is gone, or its
@@ -176,7 +200,7 @@ static cn_rc client_broke(cn_req_t *req)
 {
     cn_xerr err = req->down->xerr;
 
-    if (err == CN_XERR_NONE || err == CN_XERR_GONE || err == CN_XERR_STREAM)
+    if (err == CN_XERR_NONE || is_gone(req))
         return client_gone(req);
     cn_req_forward_end(req);
     if (req->f.resp) {
@@ -315,7 +339,8 @@ static cn_rc on_respond(cn_req_t *req)
     cn_req_head_respond(req);
     if (!req->req_eos)
         req->down->ops->last(req->down);
-    eos = req->local && local_body(req);
+    /* What ended with its head stays so: gRPC clients look for a status there. */
+    eos = req->local ? local_body(req) : !req->resp.has_body;
     if (req->down->ops->send_head(req->down, &req->resp, eos) == CN_ERR)
         return client_gone(req);
     if (eos)
@@ -332,7 +357,7 @@ static cn_rc on_body(cn_req_t *req)
     if (req->up && cn_req_pump_request(req) == CN_ERR)
         return client_broke(req);
     rc = cn_req_pump_response(req);
-    if (rc == CN_ERR && !(req->f.flags & CN_FLAG_UPE))
+    if (rc == CN_ERR && !req->broken)
         return client_gone(req);
     return rc == CN_AGAIN ? CN_AGAIN : CN_DONE;
 }
@@ -373,8 +398,7 @@ static bool client_failed(const cn_req_t *req)
 {
     if (req->client)
         return l4_client_failed(req);
-    return req->down && req->state > CN_RQ_HEAD &&
-           (req->down->xerr == CN_XERR_GONE || req->down->xerr == CN_XERR_STREAM);
+    return req->down && req->state > CN_RQ_HEAD && is_gone(req);
 }
 
 /* News of streams is no answer to a hook that waits; what it says is found
@@ -397,7 +421,7 @@ static void req_run(cn_task_t *task, uint32_t why)
     else if (stays_parked(req, why))
         return;
     while (rc == CN_OK)
-        rc = step(req, why);
+        rc = req->down && client_failed(req) ? client_gone(req) : step(req, why);
     if (rc != CN_AGAIN)
         cn_req_finish(req);
 }

@@ -44,6 +44,7 @@ typedef struct cn_inner {
     cn_stream_t *stream; /* until a mux or an L4 request has it */
     cn_chain_t head;     /* bytes looked at */
     cn_h1_server_t *h1;
+    cn_h2_t *h2;
     cn_workload_t peer; /* as the tunnel's baggage describes it */
     bool peer_read, peer_known;
     uint32_t refs; /* the stream's holder and each request */
@@ -52,6 +53,10 @@ typedef struct cn_inner {
 /* One reference, the caller's; takes what cn_tunnel_serve() is given. */
 cn_inner_t *cn_inner_create(cn_worker_t *, const cn_tunnel_t *);
 void cn_inner_unref(cn_inner_t *);
+/* No further request; what runs goes on. */
+void cn_inner_drain(cn_inner_t *);
+/* At once.  No request may be running in it any more. */
+void cn_inner_end(cn_inner_t *);
 
 struct cn_req {
     cn_task_t task;
@@ -81,6 +86,7 @@ struct cn_req {
     cn_exch_t *down;
     bool req_eos;  /* request body completely taken from the client */
     bool resp_eos; /* response body completely taken from its source */
+    bool broken;   /* its source failed before that */
     cn_chain_t to_client;
     /* upstream (forward.c) */
     cn_uasked_t asked;

@@ -234,12 +234,8 @@ void cn_worker_reopen(cn_worker_t *w)
 void cn_worker_drain(cn_worker_t *w)
 {
     w->draining = true;
-    cn_list_each (node, &w->inner) {
-        cn_inner_t *inner = cn_list_entry(node, cn_inner_t, link);
-
-        if (inner->h1)
-            cn_h1_server_drain(inner->h1, w->conf->drain_idle_ms);
-    }
+    cn_list_each (node, &w->inner)
+        cn_inner_drain(cn_list_entry(node, cn_inner_t, link));
 }
 
 /* Every request still running is logged and counted before it is dropped. */
@@ -253,16 +249,8 @@ static void end_requests(cn_worker_t *w)
             cn_req_l4_abort(req);
         cn_req_finish(req);
     }
-    cn_list_each (node, &w->inner) {
-        cn_inner_t *inner = cn_list_entry(node, cn_inner_t, link);
-
-        if (inner->h1)
-            cn_h1_server_destroy(inner->h1);
-        else
-            cn_stream_close(inner->stream, true);
-        inner->h1 = NULL;
-        cn_inner_unref(inner);
-    }
+    cn_list_each (node, &w->inner)
+        cn_inner_end(cn_list_entry(node, cn_inner_t, link));
 }
 
 void cn_worker_fini(cn_worker_t *w)

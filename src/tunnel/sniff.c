@@ -38,3 +38,13 @@ cn_sniff cn_tunnel_sniff(const cn_chain_t *in)
     return head[i + 1] == '/' || head[i + 1] == 'h' || head[i + 1] == '*' ? CN_SNIFF_HTTP1
                                                                           : CN_SNIFF_TCP;
 }
+
+cn_sniff cn_tunnel_sniff_http(const cn_chain_t *in)
+{
+    char head[sizeof(PREFACE) - 1];
+    size_t n = cn_chain_peek(in, head, sizeof(head));
+
+    if (memcmp(head, PREFACE, n) != 0)
+        return CN_SNIFF_HTTP1;
+    return n == sizeof(head) ? CN_SNIFF_HTTP2 : CN_SNIFF_MORE;
+}

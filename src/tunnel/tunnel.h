@@ -50,6 +50,9 @@ CN_MUST cn_rc cn_tunnel_resolve(const cn_gen_t *, cn_str_t authority, cn_section
 /* What the first bytes say (facts/verified 9): never waits for more than it must. */
 typedef enum { CN_SNIFF_MORE, CN_SNIFF_HTTP1, CN_SNIFF_HTTP2, CN_SNIFF_TCP } cn_sniff;
 cn_sniff cn_tunnel_sniff(const cn_chain_t *);
+/* The same where HTTP was declared: HTTP2 for its preface (RFC 9113 3.3), MORE
+ * for a part of that or nothing, else HTTP1. */
+cn_sniff cn_tunnel_sniff_http(const cn_chain_t *);
 /* lower with the bytes of head in front of it (moved out of head). */
 cn_stream_t *cn_tunnel_prefix(cn_stream_t *lower, cn_chain_t *head);
 

@@ -46,9 +46,10 @@ struct cn_host {
     uint64_t fresh_ns; /* monotonic: since when it is there, or healthy again */
     uint32_t active;   /* requests and relays now on it, in this worker */
     cn_pool_t *pool;
-    cn_list_t idle;    /* pool.c: idle connections, newest first */
-    cn_list_t tunnels; /* transports: shared outer sessions */
-    void *lb;          /* private to the balancer */
+    cn_list_t idle;     /* pool.c: idle connections, newest first */
+    cn_list_t sessions; /* h2share.c: HTTP/2 sessions that take requests, oldest first */
+    cn_list_t tunnels;  /* transports: shared outer sessions */
+    void *lb;           /* private to the balancer */
 };
 
 cn_host_t *cn_host_ref(cn_host_t *);
@@ -59,9 +60,10 @@ typedef struct {
     cn_str_t host; /* FQDN, for labels: reviews-v1.bookinfo.svc.cluster.local */
     cn_str_t service_name, service_namespace;
     uint32_t service_port;
-    cn_str_t alias; /* name in logs: inbound-vip|9080|http|reviews-v1... */
-    int protocol;   /* cn_proto */
-    cn_str_t lb;    /* balancer by name */
+    cn_str_t alias;       /* name in logs: inbound-vip|9080|http|reviews-v1... */
+    int protocol;         /* cn_proto */
+    bool client_protocol; /* the client's HTTP version, whatever is declared */
+    cn_str_t lb;          /* balancer by name */
     uint64_t connect_timeout_ms;
     uint64_t idle_ms;           /* idle pooled connections */
     uint32_t max_conn_requests; /* of one connection, over its life; 0: no limit */

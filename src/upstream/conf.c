@@ -99,6 +99,11 @@ static const cn_directive_t directives[] = {
     {"protocol", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_enum, offsetof(cn_cluster_conf_t, protocol),
      protocols, "protocol auto | http | http2 | grpc | tcp",
      "What the endpoints speak; auto is what the client speaks.", "http"},
+    {"client_protocol", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_flag,
+     offsetof(cn_cluster_conf_t, client_protocol), NULL, "client_protocol on | off",
+     "Speaks to the endpoints the HTTP version of the client's request, whatever protocol is "
+     "declared (useClientProtocol of a DestinationRule).",
+     "off"},
     {"lb", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_str, offsetof(cn_cluster_conf_t, lb), NULL,
      "lb NAME", "How an endpoint is chosen: the name of a balancer that a module brings.",
      "least_request"},

@@ -212,6 +212,7 @@ cn_host_t *cn_host_create(const cn_endpoint_t *ep)
     h->identity = cn_pool_dup(pool, ep->identity);
     cn_host_set(h, ep);
     cn_list_init(&h->idle);
+    cn_list_init(&h->sessions);
     cn_list_init(&h->tunnels);
     return h;
 }
@@ -243,7 +244,8 @@ void cn_host_unref(cn_host_t *h)
 {
     if (!h || --h->refs)
         return;
-    CN_BUG_ON(!cn_list_empty(&h->idle) || !cn_list_empty(&h->tunnels));
+    CN_BUG_ON(!cn_list_empty(&h->idle) || !cn_list_empty(&h->tunnels) ||
+              !cn_list_empty(&h->sessions));
     free(h->attributes);
     cn_pool_destroy(h->pool);
 }

@@ -9,6 +9,9 @@
  * A connection holds a reference of its host, so a host that left the set
  * lives until its last request ended; it gets none from then on because
  * nobody picks it, and cn_upool_retire() closes what idles.
+ *
+ * HTTP/2 sessions are another matter and in h2share.c; a use of one is not a
+ * connection but one exchange among others.
  */
 #include "upstream/pool.h"
 
@@ -17,6 +20,7 @@
 #include "core/hash.h"
 #include "event/sock.h"
 #include "http/h1mux.h"
+#include "upstream/h2share.h"
 
 struct cn_upool {
     cn_loop_t *loop;
@@ -26,6 +30,7 @@ struct cn_upool {
     unsigned nlayers;
     cn_list_t all;
     uint32_t idle;
+    cn_h2shares_t shares;
 };
 
 typedef struct {
@@ -50,6 +55,7 @@ cn_upool_t *cn_upool_create(cn_loop_t *loop, const cn_transport_t *transports, u
     pool->transports = transports;
     pool->ntransports = n;
     cn_list_init(&pool->all);
+    cn_h2share_all_init(&pool->shares, loop);
     return pool;
 }
 
@@ -197,11 +203,54 @@ static conn_t *find_idle(const cn_upool_t *pool, cn_cluster_t *cluster, cn_host_
     return NULL;
 }
 
-cn_uconn_t *cn_upool_open(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
-                          const cn_uasked_t *asked, bool fresh, cn_task_t *owner)
+/* What the port is declared to speak; else what the client speaks (hbone.md 4.3). */
+cn_http_version cn_upool_version(const cn_cluster_t *cluster, cn_http_version client)
 {
-    conn_t *c = fresh ? NULL : find_idle(pool, cluster, host, asked);
+    int declared = cluster->conf->protocol;
 
+    if (declared == CN_PROTO_AUTO || cluster->conf->client_protocol)
+        return client == CN_HTTP_2 ? CN_HTTP_2 : CN_HTTP_11;
+    return declared == CN_PROTO_HTTP2 || declared == CN_PROTO_GRPC ? CN_HTTP_2 : CN_HTTP_11;
+}
+
+static cn_uconn_t *open_shared(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
+                               const cn_uasked_t *asked, cn_task_t *owner)
+{
+    cn_h2share_key_t key = {host->addr.port ? 0 : asked->dest.port, mark_of(pool, cluster, asked)};
+    cn_uconn_t *u = cn_xzalloc(sizeof(*u));
+    cn_exch_t *x = cn_h2share_open(host, &key, owner);
+
+    if (!x) {
+        cn_stream_t *s = open_stream(pool, cluster, host, asked, NULL);
+
+        cn_h2share_create(&pool->shares, host, &key, s, cluster->conf->idle_ms);
+        x = cn_h2share_open(host, &key, owner);
+        CN_BUG_ON(!x);
+    }
+    u->shared = true;
+    u->host = cn_host_ref(host);
+    u->exch = x;
+    host->active++;
+    return u;
+}
+
+static void close_shared(cn_uconn_t *u)
+{
+    u->host->active--;
+    u->exch->ops->close(u->exch);
+    cn_host_unref(u->host);
+    free(u);
+}
+
+cn_uconn_t *cn_upool_open(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
+                          const cn_uasked_t *asked, cn_http_version version, bool fresh,
+                          cn_task_t *owner)
+{
+    conn_t *c;
+
+    if (version == CN_HTTP_2)
+        return open_shared(pool, cluster, host, asked, owner);
+    c = fresh ? NULL : find_idle(pool, cluster, host, asked);
     if (c)
         set_idle(c, false);
     else
@@ -215,6 +264,10 @@ void cn_upool_close(cn_upool_t *pool CN_UNUSED, cn_uconn_t *u)
 {
     conn_t *c = cn_container_of(u, conn_t, u);
 
+    if (u->shared) {
+        close_shared(u);
+        return;
+    }
     c->u.host->active--;
     c->u.exch->ops->close(c->u.exch);
     c->u.exch = NULL;
@@ -226,6 +279,8 @@ void cn_upool_close(cn_upool_t *pool CN_UNUSED, cn_uconn_t *u)
 
 cn_stream_t *cn_upool_conn_stream(cn_uconn_t *u)
 {
+    if (u->shared)
+        return u->exch->ops->stream(u->exch);
     return cn_h1_client_stream(cn_container_of(u, conn_t, u)->h1);
 }
 
@@ -240,6 +295,11 @@ uint32_t cn_upool_idle(const cn_upool_t *pool)
     return pool->idle;
 }
 
+uint32_t cn_upool_sessions(const cn_upool_t *pool)
+{
+    return pool->shares.n;
+}
+
 void cn_upool_retire(cn_upool_t *pool, cn_host_t *host)
 {
     const cn_transport_t *t = transport_of(pool, host);
@@ -247,6 +307,7 @@ void cn_upool_retire(cn_upool_t *pool, cn_host_t *host)
     cn_host_ref(host);
     cn_list_each (node, &host->idle)
         conn_destroy(cn_list_entry(node, conn_t, link));
+    cn_h2share_retire(host);
     if (t && t->ops->retire)
         t->ops->retire(t->wctx, host);
     cn_host_unref(host);
@@ -262,5 +323,6 @@ void cn_upool_destroy(cn_upool_t *pool)
         CN_BUG_ON(!c->is_idle);
         conn_destroy(c);
     }
+    cn_h2share_all_fini(&pool->shares);
     free(pool);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Connections to hosts: idle HTTP/1.1 connections are kept per host and
- * reused; tunnels to captured pods share outer sessions inside their
- * transport, below the streams seen here.
+ * reused, HTTP/2 sessions are shared by the requests to their host; tunnels to
+ * captured pods share outer sessions inside their transport, below the streams
+ * seen here.
  */
 #ifndef CN_UPSTREAM_POOL_H
 #define CN_UPSTREAM_POOL_H
@@ -28,6 +29,7 @@ typedef struct {
 typedef struct cn_uconn {
     cn_exch_t *exch;
     cn_host_t *host; /* a reference while open */
+    bool shared;     /* the connection is an HTTP/2 session */
 } cn_uconn_t;
 
 cn_upool_t *cn_upool_create(cn_loop_t *, const cn_transport_t *transports, unsigned n);
@@ -35,11 +37,15 @@ cn_upool_t *cn_upool_create(cn_loop_t *, const cn_transport_t *transports, unsig
 void cn_upool_set_layers(cn_upool_t *, const cn_layer_t *, unsigned n);
 /* No connection may be open any more. */
 void cn_upool_destroy(cn_upool_t *);
+/* What to speak to the hosts of a cluster for a client that speaks this. */
+cn_http_version cn_upool_version(const cn_cluster_t *, cn_http_version client);
 /* An exchange on an idle connection or a new one; owner as in cn_exch.  The
  * port of asked->dest is used when the host has none; asked is not kept.
- * fresh: do not use an idle connection.  Never NULL: causes show in recv_head(). */
+ * version: CN_HTTP_2 for one on a session with room; anything else is HTTP/1.1.
+ * fresh: do not use an idle connection (a session tells when it has ended, and
+ * is used).  Never NULL: causes show in recv_head(). */
 cn_uconn_t *cn_upool_open(cn_upool_t *, cn_cluster_t *, cn_host_t *, const cn_uasked_t *asked,
-                          bool fresh, cn_task_t *owner);
+                          cn_http_version version, bool fresh, cn_task_t *owner);
 /* Closes the exchange; keeps the connection when it can serve again. */
 void cn_upool_close(cn_upool_t *, cn_uconn_t *);
 /* The stream under it, for addresses; NULL when gone. */
@@ -47,10 +53,12 @@ cn_stream_t *cn_upool_conn_stream(cn_uconn_t *);
 /* A raw stream to the host for L4 traffic; the caller closes it. */
 cn_stream_t *cn_upool_stream(cn_upool_t *, cn_cluster_t *, cn_host_t *, const cn_uasked_t *asked,
                              cn_task_t *owner);
-/* Idle connections now kept, for the stats. */
+/* Idle HTTP/1.1 connections now kept. */
 uint32_t cn_upool_idle(const cn_upool_t *);
-/* The host has left: closes its idle connections, and its transport retires
- * the sessions that are shared. */
+/* HTTP/2 sessions to hosts, also those that are leaving. */
+uint32_t cn_upool_sessions(const cn_upool_t *);
+/* The host has left: closes its idle connections, drains its sessions, and its
+ * transport retires what is shared below them. */
 void cn_upool_retire(cn_upool_t *, cn_host_t *);
 
 #endif

@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from peers import envoy as envoys  # noqa: E402
-from peers import guard, hbone, http, origin, pki as pkis, proxy  # noqa: E402
+from peers import guard, hbone, http, http2, origin, pki as pkis, proxy  # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -72,6 +72,15 @@ def new_origin(stopping):
     """new_origin('reviews-v1') -> a pod's HTTP application on its own address, port 9080."""
     def make(name, **options):
         stopping.append(origin.Origin(name, **options))
+        return stopping[-1]
+    return make
+
+
+@pytest.fixture
+def new_http2_origin(stopping):
+    """As new_origin, for HTTP/2 by prior knowledge."""
+    def make(name, **options):
+        stopping.append(http2.Http2Origin(name, **options))
         return stopping[-1]
     return make
 

@@ -80,6 +80,26 @@ def test_curl_gets_and_keeps_its_connection(web):
     assert said.splitlines() == ['200 1'] + ['200 0'] * 4
 
 
+def test_curl_speaks_http2_by_prior_knowledge(web, tmp_path):
+    assert web('/n', '--http2-prior-knowledge', '-w', '%{http_code} %{http_version}', '-o', '/dev/null').stdout == '200 2'
+    (tmp_path / 'body').write_bytes(BODY)
+    web('/echo', '--http2-prior-knowledge', '--data-binary', '@%s' % (tmp_path / 'body'), '-o', tmp_path / 'answer')
+    assert (tmp_path / 'answer').read_bytes() == BODY
+
+
+def test_h2load_inside_tunnels_gets_every_answer(tunnel, waypoint, run):
+    need('h2load')
+    done = run('h2load', '-n', '2000', '-c', '4', '-m', '20', 'http://%s/n' % tunnel('--to', VIP).address)
+    assert '2000 succeeded, 0 failed' in done.stdout, done.stdout
+    net.wait_for(lambda: waypoint.count('istio_requests_total') == 2000, what='2000 requests counted')
+
+
+def test_nghttp_inside_a_tunnel_gets_its_answer(tunnel, run):
+    need('nghttp')
+    done = run('nghttp', '-v', 'http://%s/status/404' % tunnel('--to', VIP).address)
+    assert ':status: 404' in done.stdout
+
+
 def test_curl_posts_a_mebibyte_and_gets_it_back(web, tmp_path):
     (tmp_path / 'body').write_bytes(BODY)
     for more in ([], ['-H', 'Transfer-Encoding: chunked'], ['-H', 'Expect: 100-continue'], ['-H', 'Expect:']):

@@ -21,6 +21,7 @@ import h2.settings
 
 from . import net
 from .http import Http
+from .http2 import Http2
 
 
 def tls_context(server, identity, alpn=('h2',), maximum=None):
@@ -257,6 +258,10 @@ class Tunnel:
     def request(self, *args, **named):
         """One HTTP/1.1 request inside the tunnel; see Http.request."""
         return self.http.request(*args, **named)
+
+    def http2(self, **options):
+        """HTTP/2 inside the tunnel."""
+        return Http2(self, **options)
 
 
 class Relay:

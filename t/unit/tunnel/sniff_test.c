@@ -64,6 +64,31 @@ static void test_letters_without_end_stop_waiting(void **state)
     assert_int_equal(sniff("AAAAAAAAAAAAAAAAA"), CN_SNIFF_TCP);
 }
 
+static cn_sniff sniff_http(const char *text)
+{
+    cn_chain_t c;
+    cn_sniff what;
+
+    cn_chain_init(&c);
+    cn_chain_puts(&c, cn_str_c(text));
+    what = cn_tunnel_sniff_http(&c);
+    cn_chain_clear(&c);
+    return what;
+}
+
+static void test_declared_http_waits_only_for_the_preface(void **state)
+{
+    (void)state;
+    assert_int_equal(sniff_http(""), CN_SNIFF_MORE);
+    assert_int_equal(sniff_http("P"), CN_SNIFF_MORE);
+    assert_int_equal(sniff_http("PRI * HTTP/2.0\r"), CN_SNIFF_MORE);
+    assert_int_equal(sniff_http("PRI * HTTP/2.0\r\n"), CN_SNIFF_HTTP2);
+    assert_int_equal(sniff_http("PRI * HTTP/2.0\r\n\r\nSM"), CN_SNIFF_HTTP2);
+    assert_int_equal(sniff_http("PO"), CN_SNIFF_HTTP1);
+    assert_int_equal(sniff_http("PRI * HTTP/1.1"), CN_SNIFF_HTTP1);
+    assert_int_equal(sniff_http("SSH-2.0-x"), CN_SNIFF_HTTP1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -72,6 +97,7 @@ int main(void)
         cmocka_unit_test(test_preface_is_http2_only_when_complete),
         cmocka_unit_test(test_other_protocols_are_tcp_without_waiting_for_a_line),
         cmocka_unit_test(test_letters_without_end_stop_waiting),
+        cmocka_unit_test(test_declared_http_waits_only_for_the_preface),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

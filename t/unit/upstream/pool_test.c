@@ -13,6 +13,7 @@
 #include "../fixture/owner.h"
 #include "core/hash.h"
 #include "event/loop_int.h"
+#include "http/h2mux.h"
 #include "upstream/host.h"
 #include "upstream/pool.h"
 
@@ -27,6 +28,7 @@ typedef struct {
     cn_cluster_conf_t conf;
     cn_cluster_t cluster;
     cn_host_t *host;
+    cn_http_version version;
     cn_stream_t *far[FAR_MAX];
     uint16_t port[FAR_MAX];
     unsigned nfar, retired;
@@ -108,7 +110,7 @@ static void start(fix_t *f, use_t *use, uint16_t port, bool fresh)
     cn_uasked_t asked = {.dest = {.port = port}};
 
     cn_owner_init(&use->o, f->loop, true);
-    use->u = cn_upool_open(f->upool, &f->cluster, f->host, &asked, fresh, &use->o.task);
+    use->u = cn_upool_open(f->upool, &f->cluster, f->host, &asked, f->version, fresh, &use->o.task);
     use->o.x = use->u->exch;
     cn_task_wake(&use->o.task, CN_WAKE_USER);
     assert_int_equal(cn_owner_request(&use->o, "GET", "/", CN_LENGTH_NONE, false), CN_OK);
@@ -345,7 +347,7 @@ static void use_as(fix_t *f, uint16_t port)
     use_t use;
 
     cn_owner_init(&use.o, f->loop, true);
-    use.u = cn_upool_open(f->upool, &f->cluster, f->host, &asked, false, &use.o.task);
+    use.u = cn_upool_open(f->upool, &f->cluster, f->host, &asked, CN_HTTP_11, false, &use.o.task);
     use.o.x = use.u->exch;
     cn_task_wake(&use.o.task, CN_WAKE_USER);
     assert_int_equal(cn_owner_request(&use.o, "GET", "/", CN_LENGTH_NONE, false), CN_OK);
@@ -379,6 +381,220 @@ static void test_connections_are_reused_by_those_who_look_the_same_to_the_layers
     cn_upool_retire(f->upool, f->host);
 }
 
+/* ---- HTTP/2 ---- */
+
+/* The pod's side of session i. */
+typedef struct {
+    cn_h2_t *h2;
+    cn_exch_t *x[FAR_MAX];
+    unsigned n;
+    cn_task_t idle;
+} pod_t;
+
+static void on_pod_idle(cn_task_t *task CN_UNUSED, uint32_t why CN_UNUSED)
+{
+}
+
+static void on_pod_request(void *ctx, cn_exch_t *x)
+{
+    pod_t *pod = ctx;
+
+    x->owner = &pod->idle;
+    pod->x[pod->n++] = x;
+}
+
+static void on_pod_closed(void *ctx)
+{
+    ((pod_t *)ctx)->h2 = NULL;
+}
+
+static void serve(fix_t *f, pod_t *pod, unsigned i, uint32_t max_streams)
+{
+    static const cn_h2_cbs_t cbs = {.request = on_pod_request, .closed = on_pod_closed};
+    cn_h2_conf_t conf = cn_h2_conf_hbone;
+
+    *pod = (pod_t){0};
+    conf.max_streams = max_streams;
+    cn_task_init(&pod->idle, f->loop, on_pod_idle);
+    pod->h2 = cn_h2_server_create(f->loop, f->far[i], &conf, &cbs, pod);
+    f->far[i] = NULL;
+    cn_owner_settle(f->loop);
+}
+
+static void pod_answer(fix_t *f, pod_t *pod, unsigned i)
+{
+    cn_msg_t head;
+
+    cn_msg_init(&head, f->pool);
+    head.status = 200;
+    assert_int_equal(pod->x[i]->ops->send_head(pod->x[i], &head, true), CN_OK);
+    pod->x[i]->ops->close(pod->x[i]);
+    cn_owner_settle(f->loop);
+}
+
+static void pod_end(fix_t *f, pod_t *pod)
+{
+    cn_h2_destroy(pod->h2);
+    cn_owner_settle(f->loop);
+    cn_task_fini(&pod->idle);
+}
+
+static void start_h2(fix_t *f, use_t *use)
+{
+    f->version = CN_HTTP_2;
+    start(f, use, 80, false);
+}
+
+static void test_requests_share_a_session_with_room(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b;
+    pod_t pod;
+
+    start_h2(f, &a);
+    start_h2(f, &b);
+    assert_int_equal(f->nfar, 1);
+    assert_int_equal(f->host->active, 2);
+    serve(f, &pod, 0, 100);
+    assert_int_equal(pod.n, 2);
+    pod_answer(f, &pod, 1);
+    assert_int_equal(b.o.msg.status, 200);
+    assert_int_equal(a.o.head_rc, CN_AGAIN);
+    pod_answer(f, &pod, 0);
+    finish(f, &a);
+    finish(f, &b);
+    assert_int_equal(f->host->active, 0);
+    assert_int_equal(cn_upool_sessions(f->upool), 1);
+    pod_end(f, &pod);
+    assert_int_equal(cn_upool_sessions(f->upool), 0);
+}
+
+static void test_a_full_session_is_followed_by_another(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b, c;
+    pod_t pod, second;
+
+    start_h2(f, &a);
+    serve(f, &pod, 0, 1);
+    start_h2(f, &b);
+    assert_int_equal(f->nfar, 2);
+    serve(f, &second, 1, 1);
+    pod_answer(f, &pod, 0);
+    finish(f, &a);
+    start_h2(f, &c);
+    assert_int_equal(f->nfar, 2);
+    assert_int_equal(pod.n, 2);
+    pod_answer(f, &pod, 1);
+    pod_answer(f, &second, 0);
+    finish(f, &b);
+    finish(f, &c);
+    pod_end(f, &pod);
+    pod_end(f, &second);
+}
+
+static void test_a_session_that_says_goaway_gets_no_further_request(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b;
+    pod_t pod, second;
+
+    start_h2(f, &a);
+    serve(f, &pod, 0, 100);
+    cn_h2_drain(pod.h2);
+    cn_owner_settle(f->loop);
+    start_h2(f, &b);
+    assert_int_equal(f->nfar, 2);
+    serve(f, &second, 1, 100);
+    pod_answer(f, &pod, 0);
+    assert_int_equal(a.o.msg.status, 200);
+    assert_null(pod.h2);
+    pod_answer(f, &second, 0);
+    finish(f, &a);
+    finish(f, &b);
+    cn_task_fini(&pod.idle);
+    pod_end(f, &second);
+}
+
+static void test_a_session_without_requests_ends_after_the_idle_time(void **state)
+{
+    fix_t *f = *state;
+    use_t a;
+    pod_t pod;
+
+    start_h2(f, &a);
+    serve(f, &pod, 0, 100);
+    pod_answer(f, &pod, 0);
+    finish(f, &a);
+    cn_owner_settle(f->loop);
+    pass(f, 4000);
+    assert_int_equal(cn_upool_sessions(f->upool), 1);
+    pass(f, 1500);
+    cn_owner_settle(f->loop);
+    assert_int_equal(cn_upool_sessions(f->upool), 0);
+    cn_task_fini(&pod.idle);
+}
+
+static void test_a_host_that_leaves_ends_its_session_with_its_last_request(void **state)
+{
+    fix_t *f = *state;
+    use_t a;
+    pod_t pod;
+
+    start_h2(f, &a);
+    serve(f, &pod, 0, 100);
+    cn_upool_retire(f->upool, f->host);
+    cn_owner_settle(f->loop);
+    assert_int_equal(cn_upool_sessions(f->upool), 1);
+    pod_answer(f, &pod, 0);
+    assert_int_equal(a.o.msg.status, 200);
+    finish(f, &a);
+    cn_owner_settle(f->loop);
+    assert_int_equal(cn_upool_sessions(f->upool), 0);
+    cn_task_fini(&pod.idle);
+}
+
+static void test_a_session_that_fails_to_connect_says_so_to_each_request(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b;
+
+    start_h2(f, &a);
+    start_h2(f, &b);
+    cn_memstream_fail(f->far[0], CN_SERR_RESET);
+    cn_stream_close(f->far[0], true);
+    f->far[0] = NULL;
+    cn_owner_settle(f->loop);
+    assert_int_equal(a.o.head_rc, CN_ERR);
+    assert_int_equal(b.o.head_rc, CN_ERR);
+    assert_false(a.o.x->reset);
+    finish(f, &a);
+    finish(f, &b);
+    cn_owner_settle(f->loop);
+    assert_int_equal(cn_upool_sessions(f->upool), 0);
+}
+
+static void test_a_stream_that_the_host_resets_fails_alone(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b;
+    pod_t pod;
+
+    start_h2(f, &a);
+    start_h2(f, &b);
+    serve(f, &pod, 0, 100);
+    pod.x[0]->ops->close(pod.x[0]);
+    cn_owner_settle(f->loop);
+    assert_int_equal(a.o.head_rc, CN_ERR);
+    assert_int_equal(a.o.x->xerr, CN_XERR_GONE);
+    assert_true(a.o.x->reset);
+    pod_answer(f, &pod, 1);
+    assert_int_equal(b.o.msg.status, 200);
+    finish(f, &a);
+    finish(f, &b);
+    pod_end(f, &pod);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -396,6 +612,13 @@ int main(void)
         T(test_a_host_that_leaves_loses_what_idles_and_keeps_what_is_busy),
         T(test_connections_are_reused_by_those_who_look_the_same_to_the_layers),
         T(test_a_raw_stream_is_the_callers),
+        T(test_requests_share_a_session_with_room),
+        T(test_a_full_session_is_followed_by_another),
+        T(test_a_session_that_says_goaway_gets_no_further_request),
+        T(test_a_session_without_requests_ends_after_the_idle_time),
+        T(test_a_host_that_leaves_ends_its_session_with_its_last_request),
+        T(test_a_session_that_fails_to_connect_says_so_to_each_request),
+        T(test_a_stream_that_the_host_resets_fails_alone),
     };
 
     cn_hash_seed();

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * HTTP/2 sessions to hosts, shared by the requests to them.
+ *
+ *   state    lists                         leaves to
+ *   IN USE   shares->all, host->sessions   LEAVING (GOAWAY, idle for too long, host left), gone
+ *   LEAVING  shares->all                   gone, with its last stream
+ *
+ * A session holds a reference of its host and belongs to itself: it goes when
+ * HTTP/2 says closed.  Whoever has an exchange on it holds that, not the
+ * session.
+ */
+#include "upstream/h2share.h"
+
+#include <stdlib.h>
+
+typedef struct {
+    cn_h2shares_t *shares;
+    cn_list_t all;  /* shares->all */
+    cn_list_t link; /* host->sessions while it takes exchanges */
+    cn_host_t *host;
+    cn_h2_t *h2;
+    cn_h2share_key_t key;
+} session_t;
+
+/* The connection's window is that of all its streams together: they belong to
+ * different clients, and none that reads slowly may hold up another's response. */
+#define STREAMS 100u
+#define STREAM_WINDOW (256u * 1024)
+
+static const cn_h2_conf_t session_conf = {
+    .max_streams = STREAMS,
+    .stream_window = STREAM_WINDOW,
+    .conn_window = STREAMS * STREAM_WINDOW,
+    .max_frame = 16384,
+    .max_header_list = 60 * 1024,
+    .max_headers = 100,
+    .send_buffer = 64 * 1024,
+};
+
+static void session_free(session_t *s)
+{
+    s->shares->n--;
+    cn_list_remove(&s->all);
+    cn_list_remove(&s->link);
+    cn_host_unref(s->host);
+    free(s);
+}
+
+static void on_draining(void *ctx)
+{
+    session_t *s = ctx;
+
+    cn_list_remove(&s->link);
+}
+
+static void on_closed(void *ctx)
+{
+    session_free(ctx);
+}
+
+void cn_h2share_all_init(cn_h2shares_t *shares, cn_loop_t *loop)
+{
+    shares->loop = loop;
+    shares->n = 0;
+    cn_list_init(&shares->all);
+}
+
+void cn_h2share_all_fini(cn_h2shares_t *shares)
+{
+    cn_list_each (node, &shares->all) {
+        session_t *s = cn_list_entry(node, session_t, all);
+
+        cn_h2_destroy(s->h2);
+        session_free(s);
+    }
+}
+
+void cn_h2share_create(cn_h2shares_t *shares, cn_host_t *host, const cn_h2share_key_t *key,
+                       cn_stream_t *stream, uint64_t idle_ms)
+{
+    static const cn_h2_cbs_t cbs = {.draining = on_draining, .closed = on_closed};
+    cn_h2_conf_t conf = session_conf;
+    session_t *s = cn_xzalloc(sizeof(*s));
+
+    conf.idle_ms = idle_ms;
+    s->shares = shares;
+    s->key = *key;
+    s->host = cn_host_ref(host);
+    shares->n++;
+    cn_list_push(&shares->all, &s->all);
+    cn_list_push(&host->sessions, &s->link);
+    s->h2 = cn_h2_client_create(shares->loop, stream, &conf, &cbs, s);
+}
+
+cn_exch_t *cn_h2share_open(cn_host_t *host, const cn_h2share_key_t *key, cn_task_t *owner)
+{
+    cn_list_each (node, &host->sessions) {
+        session_t *s = cn_list_entry(node, session_t, link);
+
+        if (s->key.port == key->port && s->key.mark == key->mark && cn_h2_capacity(s->h2))
+            return cn_h2_open(s->h2, owner);
+    }
+    return NULL;
+}
+
+void cn_h2share_retire(cn_host_t *host)
+{
+    cn_list_each (node, &host->sessions) {
+        session_t *s = cn_list_entry(node, session_t, link);
+
+        cn_list_remove(&s->link);
+        cn_h2_drain(s->h2);
+    }
+}
