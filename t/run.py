@@ -128,11 +128,18 @@ def unit(options):
 # ---- conf corpus ----
 
 def conf(options):
-    """ok/*.conf pass `cairn -t`; bad/*.conf fail as their first line says: # expect: TEXT"""
-    for kind in ('ok', 'bad'):
-        for path in sorted((TOP / 't/conf' / kind).glob('*.conf')):
-            name = 'conf %s/%s' % (kind, path.stem)
-            yield name, (lambda name=name, path=path, kind=kind: check_conf(options, name, path, kind == 'bad'))
+    """ok/*.conf pass `cairn -t`; bad/*.conf fail as their first line says: # expect: TEXT
+    The same folders below modules/NAME/t, where the module is built."""
+    built = command(options.builddir / 'cairn', '-V')[1]
+    folders = [TOP / 't/conf', *sorted(TOP.glob('modules/*/t'))]
+    for folder in folders:
+        module = '' if folder.parent.name == 't' else folder.parent.name
+        if module and not re.search(r'\b%s\b' % module, built):
+            continue
+        for kind in ('ok', 'bad'):
+            for path in sorted((folder / kind).glob('*.conf')):
+                name = 'conf %s%s/%s' % (module and module + '/', kind, path.stem)
+                yield name, (lambda name=name, path=path, kind=kind: check_conf(options, name, path, kind == 'bad'))
 
 
 def check_conf(options, name, path, bad):

@@ -229,8 +229,10 @@ cn_task_t *cn_req_task(cn_req_t *);
 /* A local reply (gRPC requests get the mapped form); return CN_DONE after it.
  * body may be empty; details is kept by pointer and must outlive the request. */
 void cn_req_reply(cn_req_t *, unsigned status, cn_str_t body, cn_str_t details, uint32_t flags);
-/* A header for the local reply just set. */
+/* A header for the local reply just set; a content-type takes the place of text/plain. */
 void cn_req_reply_header(cn_req_t *, cn_str_t name, cn_str_t value);
+/* What a gRPC client gets for it, in place of what its HTTP status maps to. */
+void cn_req_reply_grpc(cn_req_t *, unsigned grpc_status);
 /* L4: end the connection; return CN_DONE after it. */
 void cn_req_refuse(cn_req_t *, cn_str_t termination_details);
 void cn_req_set_route(cn_req_t *, const cn_route_t *);

@@ -165,11 +165,12 @@ static cn_str_t grpc_message(cn_pool_t *pool, cn_str_t text)
 static void as_grpc(cn_req_t *req)
 {
     cn_msg_t *resp = &req->resp;
-    unsigned status = grpc_status_of(resp->status);
+    unsigned status =
+        req->reply_grpc ? (unsigned)req->reply_grpc - 1 : grpc_status_of(resp->status);
 
     req->f.grpc_status = (int16_t)status;
     resp->status = 200;
-    cn_msg_add(resp, &resp->headers, CN_STR("content-type"), CN_STR("application/grpc"));
+    cn_msg_set(resp, &resp->headers, CN_STR("content-type"), CN_STR("application/grpc"));
     cn_msg_add(resp, &resp->headers, CN_STR("grpc-status"),
                cn_pool_printf(req->pool, "%u", status));
     if (req->body.n)
@@ -193,7 +194,7 @@ void cn_req_reply_finish(cn_req_t *req)
     resp->content_length = req->body.n;
     if (wants_grpc(req))
         as_grpc(req);
-    else if (req->body.n)
+    else if (req->body.n && !cn_msg_find(&resp->headers, CN_STR("content-type"), NULL))
         cn_msg_add(resp, &resp->headers, CN_STR("content-type"), CN_STR("text/plain"));
     req->f.status = resp->status;
     req->f.resp = resp;
@@ -214,6 +215,11 @@ void cn_req_reply(cn_req_t *req, unsigned status, cn_str_t body, cn_str_t detail
 void cn_req_reply_header(cn_req_t *req, cn_str_t name, cn_str_t value)
 {
     cn_msg_add(&req->resp, &req->resp.headers, name, value);
+}
+
+void cn_req_reply_grpc(cn_req_t *req, unsigned grpc_status)
+{
+    req->reply_grpc = (int16_t)(grpc_status + 1);
 }
 
 void cn_req_refuse(cn_req_t *req, cn_str_t termination_details)

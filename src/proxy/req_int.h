@@ -82,6 +82,7 @@ struct cn_req {
     bool local;                   /* the response is ours */
     bool replied;                 /* and is complete in resp */
     cn_str_t body;                /* of a local reply */
+    int16_t reply_grpc;           /* 1 + its gRPC status; 0: by its HTTP status */
     /* downstream */
     cn_exch_t *down;
     bool req_eos;  /* request body completely taken from the client */
