@@ -230,10 +230,9 @@ static bool v_local_san(al_buf_t *b, const cn_facts_t *f, const al_op_t *op CN_U
     return put_str(b, f->tunnel->local_identity);
 }
 
-/* Inner TLS is relayed, not read: no name is known. */
-static bool v_sni(al_buf_t *b CN_UNUSED, const cn_facts_t *f CN_UNUSED, const al_op_t *op CN_UNUSED)
+static bool v_sni(al_buf_t *b, const cn_facts_t *f, const al_op_t *op CN_UNUSED)
 {
-    return false;
+    return put_str(b, f->sni);
 }
 
 static bool v_route(al_buf_t *b, const cn_facts_t *f, const al_op_t *op CN_UNUSED)

@@ -235,6 +235,8 @@ void cn_req_reply_header(cn_req_t *, cn_str_t name, cn_str_t value);
 void cn_req_reply_grpc(cn_req_t *, unsigned grpc_status);
 /* L4: end the connection; return CN_DONE after it. */
 void cn_req_refuse(cn_req_t *, cn_str_t termination_details);
+/* Adds response flags (cn_flag_t). */
+void cn_req_add_flags(cn_req_t *, uint32_t flags);
 void cn_req_set_route(cn_req_t *, const cn_route_t *);
 void cn_req_set_cluster(cn_req_t *, cn_str_t name);
 /* Adds a line to the account of how this request was decided; free unless

@@ -50,11 +50,9 @@ static json_t *address(const cn_addr_t *a)
 
 static json_t *protocol(int proto)
 {
-    static const char *const names[] = {[CN_PROTO_AUTO] = "auto",
-                                        [CN_PROTO_HTTP1] = "http",
-                                        [CN_PROTO_HTTP2] = "http2",
-                                        [CN_PROTO_GRPC] = "grpc",
-                                        [CN_PROTO_TCP] = "tcp"};
+    static const char *const names[] = {
+        [CN_PROTO_AUTO] = "auto", [CN_PROTO_HTTP1] = "http", [CN_PROTO_HTTP2] = "http2",
+        [CN_PROTO_GRPC] = "grpc", [CN_PROTO_TCP] = "tcp",    [CN_PROTO_TLS] = "tls"};
 
     return json_string((unsigned)proto < CN_COUNT(names) ? names[proto] : "?");
 }

@@ -119,25 +119,55 @@ static void give_up(cn_inner_t *inner, bool do_abort)
     cn_inner_unref(inner);
 }
 
-/* What the bytes so far say; CN_SNIFF_MORE: wait.  A client that is silent for
- * too long, or has ended, is taken for one whose server speaks first. */
-static cn_sniff look(cn_inner_t *inner, bool timed_out, cn_rc *rc)
+/* A TLS client's hello: CN_OK once it is known whether there is one, and for
+ * whom; CN_AGAIN; CN_ERR: it cannot be read. */
+static cn_rc look_at_hello(cn_inner_t *inner)
 {
+    cn_hello_t hello;
+    cn_rc rc = cn_tunnel_hello(&inner->head, &hello);
+
+    if (rc == CN_OK && hello.n)
+        inner->sni = cn_pool_dup(inner->tunnel.pool, cn_str_make(hello.name, hello.n));
+    return rc == CN_DECLINE ? CN_OK : rc;
+}
+
+/* What the bytes so far say; CN_SNIFF_MORE: wait. */
+static cn_sniff judge(cn_inner_t *inner, bool http, cn_rc *hello)
+{
+    cn_sniff what = http ? cn_tunnel_sniff(&inner->head) : CN_SNIFF_TCP;
+
+    *hello = CN_OK;
+    if (what == CN_SNIFF_TCP)
+        *hello = look_at_hello(inner);
+    return *hello == CN_AGAIN ? CN_SNIFF_MORE : what;
+}
+
+/* The same as the bytes come.  A client that is silent for too long, or has
+ * ended, is taken for one whose server speaks first; one that has begun a TLS
+ * hello and not completed it must not get past what is decided by its name. */
+static cn_sniff look(cn_inner_t *inner, bool http, bool timed_out, cn_rc *rc)
+{
+    cn_rc hello;
     cn_sniff what;
 
     do {
         *rc = cn_stream_read(inner->stream, &inner->head, 4096);
-        what = cn_tunnel_sniff(&inner->head);
+        what = judge(inner, http, &hello);
     } while (*rc == CN_OK && what == CN_SNIFF_MORE);
-    if (what == CN_SNIFF_MORE && (*rc == CN_DONE || timed_out))
+    if (what == CN_SNIFF_MORE && (*rc == CN_DONE || timed_out)) {
         what = CN_SNIFF_TCP;
+        if (hello == CN_AGAIN && inner->head.bytes)
+            hello = CN_ERR;
+    }
+    if (hello == CN_ERR)
+        inner->bad_hello = true;
     return what;
 }
 
-static void sniff(cn_inner_t *inner, bool timed_out)
+static void sniff(cn_inner_t *inner, bool http, bool timed_out)
 {
     cn_rc rc;
-    cn_sniff what = look(inner, timed_out, &rc);
+    cn_sniff what = look(inner, http, timed_out, &rc);
 
     if (rc == CN_ERR)
         give_up(inner, true);
@@ -171,9 +201,12 @@ static void sniff_version(cn_inner_t *inner, bool timed_out)
         cn_timer_set(&inner->timer, inner->w->conf->head_ms);
 }
 
+/* The first bytes decide, or the sniff time when there are none. */
 static bool is_sniffed(const cn_inner_t *inner)
 {
-    return cn_tunnel_service(inner->tunnel.section)->protocol == CN_PROTO_AUTO;
+    int protocol = cn_tunnel_service(inner->tunnel.section)->protocol;
+
+    return protocol == CN_PROTO_AUTO || protocol == CN_PROTO_TLS;
 }
 
 static uint64_t idle_ms(const cn_worker_t *w)
@@ -190,8 +223,8 @@ static void inner_run(cn_task_t *task, uint32_t why)
         return;
     if (sc->protocol == CN_PROTO_TCP)
         serve_l4(inner);
-    else if (sc->protocol == CN_PROTO_AUTO)
-        sniff(inner, (why & CN_WAKE_TIMER) != 0);
+    else if (is_sniffed(inner))
+        sniff(inner, sc->protocol == CN_PROTO_AUTO, (why & CN_WAKE_TIMER) != 0);
     else
         sniff_version(inner, (why & CN_WAKE_TIMER) != 0);
 }

@@ -14,6 +14,7 @@ void cn_req_l4_begin(cn_inner_t *inner, cn_stream_t *client)
     cn_req_t *req = cn_req_create(inner->w, inner, inner->tunnel.section);
 
     req->client = client;
+    req->f.sni = req->asked.name = inner->sni;
     cn_stream_own(client, &req->task);
     cn_req_set_state(req, CN_RQ_L4);
     cn_task_wake(&req->task, CN_WAKE_STATE);
@@ -70,8 +71,14 @@ static cn_rc connect_host(cn_req_t *req)
 
 static cn_rc on_tunnel(cn_req_t *req)
 {
-    cn_rc rc = cn_phase_run(req, CN_PH_TUNNEL);
+    cn_rc rc;
 
+    if (req->inner->bad_hello) {
+        req->f.flags |= CN_FLAG_DPE;
+        req->f.termination_details = CN_STR("tls_hello_malformed");
+        return end(req, true);
+    }
+    rc = cn_phase_run(req, CN_PH_TUNNEL);
     if (rc == CN_AGAIN)
         return CN_AGAIN;
     if (rc != CN_OK)

@@ -230,6 +230,11 @@ void cn_req_refuse(cn_req_t *req, cn_str_t termination_details)
 
 /* ---- flags ---- */
 
+void cn_req_add_flags(cn_req_t *req, uint32_t flags)
+{
+    req->f.flags |= flags;
+}
+
 typedef struct {
     uint32_t flag;
     const char *name;

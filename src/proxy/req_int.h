@@ -43,9 +43,11 @@ typedef struct cn_inner {
     cn_tunnel_t tunnel;
     cn_stream_t *stream; /* until a mux or an L4 request has it */
     cn_chain_t head;     /* bytes looked at */
+    cn_str_t sni;        /* server name of the client's TLS hello; empty: none */
     cn_h1_server_t *h1;
     cn_h2_t *h2;
     cn_workload_t peer; /* as the tunnel's baggage describes it */
+    bool bad_hello;     /* it began like TLS and cannot be read: refused */
     bool peer_read, peer_known;
     uint32_t refs; /* the stream's holder and each request */
 } cn_inner_t;

@@ -7,9 +7,13 @@
 
 #include "upstream/cluster.h"
 
-static const cn_enum_t protocols[] = {{"auto", CN_PROTO_AUTO},   {"http", CN_PROTO_HTTP1},
-                                      {"http2", CN_PROTO_HTTP2}, {"grpc", CN_PROTO_GRPC},
-                                      {"tcp", CN_PROTO_TCP},     {NULL, 0}};
+static const cn_enum_t protocols[] = {{"auto", CN_PROTO_AUTO},
+                                      {"http", CN_PROTO_HTTP1},
+                                      {"http2", CN_PROTO_HTTP2},
+                                      {"grpc", CN_PROTO_GRPC},
+                                      {"tcp", CN_PROTO_TCP},
+                                      {"tls", CN_PROTO_TLS},
+                                      {NULL, 0}};
 
 /* "10.0.0.1:80", "[fd00::1]:80", "10.0.0.1:*": the star is port 0, any port. */
 static cn_rc parse_address(cn_conf_t *cf, cn_str_t text, cn_addr_t *addr)
@@ -86,16 +90,18 @@ static const cn_directive_t directives[] = {
     {"service", CN_AT_SERVICE, CN_ARGS(2, 3), set_service, 0, NULL, "service NAME NAMESPACE [PORT]",
      "The Kubernetes Service that this block stands for.", NULL},
     {"protocol", CN_AT_SERVICE, CN_ARGS(1, 1), cn_set_enum, offsetof(cn_service_conf_t, protocol),
-     protocols, "protocol auto | http | http2 | grpc | tcp",
-     "What clients speak on this port. auto looks at the first bytes; tcp relays bytes untouched.",
+     protocols, "protocol auto | http | http2 | grpc | tcp | tls",
+     "What clients speak on this port. auto looks at the first bytes. tcp relays bytes untouched and "
+     "waits for none; tls does too, but reads the server name in the client's hello first.",
      "auto"},
     {"cluster", CN_AT_SERVICE, CN_ARGS(1, 1), cn_set_str, offsetof(cn_service_conf_t, cluster),
      NULL, "cluster NAME", "Where traffic goes that no route sends elsewhere.",
      "the service block's name"},
     {"sniff_timeout", CN_AT_SERVICE, CN_ARGS(1, 1), cn_set_ms,
      offsetof(cn_service_conf_t, sniff_ms), NULL, "sniff_timeout TIME",
-     "How long an auto port waits for the client's first bytes before it treats the connection as "
-     "TCP, so that protocols in which the server speaks first work.",
+     "How long an auto or tls port waits for the client's first bytes before it treats the "
+     "connection as TCP, so that protocols in which the server speaks first work. A TLS hello that "
+     "has begun must be complete by then.",
      "5s"},
     {.name = NULL}};
 

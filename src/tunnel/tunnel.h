@@ -53,6 +53,16 @@ cn_sniff cn_tunnel_sniff(const cn_chain_t *);
 /* The same where HTTP was declared: HTTP2 for its preface (RFC 9113 3.3), MORE
  * for a part of that or nothing, else HTTP1. */
 cn_sniff cn_tunnel_sniff_http(const cn_chain_t *);
+
+/* The name that a TLS client asks for, in lower case; n 0: none. */
+typedef struct {
+    char name[255];
+    size_t n;
+} cn_hello_t;
+/* CN_OK: a whole ClientHello; CN_AGAIN: the beginning of one, or nothing yet;
+ * CN_DECLINE: something else; CN_ERR: begins like one and is broken, longer
+ * than 16 KiB or cut into more than 16 records. */
+CN_MUST cn_rc cn_tunnel_hello(const cn_chain_t *, cn_hello_t *);
 /* lower with the bytes of head in front of it (moved out of head). */
 cn_stream_t *cn_tunnel_prefix(cn_stream_t *lower, cn_chain_t *head);
 

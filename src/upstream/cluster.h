@@ -25,7 +25,8 @@ typedef enum {
     CN_PROTO_HTTP1,
     CN_PROTO_HTTP2,
     CN_PROTO_GRPC,
-    CN_PROTO_TCP
+    CN_PROTO_TCP,
+    CN_PROTO_TLS /* of services: TCP that begins with a TLS hello */
 } cn_proto;
 typedef enum { CN_TUNNEL_NONE, CN_TUNNEL_HBONE } cn_tunnel_kind;
 
