@@ -389,8 +389,9 @@ const cn_directive_t cn_rate_limit_directives[] = {
      .args = CN_ARGS(1, 1),
      .set = set_memory,
      .syntax = "rate_limit_memory SIZE",
-     .help = "Memory for the buckets of all limits, 16 bytes each, shared by the workers; taken "
-             "from the system as it is used. A change needs a restart.",
+     .help =
+         "Memory for the buckets of all limits, 24 bytes for each of max_keys, shared by the workers; taken "
+         "from the system as it is used..",
      .deflt = "16m"},
     {.name = NULL}};
 

@@ -82,8 +82,7 @@ static void explain_miss(cn_req_t *req, const cn_rate_limit_t *l, cn_rate_limit_
     if (!cn_req_explaining(req))
         return;
     cn_rule_why(&l->rules, l->match, cn_rate_limit_view(v), why);
-    cn_req_explain(req, "rate_limit: \"%.*s\" is not for this request: its match %s",
-                   CN_STR_ARG(l->name), why);
+    cn_req_explain(req, "rate_limit: \"%.*s\" %s", CN_STR_ARG(l->name), why);
 }
 
 static const char *outcome(const cn_rate_limit_t *l, const cn_rate_limit_result_t *r)

@@ -28,33 +28,38 @@ void cn_rate_limit_table_open(cn_rate_limit_table_t *t, void *mem, size_t size)
     t->keyed = lines - t->single;
 }
 
-/* Lines for max_keys, with room so that few share a line; a power of two. */
+/* Lines for max_keys, with room so that hardly any two are full. */
 static uint64_t lines_for(uint32_t max_keys, uint64_t limit)
 {
-    uint64_t want = ((uint64_t)max_keys + max_keys / 4) / LINE + 1, lines = 1;
+    uint64_t want = ((uint64_t)max_keys + max_keys / 2) / LINE + 2;
 
-    while (lines < want && lines * 2 <= limit)
-        lines *= 2;
-    return lines;
+    return want < limit ? want : limit;
+}
+
+/* h of 32 random bits to a number below n, without a division. */
+static uint64_t below(uint64_t h, uint64_t n)
+{
+    return ((h & 0xffffffff) * n) >> 32;
 }
 
 /* The eight places of a tag, in the order that all workers look at them. */
 static void places(const cn_rate_limit_table_t *t, const cn_rate_limit_t *l, uint64_t tag,
                    cn_rate_limit_slot_t *out[PLACES])
 {
-    uint64_t first, second, mask;
+    uint64_t base = 0, lines = t->single, line[2];
 
-    if (l->keys.n == 0) {
-        first = tag % t->single;
-        second = (tag >> 32) % t->single;
-    } else {
-        mask = lines_for(l->max_keys, t->keyed) - 1;
-        first = t->single + (l->id + (tag & mask)) % t->keyed;
-        second = t->single + (l->id + ((tag >> 32) & mask)) % t->keyed;
+    if (l->keys.n) {
+        base = below(l->id, t->keyed);
+        lines = lines_for(l->max_keys, t->keyed);
     }
-    for (unsigned i = 0; i < LINE; i++) {
-        out[i] = &t->v[first * LINE + i];
-        out[LINE + i] = &t->v[second * LINE + i];
+    line[0] = base + below(tag, lines);
+    line[1] = base + below(tag >> 32, lines);
+    for (unsigned i = 0; i < PLACES; i++) {
+        uint64_t at = line[i / LINE];
+
+        if (l->keys.n)
+            at = t->single + (at < t->keyed ? at : at - t->keyed);
+        out[i] = &t->v[at * LINE + i % LINE];
     }
 }
 
@@ -69,35 +74,62 @@ static cn_rate_limit_slot_t *holder(cn_rate_limit_slot_t *const at[PLACES], uint
 typedef struct {
     cn_rate_limit_slot_t *slot;
     uint64_t tag, full_at; /* as they were seen */
+    unsigned spare;        /* places of its line that say nothing */
 } victim_t;
 
-static victim_t choose(cn_rate_limit_slot_t *const at[PLACES])
+/* The place of a line that is missed least. */
+static victim_t choose_in(cn_rate_limit_slot_t *const at[LINE], uint64_t now)
 {
-    victim_t best = {NULL, 0, UINT64_MAX};
+    victim_t best = {.slot = NULL};
+    unsigned spare = 0;
 
-    for (unsigned i = 0; i < PLACES; i++) {
-        victim_t v = {at[i], atomic_load(&at[i]->tag), atomic_load(&at[i]->full_at)};
+    for (unsigned i = 0; i < LINE; i++) {
+        victim_t v = {at[i], atomic_load(&at[i]->tag), atomic_load(&at[i]->full_at), 0};
 
         if (v.tag == 0)
-            return v;
+            v.full_at = 0;
+        spare += v.full_at <= now;
         if (!best.slot || v.full_at < best.full_at)
             best = v;
     }
+    best.spare = spare;
     return best;
 }
 
-/* Two workers may have claimed different places for the same tag at once: both
- * look again and go on with the first one. */
-static cn_rate_limit_slot_t *settle(cn_rate_limit_slot_t *const at[PLACES],
-                                    cn_rate_limit_slot_t *mine, uint64_t tag)
+/* From the line that has more room, so that both fill evenly. */
+static victim_t choose(cn_rate_limit_slot_t *const at[PLACES], uint64_t now)
 {
-    cn_rate_limit_slot_t *first = holder(at, tag);
-    uint64_t expected = tag;
+    victim_t a = choose_in(at, now), b = choose_in(at + LINE, now);
 
-    if (!first || first == mine)
+    if (a.spare != b.spare)
+        return a.spare > b.spare ? a : b;
+    return a.spare || a.full_at <= b.full_at ? a : b;
+}
+
+/* Two workers may have claimed different places for the same tag at once: both
+ * look again and go on with the one that tokens were taken from, or the first. */
+static cn_rate_limit_slot_t *settle(cn_rate_limit_slot_t *const at[PLACES],
+                                    cn_rate_limit_slot_t *mine, uint64_t tag, uint64_t now)
+{
+    cn_rate_limit_slot_t *best = NULL;
+    uint64_t most = 0;
+
+    for (unsigned i = 0; i < PLACES; i++) {
+        uint64_t full_at = atomic_load(&at[i]->full_at);
+
+        if (atomic_load(&at[i]->tag) != tag)
+            continue;
+        if (full_at <= now)
+            full_at = 0;
+        if (!best || full_at > most) {
+            best = at[i];
+            most = full_at;
+        }
+    }
+    if (!best || best == mine)
         return mine;
-    atomic_compare_exchange_strong(&mine->tag, &expected, 0);
-    return first;
+    atomic_compare_exchange_strong(&mine->tag, &tag, 0);
+    return best;
 }
 
 cn_rate_limit_find cn_rate_limit_table_find(const cn_rate_limit_table_t *t,
@@ -113,12 +145,14 @@ cn_rate_limit_find cn_rate_limit_table_find(const cn_rate_limit_table_t *t,
         *slot = holder(at, tag);
         if (*slot)
             return CN_RATE_LIMIT_FOUND;
-        v = choose(at);
+        v = choose(at, now);
         if (!atomic_compare_exchange_strong(&v.slot->tag, &v.tag, tag))
             continue;
-        /* fails when somebody found our tag and took a token already: then it is set */
-        atomic_compare_exchange_strong(&v.slot->full_at, &(uint64_t){v.full_at}, 0);
-        *slot = settle(at, v.slot, tag);
+        /* one that says nothing may stay; it fails when somebody found our tag and took
+         * a token already: then it is set */
+        if (v.full_at > now)
+            atomic_compare_exchange_strong(&v.slot->full_at, &(uint64_t){v.full_at}, 0);
+        *slot = settle(at, v.slot, tag, now);
         return v.tag && v.full_at > now ? CN_RATE_LIMIT_EVICTED : CN_RATE_LIMIT_FOUND;
     }
     *slot = NULL;

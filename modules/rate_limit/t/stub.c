@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Requests that only remember what was done to them.
+ */
+#include "stub.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+const cn_facts_t *cn_req_facts(const cn_req_t *req)
+{
+    return &req->facts;
+}
+
+cn_worker_t *cn_req_worker(const cn_req_t *req)
+{
+    return req->worker;
+}
+
+cn_msg_t *cn_req_edit(cn_req_t *req)
+{
+    return &req->resp;
+}
+
+cn_stats_t *cn_worker_stats(cn_worker_t *w)
+{
+    return w->stats;
+}
+
+unsigned cn_worker_id(const cn_worker_t *w)
+{
+    return w->id;
+}
+
+unsigned cn_worker_metric(cn_worker_t *w CN_UNUSED, const cn_metric_def_t *def)
+{
+    return strcmp(def->name, "cairn_rate_limit_requests_total") == 0 ? 0 : 1;
+}
+
+cn_shm_view_t cn_worker_shm(const cn_worker_t *w, const cn_shm_def_t *def CN_UNUSED)
+{
+    return w->shm;
+}
+
+void *cn_worker_module(cn_worker_t *w, const cn_module_t *m CN_UNUSED)
+{
+    return w->wctx;
+}
+
+void cn_req_reply(cn_req_t *req, unsigned status, cn_str_t body, cn_str_t details, uint32_t flags)
+{
+    req->status = status;
+    req->body = body;
+    req->details = details;
+    req->flags = flags;
+}
+
+void cn_req_reply_grpc(cn_req_t *req, unsigned grpc_status)
+{
+    req->grpc = grpc_status;
+}
+
+void cn_req_reply_header(cn_req_t *req, cn_str_t name, cn_str_t value)
+{
+    size_t n = strlen(req->headers);
+
+    (void)snprintf(req->headers + n, sizeof(req->headers) - n, "%.*s: %.*s\n", CN_STR_ARG(name),
+                   CN_STR_ARG(value));
+}
+
+bool cn_req_explaining(const cn_req_t *req)
+{
+    return req->explaining;
+}
+
+void cn_req_explain(cn_req_t *req, const char *fmt, ...)
+{
+    size_t n = strlen(req->lines);
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vsnprintf(req->lines + n, sizeof(req->lines) - n, fmt, ap);
+    va_end(ap);
+    strncat(req->lines, "\n", sizeof(req->lines) - strlen(req->lines) - 1);
+}
