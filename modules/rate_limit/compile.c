@@ -391,7 +391,7 @@ const cn_directive_t cn_rate_limit_directives[] = {
      .syntax = "rate_limit_memory SIZE",
      .help =
          "Memory for the buckets of all limits, 24 bytes for each of max_keys, shared by the workers; taken "
-         "from the system as it is used..",
+         "from the system as it is used.",
      .deflt = "16m"},
     {.name = NULL}};
 
