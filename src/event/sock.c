@@ -31,6 +31,7 @@
 
 #define IOV_MAX_SLICES 64
 #define READ_MIN 2048 /* a smaller rest of a chunk is not worth a system call */
+#define WIDE 3        /* fresh chunks beside it for a peer that fills what it gets */
 #define LINGER_MS 5000
 #define LINGER_BYTES 65536 /* discarded per run */
 
@@ -49,6 +50,7 @@ typedef struct {
     bool tx_ended; /* shutdown was asked for */
     bool tx_failed;
     bool peer_known;
+    bool wide; /* the last recv(2) filled its room */
     cn_peer_t peer;
 } sock_t;
 
@@ -243,24 +245,63 @@ static cn_rc read_failed(sock_t *s, cn_serr err, const char *text)
     return s->rx;
 }
 
+/* Room for one recv(2): in dst, and in fresh chunks behind it. */
+typedef struct {
+    struct iovec iov[1 + WIDE];
+    cn_chunk_t *fresh[WIDE];
+    unsigned n; /* of fresh */
+    size_t bytes;
+} room_t;
+
+static void room_make(room_t *r, cn_chain_t *dst, size_t max, bool wide)
+{
+    char *p;
+    size_t n;
+
+    cn_chain_reserve(dst, READ_MIN, &p, &n);
+    r->bytes = n < max ? n : max;
+    r->iov[0] = (struct iovec){p, r->bytes};
+    for (r->n = 0; wide && r->n < WIDE && r->bytes < max; r->n++) {
+        cn_chunk_t *c = r->fresh[r->n] = cn_chunk_new(CN_CHUNK_LARGE);
+        size_t part = max - r->bytes < c->cap ? max - r->bytes : c->cap;
+
+        r->iov[1 + r->n] = (struct iovec){c->data, part};
+        r->bytes += part;
+    }
+}
+
+/* Appends the got bytes and gives the chunks that stayed empty back. */
+static void room_use(room_t *r, cn_chain_t *dst, size_t got)
+{
+    size_t part = got < r->iov[0].iov_len ? got : r->iov[0].iov_len;
+
+    cn_chain_commit(dst, part);
+    got -= part;
+    for (unsigned i = 0; i < r->n; i++) {
+        part = got < r->iov[1 + i].iov_len ? got : r->iov[1 + i].iov_len;
+        cn_chain_add(dst, r->fresh[i], 0, (uint32_t)part);
+        cn_chunk_unref(r->fresh[i]);
+        got -= part;
+    }
+}
+
 /* One recv(2).  CN_OK: bytes came and more may be there; CN_AGAIN: bytes came
  * or not, no more now; *got says. */
 static cn_rc read_some(sock_t *s, cn_chain_t *dst, size_t max, size_t *got)
 {
-    char *p;
-    size_t room;
+    room_t room;
     ssize_t n;
 
-    cn_chain_reserve(dst, READ_MIN, &p, &room);
-    if (room > max)
-        room = max;
+    room_make(&room, dst, max, s->wide);
     do {
-        n = recv(s->fd, p, room, 0);
+        struct msghdr msg = {.msg_iov = room.iov, .msg_iovlen = 1 + room.n};
+        n = recvmsg(s->fd, &msg, 0);
     } while (n < 0 && errno == EINTR);
     int cause = n < 0 ? errno : 0;
     *got = n > 0 ? (size_t)n : 0;
-    cn_chain_commit(dst, *got);
+    room_use(&room, dst, *got);
     s->stream.rx += *got;
+    s->wide = *got == room.bytes || *got > CN_CHUNK_LARGE;
     if (n < 0 && cause != EAGAIN)
         return read_failed(s, io_error(cause), text_of(cause));
     if (n == 0) {
@@ -271,7 +312,7 @@ static cn_rc read_some(sock_t *s, cn_chain_t *dst, size_t max, size_t *got)
     }
     /* Less than asked for: nothing is left, and what comes next makes a new
      * edge.  But an end that was already announced makes none. */
-    if (n < 0 || (*got < room && !s->io.hup)) {
+    if (n < 0 || (*got < room.bytes && !s->io.hup)) {
         s->io.readable = false;
         return CN_AGAIN;
     }

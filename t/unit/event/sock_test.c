@@ -288,6 +288,59 @@ static void test_full_socket_gives_again_and_every_byte_arrives_in_order(void **
     close(raw);
 }
 
+/* Reads are wider once one has filled its room; what was read must not depend on it. */
+static void test_every_byte_of_a_fast_peer_is_read_in_order_and_within_max(void **state)
+{
+    env_t *e = *state;
+    int raw;
+    size_t sent = 0, seen = 0;
+    const size_t total = 1u << 20;
+    static char buf[65536];
+    cn_stream_t *s = accepted(e, &raw);
+
+    for (int idle = 0; seen < total && idle < ROUNDS; idle++) {
+        size_t max = 1 + seen % 70000;
+
+        for (size_t i = 0; i < sizeof(buf); i++)
+            buf[i] = (char)big_byte(sent + i);
+        ssize_t n = sent < total
+                        ? send(raw, buf, sizeof(buf) < total - sent ? sizeof(buf) : total - sent, 0)
+                        : 0;
+        sent += n > 0 ? (size_t)n : 0;
+        cn_loop_round(e->loop, n > 0 ? 0 : 1);
+        while (cn_stream_read(s, &e->in, max) == CN_OK) {
+            assert_true(e->in.bytes <= max);
+            for (; e->in.bytes; cn_chain_skip(&e->in, 1))
+                assert_int_equal((uint8_t)cn_chain_front(&e->in).p[0], big_byte(seen++));
+            idle = 0;
+        }
+    }
+    assert_int_equal(seen, total);
+    assert_int_equal(s->rx, total);
+    cn_stream_close(s, true);
+    close(raw);
+}
+
+/* A chunk for a few bytes is a small one, also behind others. */
+static void test_the_tail_of_a_wide_read_does_not_pin_a_large_chunk(void **state)
+{
+    env_t *e = *state;
+    int raw;
+    static char buf[2 * CN_CHUNK_LARGE + 10];
+    cn_stream_t *s = accepted(e, &raw);
+
+    assert_int_equal(send(raw, buf, CN_CHUNK_LARGE, 0), CN_CHUNK_LARGE);
+    while (e->in.bytes < CN_CHUNK_LARGE)
+        assert_int_equal(read_next(e, s, CN_CHUNK_LARGE - e->in.bytes), CN_OK);
+    cn_chain_clear(&e->in);
+    assert_int_equal(send(raw, buf, sizeof(buf), 0), sizeof(buf));
+    while (e->in.bytes < sizeof(buf))
+        assert_int_equal(read_next(e, s, 4 * CN_CHUNK_LARGE), CN_OK);
+    assert_true(cn_chunk_total() <= 3 * CN_CHUNK_LARGE);
+    cn_stream_close(s, true);
+    close(raw);
+}
+
 /* ---- the two directions end apart ---- */
 
 static void test_half_close_by_us_keeps_reading_open(void **state)
@@ -651,6 +704,8 @@ int main(void)
         T(test_read_takes_no_more_than_max),
         T(test_new_owner_is_woken),
         T(test_full_socket_gives_again_and_every_byte_arrives_in_order),
+        T(test_every_byte_of_a_fast_peer_is_read_in_order_and_within_max),
+        T(test_the_tail_of_a_wide_read_does_not_pin_a_large_chunk),
         T(test_half_close_by_us_keeps_reading_open),
         T(test_half_close_by_the_peer_keeps_writing_open),
         T(test_end_that_came_with_the_data_is_not_missed),
