@@ -4,7 +4,10 @@
  * HTTP/2 connections with S CONNECT tunnels on each, and runs HTTP/1.1
  * keep-alive requests in every tunnel: back to back, or at a fixed total rate
  * with latency counted from when each request was due.  With -P it speaks
- * HTTP/1.1 over plain TCP instead, one "tunnel" per connection.
+ * HTTP/1.1 over plain TCP instead, one "tunnel" per connection; with -2 HTTP/2
+ * in each tunnel, with gRPC messages of -b bytes, -M of them a call.  With -n
+ * each request gets a new tunnel, with -N a new connection.  With -I tunnels
+ * are opened and do nothing; a first line says when all are.
  *
  * With -F it follows the server as a ztunnel does, for tests of reload, drain
  * and upgrade: after GOAWAY, or when a connection is lost, further tunnels open
@@ -33,6 +36,8 @@
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "inner.h"
 
 enum { BODY_HEAD = -1, BODY_CHUNKED = -2 };
 #define METHODS_MAX 8
@@ -72,6 +77,7 @@ struct tunnel {
     long body;    /* bytes of the body still to come, or BODY_* */
     char tail[5]; /* last bytes of a chunked body */
     size_t tail_len;
+    struct inner *inner; /* with -2 */
     double due;          /* when this request was to start */
     struct tunnel *next; /* idle list */
 };
@@ -98,6 +104,9 @@ static struct {
     unsigned conns, tunnels;
     double seconds, rate;
     bool plain, fresh; /* fresh: a new tunnel for every request */
+    bool renew;        /* and a new connection */
+    bool http2, idle;
+    unsigned messages;
     bool follow;
     const char *target, *authority, *host, *path, *method, *cert, *key, *roots, *pids;
     unsigned long body;
@@ -121,6 +130,7 @@ static struct {
     size_t nlatency, cap;
 } stat;
 
+static struct inner_call inner_call;
 static struct request requests[METHODS_MAX];
 static unsigned nrequests;
 static double t_start, t_begin, t_end, next_due;
@@ -184,6 +194,8 @@ static void tunnel_lost(struct tunnel *t)
     t->busy = t->ready = false;
     t->id = 0;
     t->conn = NULL;
+    inner_free(t->inner);
+    t->inner = NULL;
 }
 
 static void conn_end(struct conn *c)
@@ -227,6 +239,8 @@ static void request_start(struct tunnel *t, double due)
     t->body = BODY_HEAD;
     t->tail_len = 0;
     t->due = due;
+    if (t->inner && !inner_start(t->inner))
+        stat.errors++;
     if (!opt.plain) {
         nghttp2_session_resume_data(t->conn->h2, t->id);
         return;
@@ -264,7 +278,7 @@ static void request_done(struct tunnel *t)
         }
         stat.latency[stat.nlatency++] = at - t->due;
     }
-    if (opt.fresh || t->last) {
+    if (opt.fresh || opt.renew || t->last) {
         /* Orderly: a peer that resets its streams by the thousand is cut off. */
         t->ready = false;
         t->ending = true;
@@ -350,9 +364,25 @@ static size_t chunked_take(struct tunnel *t, const char *d, size_t len)
     return len;
 }
 
+static void inner_answered(void *user, unsigned status, int grpc)
+{
+    struct tunnel *t = user;
+
+    t->status = status;
+    t->head_len = status > 0;
+    stat.status[status < 600 ? status / 100 : 0]++;
+    stat.broken += status == 0 || grpc != 0;
+    request_done(t);
+}
+
 static void response_take(struct tunnel *t, const char *d, size_t len)
 {
     stat.bytes += len;
+    if (t->inner) {
+        stat.broken += !inner_take(t->inner, (const uint8_t *)d, len);
+        nghttp2_session_resume_data(t->conn->h2, t->id);
+        return;
+    }
     while (len > 0 && t->busy && !t->conn->dead) {
         size_t n = len;
         if (t->body == BODY_HEAD)
@@ -381,6 +411,10 @@ static ssize_t on_source(nghttp2_session *h2, int32_t id, uint8_t *buf, size_t l
     if (t->ending) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
         return 0;
+    }
+    if (t->inner) {
+        size_t given = inner_give(t->inner, buf, len);
+        return given ? (ssize_t)given : NGHTTP2_ERR_DEFERRED;
     }
     if (!t->busy || t->sent >= t->request->len)
         return NGHTTP2_ERR_DEFERRED;
@@ -436,7 +470,12 @@ static int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint
     if (vlen == 3 && value[0] == '2') {
         stat.tunnels++;
         t->ready = true;
-        request_next(t);
+        if (opt.http2)
+            t->inner = inner_new(&inner_call, inner_answered, t);
+        if (!opt.idle)
+            request_next(t);
+        else if (stat.tunnels == (uint64_t)opt.conns * opt.tunnels)
+            (void)(printf("{\"tunnels\": %lu}\n", stat.tunnels), fflush(stdout));
     } else {
         stat.refused++;
         t->ending = true;
@@ -498,7 +537,11 @@ static int on_close(nghttp2_session *h2, int32_t id, uint32_t code, void *user)
     tunnel_lost(t);
     if (now() >= t_end || c->dead)
         return 0;
-    if (opt.follow) {
+    if (opt.renew) {
+        c->leaving = true;
+        c->client->conn = NULL;
+        tunnel_place(t);
+    } else if (opt.follow) {
         tunnel_place(t);
     } else if (nghttp2_session_check_request_allowed(h2)) {
         t->conn = c;
@@ -746,6 +789,8 @@ static void requests_make(void)
         names[nrequests++] = name;
     for (unsigned i = 0; i < nrequests; i++)
         request_make(&requests[i], names[i]);
+    inner_call = (struct inner_call){names[0], opt.path, opt.host, opt.body,
+                                     opt.messages ? opt.messages : opt.body > 0};
 }
 
 /* ---- results ---- */
@@ -813,15 +858,17 @@ static void print_results(double seconds, double cpu)
         printf("}");
     }
     printf("}");
+    if (opt.pids)
+        printf(", \"mib\": %.3f, \"cpu\": %.2f", (double)stat.bytes / 1048576, cpu);
     if (opt.pids && stat.done)
-        printf(", \"cpu\": %.2f, \"cpu_us\": %.2f", cpu, cpu * 1e6 / (double)stat.done);
+        printf(", \"cpu_us\": %.2f", cpu * 1e6 / (double)stat.done);
     printf("}\n");
 }
 
 static bool options(int argc, char **argv)
 {
     int o;
-    while ((o = getopt(argc, argv, "c:s:d:r:t:a:H:u:m:b:E:K:A:p:nPF")) != -1) {
+    while ((o = getopt(argc, argv, "c:s:d:r:t:a:H:u:m:b:E:K:A:p:M:nN2IPF")) != -1) {
         switch (o) {
         case 'c':
             opt.conns = (unsigned)strtoul(optarg, NULL, 10);
@@ -868,6 +915,18 @@ static bool options(int argc, char **argv)
         case 'n':
             opt.fresh = true;
             break;
+        case 'N':
+            opt.renew = true;
+            break;
+        case '2':
+            opt.http2 = true;
+            break;
+        case 'M':
+            opt.messages = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'I':
+            opt.idle = true;
+            break;
         case 'F':
             opt.follow = true;
             break;
@@ -880,8 +939,11 @@ static bool options(int argc, char **argv)
     }
     if (opt.plain)
         opt.tunnels = 1;
-    return opt.conns > 0 && opt.tunnels > 0 && !(opt.plain && (opt.fresh || opt.follow)) &&
-           !(opt.fresh && opt.rate > 0);
+    if (opt.plain && (opt.fresh || opt.renew || opt.follow || opt.http2 || opt.idle))
+        return false;
+    if (opt.renew && (opt.tunnels > 1 || opt.follow))
+        return false;
+    return opt.conns > 0 && opt.tunnels > 0 && !((opt.fresh || opt.renew) && opt.rate > 0);
 }
 
 static void round_run(double at)
@@ -945,7 +1007,8 @@ int main(int argc, char **argv)
             stderr,
             "usage: hbload [-c CONNS] [-s TUNNELS_EACH] [-d SECONDS] [-r REQUESTS_PER_S] [-t IP:PORT]\n"
             "    [-a AUTHORITY] [-H HOST] [-u PATH] [-m METHOD[,METHOD...]] [-b BODY_BYTES]\n"
-            "    [-n new tunnel each] [-F follow GOAWAY, reconnect] [-E CERT -K KEY -A ROOTS]\n"
+            "    [-n new tunnel each] [-N new connection each] [-2 HTTP/2 inside] [-M MESSAGES]\n"
+            "    [-I idle] [-F follow GOAWAY, reconnect] [-E CERT -K KEY -A ROOTS]\n"
             "    [-p PID,PID...] | -P plain HTTP/1.1\n");
         return 2;
     }

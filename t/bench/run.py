@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures cairn beside Envoy and nginx in the same run and prints the table.
+"""Measures cairn beside Envoy and nginx in the same run and prints one table.
 
 The proxy has one core to itself, load and application have the others.  Runs
 are interleaved, so that a noisy machine is noisy for all; what counts are the
-ratios.  CPU is read from /proc, over all processes of the proxy.
+ratios.  CPU is read from /proc, over all processes of the proxy.  Latency is
+taken at fixed rates from when each request was due, so that a proxy that is
+late does not get fewer of them.
 
-    make bench BENCH="--seconds 5 --rounds 3 --tunnels 1 32 128 --json out.json"
+    make bench BENCH="--seconds 5 --rounds 3 --only h1 hbone --json out.json"
 """
 
 import argparse
@@ -17,11 +19,13 @@ import subprocess
 import sys
 import tempfile
 
+import counts
+import machine
 import parties
-from parties import TOP
-from peers import net, pki
+import scenarios
+from parties import net, pki
 
-GOAL = {'plain': 0.30, 'hbone': 0.30}
+RATES = (0.25, 0.5, 0.75)  # of what Envoy can do
 
 
 class Bench:
@@ -34,19 +38,19 @@ class Bench:
         self.running = [parties.application(self.rest, folder, self.app_ip)]
         self.running.append(parties.captured_pod(self.rest, folder, self.app_ip, mesh.identity('bench', 'reviews')))
 
-    def start(self, name, captured):
-        folder = self.folder / ('hbone' if captured else 'plain')
-        (folder / 'tmp').mkdir(parents=True, exist_ok=True)
+    def start(self, name, setup, wrapper=()):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=name + '-', dir=self.folder))
+        core = self.core if setup.workers == 1 else '%s,%s' % (self.rest, self.core)
         if name == 'nginx':
             ip = net.new_ip()
-            one = parties.nginx_proxy(self.core, folder, ip, self.app_ip)
+            one = parties.nginx_proxy(core, folder, ip, self.app_ip)
             one.at, one.plain = '%s:9083' % ip, True
         elif name == 'envoy':
             ip = net.new_ip()
-            one = parties.envoy_waypoint(self.core, folder, ip, self.app_ip, self.waypoint, captured)
+            one = parties.envoy_waypoint(core, folder, ip, self.app_ip, self.waypoint, setup)
             one.at, one.plain = '%s:15008' % ip, False
         else:
-            one = parties.cairn(self.core, folder, self.options.builddir, self.app_ip, self.waypoint, captured)
+            one = parties.cairn(core, folder, self.options.builddir, self.app_ip, self.waypoint, setup, wrapper)
             one.at, one.plain = '%s:15008' % one.ip, False
         self.running.append(one)
         return one
@@ -55,124 +59,178 @@ class Bench:
         self.running.remove(one)
         one.stop()
 
-    def load(self, one, tunnels, rate=0, seconds=None):
-        """One run of hbload, as the dict that it prints."""
-        each = min(tunnels, 8)
-        words = [self.options.builddir / 't/bench/hbload', '-t', one.at, '-d', str(seconds or self.options.seconds),
-                 '-a', parties.VIP, '-H', 'reviews:9080', '-p', ','.join(map(str, one.pids))]
+    def words(self, one, load, seconds, rate=0):
+        words = [self.options.builddir / 't/bench/hbload', '-t', one.at, '-d', seconds, '-a', parties.VIP,
+                 '-H', 'reviews:9080', *load.words]
         if one.plain:
-            words += ['-P', '-c', str(tunnels)]
+            words += ['-P', '-c', load.total]
         else:
-            words += ['-c', str(tunnels // each), '-s', str(each), '-E', self.client.cert, '-K', self.client.key,
+            words += ['-c', load.connections, '-s', load.tunnels, '-E', self.client.cert, '-K', self.client.key,
                       '-A', self.client.roots]
         if rate:
-            words += ['-r', str(rate)]
-        done = subprocess.run(parties.pinned(self.rest, *words), capture_output=True, text=True, timeout=600)
+            words += ['-r', rate]
+        return parties.pinned(self.rest, *words)
+
+    def load(self, one, load, rate=0, seconds=None):
+        """One run of hbload, as the dict that it prints, with the proxy's memory at its end."""
+        words = self.words(one, load, seconds or self.options.seconds, rate)
+        done = subprocess.run([*words, '-p', ','.join(map(str, one.pids))], capture_output=True, text=True, timeout=600)
         if not done.stdout.startswith('{'):
             raise RuntimeError('%s: hbload: %s' % (one.name, done.stderr))
-        result = json.loads(done.stdout)
-        result['rss'] = parties.resident(one.pids)
+        result = {**json.loads(done.stdout), **parties.memory(one.pids)}
+        if load.per == 'MiB':
+            result['cpu_us'] = result['cpu'] * 1e6 / result['mib']
+        elif 'cpu_us' in result:
+            result['cpu_us'] /= load.unit
         wrong = result['errors'] + result['broken'] + result['refused'] + result['4xx'] + result['5xx']
         if wrong:
-            print('  %s, %d tunnels: %d of %d requests went wrong: %s' % (
-                one.name, tunnels, wrong, result['requests'], done.stdout.strip()), file=sys.stderr)
+            print('  %s, %s: %d of %d requests went wrong: %s' % (
+                one.name, load.name, wrong, result['requests'], done.stdout.strip()), file=sys.stderr)
         return result
 
-    def scenario(self, kind):
-        """{proxy: {tunnels: [results]}}, memory when idle, latency at half of Envoy's rate."""
-        names = [n for n in self.options.proxies if not (n == 'nginx' and kind == 'hbone')]
-        proxies = [self.start(name, kind == 'hbone') for name in names]
-        results = {p.name: {'idle': parties.resident(p.pids)} for p in proxies}
-        for _ in range(self.options.rounds):
-            for tunnels in self.options.tunnels:
+    def idle_tunnels(self, one, load):
+        """Memory while that many tunnels are open and do nothing."""
+        before = parties.memory(one.pids)
+        child = subprocess.Popen([*self.words(one, load, 60), '-p', '1'], stdout=subprocess.PIPE, text=True)
+        line = child.stdout.readline()  # it says when all are open
+        result = {**json.loads(line), **parties.memory(one.pids)}
+        child.terminate()
+        child.communicate()
+        result['bytes_each'] = (result['private'] - before['private']) * 2**20 / load.total
+        return result
+
+    def measure(self, scenario, proxies):
+        """{load: {proxy: [results]}}"""
+        results = {}
+        take = self.idle_tunnels if scenario.memory else self.load
+        for _ in range(1 if scenario.memory else self.options.rounds):
+            for load in scenario.loads:
                 for one in proxies:
-                    results[one.name].setdefault(tunnels, []).append(self.load(one, tunnels))
+                    results.setdefault(load.name, {}).setdefault(one.name, []).append(take(one, load))
                     print('.', end='', flush=True, file=sys.stderr)
-        middle = 32 if 32 in self.options.tunnels else self.options.tunnels[0]
-        if 'envoy' in results:
-            rate = statistics.median(r['rate'] for r in results['envoy'][middle]) / 2
-            for _ in range(self.options.rounds):
-                for one in proxies:
-                    results[one.name].setdefault('half', []).append(self.load(one, middle, rate))
-                    print('.', end='', flush=True, file=sys.stderr)
-        print(file=sys.stderr)
-        for one in proxies:
-            self.stop(one)
         return results
+
+    def latency(self, results, proxies):
+        """{share of Envoy's rate: {proxy: [results]}} at 32 tunnels."""
+        load, found = scenarios.spread(32), {}
+        most = statistics.median(r['rate'] for r in results[load.name]['envoy'])
+        for _ in range(self.options.rounds):
+            for share in RATES:
+                for one in proxies:
+                    taken = self.load(one, load, rate=int(most * share))
+                    found.setdefault(share, {}).setdefault(one.name, []).append(taken)
+                    print('.', end='', flush=True, file=sys.stderr)
+        return found
+
+    def scenario(self, scenario):
+        names = [n for n in self.options.proxies if n != 'nginx' or scenario.floor]
+        proxies = [self.start(name, scenario.setup) for name in names]
+        try:
+            found = {'name': scenario.name, 'title': scenario.title, 'idle': {p.name: parties.memory(p.pids) for p in proxies},
+                     'per': scenario.loads[0].per, 'loads': self.measure(scenario, proxies), 'latency': {}}
+            if scenario.latency and 'envoy' in names:
+                found['latency'] = self.latency(found['loads'], proxies)
+        finally:
+            for one in proxies:
+                self.stop(one)
+        print(file=sys.stderr)
+        return found
 
     def end(self):
         for one in reversed(self.running):
             one.stop()
 
 
+# ---- what is printed ----
+
 def median(runs, field):
-    return statistics.median(r[field] for r in runs)
+    values = [r[field] for r in runs if field in r]
+    return statistics.median(values) if values else None
 
 
-def spread(runs, field):
-    values = [r[field] for r in runs]
-    return '%.1f-%.1f' % (min(values), max(values))
+def cell(value, form):
+    return '-' if value is None else form % value
 
 
-def table(kind, results, tunnels):
-    title = {'plain': 'HBONE in -> HTTP/1.1 out', 'hbone': 'HBONE in -> HBONE out'}[kind]
-    print('\n%s (nginx: plain HTTP/1.1 in and out)\n' % title if kind == 'plain' else '\n%s\n' % title)
-    print('%-7s %8s %10s %13s %8s %8s %8s %9s %9s' % (
-        'proxy', 'tunnels', 'CPU us/rq', '(min-max)', 'x Envoy', 'rq/s', 'p50 us', 'p99 us', 'RSS MiB'))
-    for n in tunnels:
-        for name, by in results.items():
-            cpu = median(by[n], 'cpu_us')
-            base = median(results['envoy'][n], 'cpu_us') if 'envoy' in results else 0
-            print('%-7s %8d %10.1f %13s %8s %8.0f %8.0f %9.0f %9.1f' % (
-                name, n, cpu, spread(by[n], 'cpu_us'), '%.2f' % (cpu / base) if base else '-',
-                median(by[n], 'rate'), median(by[n], 'p50'), median(by[n], 'p99'), median(by[n], 'rss')))
-    print('\nidle: ' + ', '.join('%s %.1f MiB' % (name, by['idle']) for name, by in results.items()))
-    if all('half' in by for by in results.values()):
-        print('p99 at half of Envoy\'s rate: ' + ', '.join(
-            '%s %.0f us' % (name, median(by['half'], 'p99')) for name, by in results.items()))
+def print_load(scenario, name, by, goal):
+    """Lines of one load, and the ratio of cairn's CPU to Envoy's."""
+    base = median(by['envoy'], 'cpu_us') if 'envoy' in by else None
+    for proxy, runs in by.items():
+        cpu = median(runs, 'cpu_us')
+        ratio = cpu / base if cpu and base else None
+        mark = ' > %.2f' % goal if proxy == 'cairn' and ratio and ratio > goal else ''
+        print('%-15s %-16s %-6s %9s %7s %9s %8s %8s %9s %8s %8s%s' % (
+            scenario, name, proxy, cell(cpu, '%.1f'), cell(ratio, '%.2f'), cell(median(runs, 'rate'), '%.0f'),
+            cell(median(runs, 'p50'), '%.0f'), cell(median(runs, 'p99'), '%.0f'), cell(median(runs, 'p999'), '%.0f'),
+            cell(median(runs, 'rss'), '%.1f'), cell(median(runs, 'private'), '%.1f'), mark))
 
 
-def goals(kind, results, tunnels):
-    """The lines of the design's table that this run can answer."""
-    if not {'cairn', 'envoy'} <= results.keys():
-        return
-    for n in (n for n in tunnels if n >= 32):
-        ours, theirs = median(results['cairn'][n], 'cpu_us'), median(results['envoy'][n], 'cpu_us')
-        print('goal, CPU per request at %d tunnels: %.2f x Envoy, at most %.2f' % (n, ours / theirs, GOAL[kind]))
-        if 'nginx' in results:
-            print('goal, the same against nginx: %.2f x, at most 1.30' % (ours / median(results['nginx'][n], 'cpu_us')))
-    print('goal, p99 at half rate: %.2f x Envoy, at most 0.50' % (
-        median(results['cairn']['half'], 'p99') / median(results['envoy']['half'], 'p99')))
+def print_scenario(found, goal):
+    print('\n%s (CPU us a %s)' % (found['title'], found['per']))
+    for name, by in found['loads'].items():
+        print_load(found['name'], name, by, goal)
+        for proxy, runs in ((p, r) for p, r in by.items() if 'bytes_each' in r[0]):
+            print('%-15s %-16s %-6s %.0f bytes for each tunnel' % (found['name'], name, proxy, runs[0]['bytes_each']))
+    for share, by in found['latency'].items():
+        print_load(found['name'], '%d %% of Envoy' % (100 * share), by, 9)
+        if {'cairn', 'envoy'} <= by.keys():
+            print('%-15s p99 at this rate: %.2f x Envoy' % (found['name'],
+                  median(by['cairn'], 'p99') / median(by['envoy'], 'p99')))
+
+
+def print_table(everything):
+    print('%s\n%s' % (', '.join('%s %s' % pair for pair in everything['machine'].items()),
+                      ', '.join('%s %s' % pair for pair in everything['versions'].items())))
+    print('%-15s %-16s %-6s %9s %7s %9s %8s %8s %9s %8s %8s' % (
+        '', '', '', 'CPU us', 'x Envoy', 'a second', 'p50 us', 'p99 us', 'p99.9 us', 'RSS MiB', 'private'))
+    for found in everything['scenarios']:
+        goal = next(s.goal for s in scenarios.ALL if s.name == found['name'])
+        print_scenario(found, goal)
+    if everything['counts']:
+        print('\ncairn, counted for each request: instructions in the worker, system calls, allocations')
+        for name, c in everything['counts'].items():
+            print('%-15s %9s %7s %7s' % (name, cell(c['instructions'], '%.0f'), cell(c['syscalls'], '%.2f'),
+                                         cell(c['allocations'], '%.2f')))
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--builddir', default='objs')
+    parser.add_argument('--seconds', type=float, default=3)
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--proxies', nargs='+', default=['cairn', 'envoy', 'nginx'])
+    parser.add_argument('--only', nargs='+', choices=[s.name for s in scenarios.ALL], help='these scenarios')
+    parser.add_argument('--no-counts', action='store_true', help='no instructions, system calls and allocations')
+    parser.add_argument('--json', help='write all single results to this file')
+    options = parser.parse_args()
+    options.builddir = (parties.TOP / options.builddir).resolve()
+    if not parties.envoy.binary():
+        options.proxies.remove('envoy')
+    return options
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--builddir', default='objs')
-    parser.add_argument('--seconds', type=float, default=5)
-    parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--tunnels', type=int, nargs='+', default=[1, 32, 128])
-    parser.add_argument('--proxies', nargs='+', default=['cairn', 'envoy', 'nginx'])
-    parser.add_argument('--scenarios', nargs='+', default=['plain', 'hbone'])
-    parser.add_argument('--json', help='write all single results to this file')
-    options = parser.parse_args()
-    options.builddir = (TOP / options.builddir).resolve()
-    if not parties.envoy.binary():
-        options.proxies.remove('envoy')
+    options = arguments()
+    chosen = [s for s in scenarios.ALL if not options.only or s.name in options.only]
     folder = pathlib.Path(tempfile.mkdtemp(prefix='cairn-bench-'))
     bench = None
     try:
         bench = Bench(options, folder, pki.Pki(folder / 'pki'))
-        everything = {}
-        for kind in options.scenarios:
-            everything[kind] = results = bench.scenario(kind)
-            table(kind, results, options.tunnels)
-            goals(kind, results, options.tunnels)
+        everything = {'machine': machine.describe(), 'versions': machine.versions(options.builddir), 'scenarios': [],
+                      'counts': {}}
+        for scenario in chosen:
+            print('%s ' % scenario.title, end='', flush=True, file=sys.stderr)
+            everything['scenarios'].append(bench.scenario(scenario))
+        if not options.no_counts:
+            everything['counts'] = {s.name: counts.of(bench, s) for s in chosen if s.name in counts.COUNTED}
+        print_table(everything)
         if options.json:
-            pathlib.Path(options.json).write_text(json.dumps(everything, indent=1))
+            pathlib.Path(options.json).write_text(json.dumps(everything, indent=1) + '\n')
     finally:
         if bench:
             bench.end()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-main()
+if __name__ == '__main__':
+    main()
