@@ -27,6 +27,7 @@
 #include "core/slots.h"
 #include "core/str.h"
 #include "event/loop.h"
+#include "http/edit.h"
 #include "http/field.h"
 #include "http/msg.h"
 #include "http/regex.h"
@@ -108,6 +109,8 @@ typedef struct {
     cn_str_t cluster_name;        /* as routed, also when no such cluster exists */
     cn_str_t original_path;       /* target before a rewrite; empty: not rewritten */
     cn_str_t original_host;       /* authority before a rewrite; empty: not rewritten */
+    size_t matched;               /* bytes of the path that the route's condition names ... */
+    bool matched_segments;        /* ... as whole segments: the rest is empty or begins with / */
     cn_str_t details;             /* "via_upstream", "route_not_found", ... */
     cn_str_t termination_details; /* L4 denial */
     cn_str_t upstream_failure;    /* transport failure reason */
@@ -238,7 +241,17 @@ void cn_req_refuse(cn_req_t *, cn_str_t termination_details);
 /* Adds response flags (cn_flag_t). */
 void cn_req_add_flags(cn_req_t *, uint32_t flags);
 void cn_req_set_route(cn_req_t *, const cn_route_t *);
+/* How much of the path the route's condition names: what a prefix rewrite replaces. */
+void cn_req_set_matched(cn_req_t *, size_t n, bool segments);
 void cn_req_set_cluster(cn_req_t *, cn_str_t name);
+/* The next value of a claim of the request's verified token: start with *iter
+ * = 0; false when there is none left.  A dotted path leads into nested claims;
+ * a list has several values.  Nothing while no module gives claims. */
+bool cn_req_claim_next(const cn_req_t *, cn_str_t path, uint32_t *iter, cn_str_t *value);
+/* For the module that verifies tokens: how claims are read from now on.
+ * claims is handed to fn and must outlive the request. */
+typedef bool cn_claim_fn(const void *claims, cn_str_t path, uint32_t *iter, cn_str_t *value);
+void cn_req_set_claims(cn_req_t *, cn_claim_fn *fn, const void *claims);
 /* Adds a line to the account of how this request was decided; free unless
  * somebody asked (cairn explain, debug log). */
 bool cn_req_explaining(const cn_req_t *);

@@ -122,5 +122,8 @@ typedef struct {
 } cn_enum_t;
 CN_MUST cn_rc cn_conf_parse_ms(cn_str_t, uint64_t *ms);
 CN_MUST cn_rc cn_conf_parse_size(cn_str_t, uint64_t *bytes);
+/* A percentage from 0 to 100 with up to four decimals, as parts of CN_PARTS. */
+#define CN_PARTS 1000000u
+CN_MUST cn_rc cn_conf_parse_percent(cn_str_t, uint32_t *parts);
 
 #endif

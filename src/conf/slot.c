@@ -98,6 +98,26 @@ cn_rc cn_conf_parse_size(cn_str_t s, uint64_t *bytes)
     return parse_unit(s, units, bytes);
 }
 
+cn_rc cn_conf_parse_percent(cn_str_t s, uint32_t *parts)
+{
+    size_t dot = cn_str_find(s, '.');
+    cn_str_t decimals = CN_STR_NULL;
+    uint64_t whole, part = 0;
+
+    if (dot < s.n)
+        decimals = cn_str_make(s.p + dot + 1, s.n - dot - 1);
+    if (cn_str_u64(cn_str_make(s.p, dot), 100, &whole) != CN_OK)
+        return CN_ERR;
+    if (dot < s.n && (decimals.n > 4 || cn_str_u64(decimals, 9999, &part) != CN_OK))
+        return CN_ERR;
+    for (size_t i = decimals.n; i < 4; i++)
+        part *= 10;
+    if (whole * 10000 + part > CN_PARTS)
+        return CN_ERR;
+    *parts = (uint32_t)(whole * 10000 + part);
+    return CN_OK;
+}
+
 cn_rc cn_set_ms(cn_conf_t *cf, const cn_directive_t *d, void *conf, const cn_str_t *argv,
                 unsigned argc CN_UNUSED)
 {

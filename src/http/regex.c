@@ -22,6 +22,7 @@
 #define DFA_WORKSPACE 1024
 #define DFA_SUBJECT_MAX 8192
 #define REPEAT_MAX 1000 /* RE2's */
+#define GROUPS 10       /* that a substitution may name, with the match itself */
 
 struct cn_regex {
     pcre2_code *code;
@@ -253,16 +254,15 @@ static void alloc_check(const void *p)
     CN_BUG_ON(p == NULL); /* out of memory: as everywhere, the process ends */
 }
 
-static pcre2_code *compile(cn_pool_t *pool, cn_str_t pattern, cn_str_t *why)
+static pcre2_code *compile(cn_pool_t *pool, cn_str_t pattern, uint32_t options, cn_str_t *why)
 {
-    const uint32_t options = PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOLLAR_ENDONLY | PCRE2_UTF |
-                             PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE;
     pcre2_code *code;
     PCRE2_SIZE where;
     int err;
 
-    code = pcre2_compile((PCRE2_SPTR)(pattern.n ? pattern.p : ""), pattern.n, options, &err, &where,
-                         NULL);
+    code = pcre2_compile((PCRE2_SPTR)(pattern.n ? pattern.p : ""), pattern.n,
+                         options | PCRE2_DOLLAR_ENDONLY | PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C, &err,
+                         &where, NULL);
     if (!code) {
         char text[128];
 
@@ -272,7 +272,8 @@ static pcre2_code *compile(cn_pool_t *pool, cn_str_t pattern, cn_str_t *why)
     return code;
 }
 
-cn_rc cn_regex_compile(cn_pool_t *pool, cn_str_t pattern, cn_regex_t **out, cn_str_t *why)
+static cn_rc make(cn_pool_t *pool, cn_str_t pattern, uint32_t options, uint32_t groups,
+                  cn_regex_t **out, cn_str_t *why)
 {
     cn_regex_t *re;
     pcre2_code *code;
@@ -283,7 +284,7 @@ cn_rc cn_regex_compile(cn_pool_t *pool, cn_str_t pattern, cn_regex_t **out, cn_s
     }
     if (check_re2(pool, pattern, why) != CN_OK)
         return CN_ERR;
-    code = compile(pool, pattern, why);
+    code = compile(pool, pattern, options, why);
     if (!code)
         return CN_ERR;
     re = cn_pool_zalloc(pool, sizeof(*re));
@@ -294,11 +295,22 @@ cn_rc cn_regex_compile(cn_pool_t *pool, cn_str_t pattern, cn_regex_t **out, cn_s
     alloc_check(re->limits);
     pcre2_set_match_limit(re->limits, STEP_LIMIT);
     pcre2_set_heap_limit(re->limits, HEAP_LIMIT_KIB);
-    re->match = pcre2_match_data_create(1, NULL);
+    re->match = pcre2_match_data_create(groups, NULL);
     alloc_check(re->match);
     cn_pool_cleanup(pool, release, re);
     *out = re;
     return CN_OK;
+}
+
+cn_rc cn_regex_compile(cn_pool_t *pool, cn_str_t pattern, cn_regex_t **out, cn_str_t *why)
+{
+    return make(pool, pattern, PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_NO_AUTO_CAPTURE, 1, out,
+                why);
+}
+
+cn_rc cn_regex_compile_find(cn_pool_t *pool, cn_str_t pattern, cn_regex_t **out, cn_str_t *why)
+{
+    return make(pool, pattern, 0, GROUPS, out, why);
 }
 
 /* ---- match ---- */
@@ -324,4 +336,135 @@ cn_rc cn_regex_match(const cn_regex_t *re, cn_str_t subject)
     if (rc == PCRE2_ERROR_NOMATCH || (rc <= PCRE2_ERROR_UTF8_ERR1 && rc >= PCRE2_ERROR_UTF8_ERR21))
         return CN_DECLINE;
     return CN_ERR;
+}
+
+/* ---- replace ---- */
+
+cn_rc cn_regex_subst_check(cn_pool_t *pool, const cn_regex_t *re, cn_str_t subst, cn_str_t *why)
+{
+    uint32_t groups = 0;
+
+    (void)pcre2_pattern_info(re->code, PCRE2_INFO_CAPTURECOUNT, &groups);
+    *why = cn_pool_printf(pool, "longer than %d bytes", CN_REGEX_SUBST_MAX);
+    if (subst.n > CN_REGEX_SUBST_MAX)
+        return CN_ERR;
+    for (size_t i = 0; i < subst.n; i++) {
+        char c;
+
+        if (subst.p[i] != '\\')
+            continue;
+        c = ++i < subst.n ? subst.p[i] : '\0';
+        if (c == '\\' || (is_digit(c) && (uint32_t)(c - '0') <= groups))
+            continue;
+        *why = is_digit(c) ? cn_pool_printf(pool, "there is no group %c in the expression", c)
+                           : CN_STR("a backslash stands before a digit or another backslash");
+        return CN_ERR;
+    }
+    return CN_OK;
+}
+
+/* The result, cut at its limit. */
+typedef struct {
+    cn_pool_t *pool;
+    char *p;
+    size_t n, cap;
+    bool over;
+} result_t;
+
+static void append(result_t *r, cn_str_t s)
+{
+    r->over |= s.n > CN_REGEX_RESULT_MAX - r->n;
+    if (r->over || s.n == 0)
+        return;
+    if (r->n + s.n > r->cap) {
+        char *old = r->p;
+
+        r->cap = 2 * (r->n + s.n);
+        r->p = cn_pool_bytes(r->pool, r->cap);
+        if (r->n)
+            memcpy(r->p, old, r->n);
+    }
+    memcpy(r->p + r->n, s.p, s.n);
+    r->n += s.n;
+}
+
+static void append_subst(result_t *r, const cn_regex_t *re, cn_str_t subject, cn_str_t subst)
+{
+    const PCRE2_SIZE *group = pcre2_get_ovector_pointer(re->match);
+
+    for (size_t i = 0; i < subst.n && !r->over; i++) {
+        size_t g = 0;
+
+        if (subst.p[i] == '\\' && i + 1 < subst.n && is_digit(subst.p[++i]))
+            g = 2 * (size_t)(subst.p[i] - '0');
+        else {
+            append(r, cn_str_make(subst.p + i, 1));
+            continue;
+        }
+        if (group[g] != PCRE2_UNSET)
+            append(r, cn_str_make(subject.p + group[g], group[g + 1] - group[g]));
+    }
+}
+
+/* Bytes of the character at the beginning. */
+static size_t one_char(cn_str_t s)
+{
+    size_t n = s.n > 0;
+
+    while (n < s.n && ((unsigned char)s.p[n] & 0xc0) == 0x80)
+        n++;
+    return n;
+}
+
+static cn_str_t from(cn_str_t s, size_t at)
+{
+    return cn_str_make(s.p + at, s.n - at);
+}
+
+/* One match at or behind *at: copies what is before it, and what takes its
+ * place.  Of two matches that touch, the second is not empty. */
+static cn_rc replace_one(const cn_regex_t *re, cn_str_t subject, cn_str_t subst, size_t *at,
+                         size_t *last, result_t *r)
+{
+    const PCRE2_SIZE *group = pcre2_get_ovector_pointer(re->match);
+    /* whether it is UTF-8 is looked at once */
+    uint32_t options = *at ? PCRE2_NO_UTF_CHECK : 0;
+    int rc = pcre2_match(re->code, (PCRE2_SPTR)(subject.n ? subject.p : ""), subject.n, *at,
+                         options, re->match, re->limits);
+
+    if (rc < 0)
+        return hit_limit(rc) ? CN_ERR : CN_DECLINE;
+    append(r, cn_str_make(subject.p + *at, group[0] - *at));
+    if (group[1] == group[0] && group[0] == *last) {
+        size_t n = one_char(from(subject, group[0]));
+
+        append(r, cn_str_make(subject.p + group[0], n));
+        *at = group[0] + (n ? n : 1);
+        return CN_AGAIN;
+    }
+    append_subst(r, re, subject, subst);
+    *at = *last = group[1];
+    return CN_OK;
+}
+
+cn_rc cn_regex_replace(cn_pool_t *pool, const cn_regex_t *re, cn_str_t subject, cn_str_t subst,
+                       cn_str_t *out)
+{
+    result_t r = {.pool = pool};
+    size_t at = 0, last = SIZE_MAX;
+    unsigned tries = 0;
+    bool any = false;
+    cn_rc rc = CN_OK;
+
+    while (at <= subject.n && !r.over && (rc == CN_OK || rc == CN_AGAIN)) {
+        rc = replace_one(re, subject, subst, &at, &last, &r);
+        any |= rc == CN_OK;
+        r.over |= ++tries > CN_REGEX_REPLACE_MAX;
+    }
+    if (at < subject.n)
+        append(&r, from(subject, at));
+    if (rc == CN_ERR || r.over)
+        return CN_ERR;
+    *out = any ? cn_str_make(r.p, r.n) : subject;
+    return any ? CN_OK : CN_DECLINE;
 }

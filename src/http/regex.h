@@ -29,4 +29,19 @@ CN_MUST cn_rc cn_regex_compile(cn_pool_t *, cn_str_t pattern, cn_regex_t **out, 
  * match.  Allocates nothing in the usual case; not for two threads at once. */
 CN_MUST cn_rc cn_regex_match(const cn_regex_t *, cn_str_t subject);
 
+/* For rewriting: finds matches anywhere in a subject and knows its groups.  Not
+ * for cn_regex_match(). */
+CN_MUST cn_rc cn_regex_compile_find(cn_pool_t *, cn_str_t pattern, cn_regex_t **out, cn_str_t *why);
+/* Bytes that a substitution and a rewritten subject may have, and matches in it. */
+#define CN_REGEX_SUBST_MAX 4096
+#define CN_REGEX_RESULT_MAX 65536
+#define CN_REGEX_REPLACE_MAX 256
+/* Whether a substitution fits the expression: \0 stands for the match, \1 to
+ * \9 for its groups, \\ for a backslash.  CN_ERR: *why says what is wrong. */
+CN_MUST cn_rc cn_regex_subst_check(cn_pool_t *, const cn_regex_t *, cn_str_t subst, cn_str_t *why);
+/* Puts subst in the place of every match, from the left.  CN_DECLINE: there is
+ * none, *out is the subject; CN_ERR: a limit was reached. */
+CN_MUST cn_rc cn_regex_replace(cn_pool_t *, const cn_regex_t *, cn_str_t subject, cn_str_t subst,
+                               cn_str_t *out);
+
 #endif

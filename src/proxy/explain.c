@@ -35,7 +35,7 @@ static void run_http(cn_req_t *req, cn_explain_t *ex)
     req->msg = *ex->msg;
     req->msg.pool = req->pool;
     cn_req_head_prepare(req);
-    for (cn_phase_t ph = CN_PH_HEAD; ph <= CN_PH_POLICY && !req->local; ph++)
+    for (cn_phase_t ph = CN_PH_HEAD; ph <= CN_PH_CONTENT && !req->local; ph++)
         if (cn_phase_run(req, ph) == CN_ERR && !req->local)
             cn_req_reply(req, 500, CN_STR_NULL, CN_STR("module_failed"), 0);
     ex->status = req->local ? req->resp.status : 0;

@@ -470,3 +470,20 @@ void cn_req_set_cluster(cn_req_t *req, cn_str_t name)
 {
     req->f.cluster_name = name;
 }
+
+void cn_req_set_matched(cn_req_t *req, size_t n, bool segments)
+{
+    req->f.matched = n;
+    req->f.matched_segments = segments;
+}
+
+void cn_req_set_claims(cn_req_t *req, cn_claim_fn *fn, const void *claims)
+{
+    req->claim = fn;
+    req->claims = claims;
+}
+
+bool cn_req_claim_next(const cn_req_t *req, cn_str_t path, uint32_t *iter, cn_str_t *value)
+{
+    return req->claim && req->claim(req->claims, path, iter, value);
+}

@@ -80,6 +80,8 @@ struct cn_req {
     /* messages */
     cn_facts_t f;
     cn_msg_t msg, resp;
+    cn_claim_fn *claim; /* NULL: none are known */
+    const void *claims;
     const cn_workload_t *kept[2]; /* source and destination, once copied to the pool */
     bool local;                   /* the response is ours */
     bool replied;                 /* and is complete in resp */

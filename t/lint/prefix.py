@@ -9,7 +9,7 @@ NOUNS = {
     'event': ['task', 'timer', 'io'],
     'conf': ['set', 'gen', 'bundle', 'units'],
     'stats': ['series'],
-    'http': ['exch', 'h2'],
+    'http': ['edits', 'exch', 'h2'],
     'tunnel': ['service'],
     'upstream': ['clusters', 'upool', 'host', 'lb', 'workloads', 'endpoint', 'registry'],
     'proxy': ['req', 'worker', 'flags', 'tunnel'],

@@ -75,29 +75,60 @@ static const void *conf_of(const loaded_t *l)
     return l->section->confs[CN_UNIT_MODULES];
 }
 
-/* What is NULL is GET / without a query. */
+/* What is NULL is GET / without a query, from a client of namespace "curl". */
 typedef struct {
     const char *method, *path, *query;
     const char *h[6]; /* name, value, ... */
+    const char *ns;
+    const char *claims[7];
 } ask_t;
+
+static cn_msg_t *make_msg(cn_pool_t *pool, const ask_t *a)
+{
+    cn_msg_t *msg = cn_pool_zalloc(pool, sizeof(*msg));
+
+    cn_msg_init(msg, pool);
+    msg->method = cn_str_c(a->method ? a->method : "GET");
+    msg->scheme = CN_STR("http");
+    msg->authority = CN_STR("reviews:9080");
+    msg->path = cn_str_c(a->path ? a->path : "/");
+    msg->query = cn_str_c(a->query);
+    msg->has_query = a->query != NULL;
+    for (uint32_t i = 0; i < 3 && a->h[2 * i]; i++)
+        cn_msg_add(msg, &msg->headers, cn_str_c(a->h[2 * i]), cn_str_c(a->h[2 * i + 1]));
+    return msg;
+}
+
+static cn_tunnel_t *make_tunnel(cn_pool_t *pool, const ask_t *a)
+{
+    cn_tunnel_t *t = cn_pool_zalloc(pool, sizeof(*t));
+
+    t->dest.port = 9080;
+    t->identity = cn_pool_printf(pool, "spiffe://td/ns/%s/sa/x", a->ns ? a->ns : "curl");
+    return t;
+}
 
 static cn_rc ask(loaded_t *l, const ask_t *a, cn_req_t *req)
 {
-    cn_header_t headers[3] = {0};
-    cn_msg_t msg = {.method = cn_str_c(a->method ? a->method : "GET"),
-                    .authority = CN_STR("reviews:9080"),
-                    .path = cn_str_c(a->path ? a->path : "/"),
-                    .query = cn_str_c(a->query),
-                    .has_query = a->query != NULL,
-                    .headers = {headers, 0, CN_COUNT(headers)}};
-
-    for (uint32_t i = 0; i < CN_COUNT(headers) && a->h[2 * i]; i++)
-        headers[msg.headers.n++] =
-            (cn_header_t){.name = cn_str_c(a->h[2 * i]), .value = cn_str_c(a->h[2 * i + 1])};
     req->worker = &l->worker;
+    req->pool = l->pool;
+    req->claims = a->claims;
+    req->ctx = cn_pool_zalloc(l->pool, cn_module_http_route.ctx_size);
+    req->edit = make_msg(l->pool, a);
     req->facts.section = l->section;
-    req->facts.req = &msg;
-    return cn_module_http_route.phase[CN_PH_ROUTE](req, conf_of(l), NULL);
+    req->facts.tunnel = make_tunnel(l->pool, a);
+    req->facts.req = req->edit;
+    return cn_module_http_route.phase[CN_PH_ROUTE](req, conf_of(l), req->ctx);
+}
+
+/* What follows when nobody else answers. */
+static cn_rc go_on(cn_req_t *req)
+{
+    const void *conf = req->route->confs[CN_UNIT_MODULES];
+
+    if (!cn_module_http_route.active(conf, CN_PH_CONTENT))
+        return CN_OK;
+    return cn_module_http_route.phase[CN_PH_CONTENT](req, conf, req->ctx);
 }
 
 static bool takes(const char *match, const ask_t *a)
@@ -150,6 +181,14 @@ static void test_paths_match(void **state CN_UNUSED)
         {"path prefix /foo/;", {.path = "/foobar"}, false},
         {"path prefix /;", {0}, true},
         {"path prefix /;", {.path = "/any/thing"}, true},
+        {"path prefix /foo; ignore_case on;", {.path = "/FOO/x"}, true},
+        {"path prefix /foo; ignore_case on;", {.path = "/FOObar"}, false},
+        {"ignore_case on; path exact /Ex;", {.path = "/eX"}, true},
+        {"path exact /Ex; ignore_case off;", {.path = "/eX"}, false},
+        {"path text_prefix /foo;", {.path = "/foobar"}, true},
+        {"path text_prefix /foo;", {.path = "/fo"}, false},
+        {"path text_prefix /foo/;", {.path = "/foo"}, false},
+        {"path text_prefix /foo; ignore_case on;", {.path = "/Foobar"}, true},
         {"path regex \"/ra|/rb\";", {.path = "/rb"}, true},
         {"path regex \"/ra|/rb\";", {.path = "/rbx"}, false},
         {"path regex \"/v[0-9]+/.*\";", {.path = "/v12/x", .query = "q"}, true},
@@ -182,6 +221,36 @@ static void test_methods_headers_and_queries_match(void **state CN_UNUSED)
         {"header x-a present;", {.h = {"x-b", ""}}, false},
         {"header x-a exact 1; header x-b exact 2;", {.h = {"x-a", "1", "x-b", "2"}}, true},
         {"header x-a exact 1; header x-b exact 2;", {.h = {"x-a", "1"}}, false},
+        {"header x-a suffix ne;", {.h = {"x-a", "one"}}, true},
+        {"header x-a suffix ne;", {.h = {"x-a", "ones"}}, false},
+        {"header x-a suffix two;", {.h = {"x-a", "one", "x-a", "two"}}, true},
+        {"not_header x-a exact v;", {0}, true},
+        {"not_header x-a exact v;", {.h = {"x-a", "v"}}, false},
+        {"not_header x-a exact v;", {.h = {"x-a", "w"}}, true},
+        {"not_header x-a exact v;", {.h = {"x-a", "w", "x-a", "v"}}, false},
+        {"not_header x-a regex \".*\";", {0}, true},
+        {"not_header x-a present;", {0}, true},
+        {"not_header x-a present;", {.h = {"x-a", ""}}, false},
+        {"header x-a present; not_header x-a exact v;", {0}, false},
+        {"method exact GET;", {0}, true},
+        {"method prefix G;", {0}, true},
+        {"method regex \"GET|HEAD\";", {.method = "HEAD"}, true},
+        {"method regex \"GET|HEAD\";", {.method = "PUT"}, false},
+        {"authority exact reviews:9080;", {0}, true},
+        {"authority exact reviews;", {0}, false},
+        {"authority prefix rev;", {0}, true},
+        {"authority regex \"rev.*:[0-9]+\";", {0}, true},
+        {"scheme exact http;", {0}, true},
+        {"scheme exact https;", {0}, false},
+        {"scheme regex \"https?\";", {0}, true},
+        {"port 9080;", {0}, true},
+        {"port 80;", {0}, false},
+        {"claim sub exact joe;", {0}, false},
+        {"claim sub present;", {0}, false},
+        {"claim sub exact joe;", {.claims = {"sub", "joe"}}, true},
+        {"claim sub exact joe;", {.claims = {"sub", "jo"}}, false},
+        {"claim groups exact b;", {.claims = {"groups", "a", "groups", "b"}}, true},
+        {"claim groups prefix c;", {.claims = {"groups", "a", "groups", "b"}}, false},
         {"header :authority exact reviews:9080;", {0}, true},
         {"header :authority exact Reviews:9080;", {0}, false},
         {"header host exact reviews:9080;", {0}, true},
@@ -308,7 +377,9 @@ static void test_no_backend_with_a_weight_is_500(void **state CN_UNUSED)
         loaded_t l = load(v[i]);
         cn_req_t req = {0};
 
-        assert_int_equal(ask(&l, &(ask_t){0}, &req), CN_DONE);
+        assert_int_equal(ask(&l, &(ask_t){0}, &req), CN_OK);
+        assert_int_equal(req.status, 0); /* others may answer first */
+        assert_int_equal(go_on(&req), CN_DONE);
         assert_int_equal(req.status, 500);
         assert_int_equal(req.body.n, 0);
         assert_int_equal(req.flags, 0);
@@ -326,7 +397,8 @@ static void test_an_invalid_backend_answers_500_for_its_share(void **state CN_UN
     for (int i = 0; i < 4000; i++) {
         cn_req_t req = {0};
 
-        if (ask(&l, &(ask_t){0}, &req) == CN_OK) {
+        assert_int_equal(ask(&l, &(ask_t){0}, &req), CN_OK);
+        if (go_on(&req) == CN_OK) {
             assert_str(req.cluster, "x");
             continue;
         }
@@ -341,6 +413,140 @@ static void test_an_invalid_backend_answers_500_for_its_share(void **state CN_UN
 }
 
 /* A request that cannot be decided on must not reach a later, looser route. */
+static void test_a_missing_cluster_is_500_where_asked_for(void **state CN_UNUSED)
+{
+    loaded_t l = load("route a { backend x missing=500; } ");
+    loaded_t vs = load("route a { backend x missing=503; } ");
+    cn_req_t req = {0};
+
+    l.worker.clusters = cn_clusters_create(NULL, 0);
+    assert_int_equal(ask(&l, &(ask_t){0}, &req), CN_OK);
+    assert_int_equal(go_on(&req), CN_DONE);
+    assert_int_equal(req.status, 500);
+    assert_str(req.details, "cluster_not_found");
+    assert_int_equal(req.flags, CN_FLAG_NC);
+    req = (cn_req_t){0};
+    assert_int_equal(ask(&vs, &(ask_t){0}, &req), CN_OK);
+    assert_int_equal(go_on(&req), CN_OK); /* the forwarder says 503 */
+    cn_clusters_destroy(l.worker.clusters);
+    unload(&l);
+    unload(&vs);
+}
+
+static void test_an_unsupported_route_answers_500_for_itself_only(void **state CN_UNUSED)
+{
+    loaded_t l = load("route a { match { path exact /x; } unsupported \"a filter\"; backend c; }"
+                      "route b { backend d; }");
+    cn_req_t req = {.explaining = true};
+
+    assert_int_equal(ask(&l, &(ask_t){.path = "/x"}, &req), CN_DONE);
+    assert_int_equal(req.status, 500);
+    assert_str(req.details, "unsupported_filter");
+    assert_str(req.route->name, "a");
+    assert_int_equal(req.cluster.n, 0);
+    assert_non_null(strstr(req.lines, "not supported (a filter): 500"));
+    req = (cn_req_t){0};
+    assert_int_equal(ask(&l, &(ask_t){0}, &req), CN_OK);
+    assert_str(req.cluster, "d");
+    unload(&l);
+}
+
+static cn_str_t header(const cn_msg_t *msg, const char *name)
+{
+    const cn_header_t *h = cn_msg_find(&msg->headers, cn_str_c(name), NULL);
+
+    return h ? h->value : CN_STR("(none)");
+}
+
+static void test_a_backends_filter_is_for_its_share_only(void **state CN_UNUSED)
+{
+    loaded_t l = load("route a { backend x filter=f; backend y;"
+                      "backend_filter f { request_header set x-a 2; request_header remove x-b;"
+                      " response_header add x-c 3; rewrite_host h; } }");
+    unsigned seen[2] = {0, 0};
+
+    for (int i = 0; i < 100; i++) {
+        ask_t a = {.h = {"x-a", "1", "x-b", "1"}};
+        cn_req_t req = {0};
+        bool x;
+
+        assert_int_equal(ask(&l, &a, &req), CN_OK);
+        assert_int_equal(go_on(&req), CN_OK);
+        x = cn_str_eq(req.cluster, CN_STR("x"));
+        seen[x]++;
+        assert_str(header(req.edit, "x-a"), x ? "2" : "1");
+        assert_str(header(req.edit, "x-b"), x ? "(none)" : "1");
+        assert_str(req.authority, x ? "h" : "");
+        (void)cn_module_http_route.phase[CN_PH_RESP_HEAD](&req, NULL, req.ctx);
+        assert_str(header(req.edit, "x-c"), x ? "3" : "(none)");
+    }
+    assert_true(seen[0] > 10 && seen[1] > 10);
+    unload(&l);
+}
+
+/* A response that the filter's request never led to is not its own. */
+static void test_a_reply_from_before_the_backend_is_left_alone(void **state CN_UNUSED)
+{
+    loaded_t l =
+        load("route a { backend x filter=f; backend_filter f { response_header set c 3; } }");
+    cn_req_t req = {0};
+
+    assert_int_equal(ask(&l, &(ask_t){0}, &req), CN_OK);
+    (void)cn_module_http_route.phase[CN_PH_RESP_HEAD](&req, NULL, req.ctx);
+    assert_str(header(req.edit, "c"), "(none)");
+    unload(&l);
+}
+
+static void test_clients_with_routes_of_their_own_see_no_others(void **state CN_UNUSED)
+{
+    loaded_t l = load("route own { match { path prefix /a; client_namespace shop test shop; }"
+                      " match { path prefix /b; client_namespace test; } backend o; }"
+                      "route all { backend p; }");
+    static const struct {
+        const char *ns, *path, *cluster; /* NULL: 404 */
+    } v[] = {{"curl", "/a", "p"},  {"curl", "/b", "p"},  {"shop", "/a/x", "o"},
+             {"shop", "/b", NULL}, {"shop", "/c", NULL}, {"test", "/a", "o"},
+             {"test", "/b", "o"},  {"test", "/c", NULL}, {"shopping", "/a", "p"}};
+
+    for (size_t i = 0; i < CN_COUNT(v); i++) {
+        cn_req_t req = {.explaining = true};
+        cn_rc rc = ask(&l, &(ask_t){.ns = v[i].ns, .path = v[i].path}, &req);
+
+        assert_int_equal(rc, v[i].cluster ? CN_OK : CN_DONE);
+        assert_str(req.cluster, v[i].cluster ? v[i].cluster : "");
+        assert_int_equal(req.status, v[i].cluster ? 0 : 404);
+        assert_true(!strstr(req.lines, "have routes of their own") ==
+                    cn_str_eq(req.cluster, CN_STR("p")));
+    }
+    unload(&l);
+}
+
+static void test_how_much_of_the_path_was_named(void **state CN_UNUSED)
+{
+    static const struct {
+        const char *match, *path;
+        size_t matched;
+        bool segments;
+    } v[] = {
+        {"path prefix /foo;", "/foo/bar", 4, true},  {"path prefix /foo/;", "/foo/bar", 4, true},
+        {"path prefix /;", "/foo", 0, true},         {"method GET;", "/foo", 0, true},
+        {"path text_prefix /fo;", "/foo", 3, false}, {"path text_prefix /;", "/foo", 1, false},
+        {"path exact /foo;", "/foo", 4, false},      {"path regex \"/f.*\";", "/foo", 4, false}};
+
+    for (size_t i = 0; i < CN_COUNT(v); i++) {
+        char text[128];
+        cn_req_t req = {0};
+        loaded_t l;
+
+        snprintf(text, sizeof(text), "route a { match { %s } backend c; }", v[i].match);
+        l = load(text);
+        assert_int_equal(ask(&l, &(ask_t){.path = v[i].path}, &req), CN_OK);
+        assert_int_equal(req.matched, v[i].matched);
+        assert_int_equal(req.segments, v[i].segments);
+        unload(&l);
+    }
+}
+
 static void test_an_undecided_expression_is_refused(void **state CN_UNUSED)
 {
     loaded_t l = load("route a { match { header x-a regex \"(a+)+[bc]\"; } backend x; }"
@@ -361,22 +567,27 @@ static void test_an_undecided_expression_is_refused(void **state CN_UNUSED)
 
 static void test_the_account_names_what_did_not_hold(void **state CN_UNUSED)
 {
-    loaded_t l = load("route a { match { path prefix /x; } backend c; }\n"
-                      "route b { match { method PUT; } match { header x-a exact 1; } backend c; }\n"
-                      "route d { match { query k present; } backend c; }\n"
-                      "route e { match { path exact /y; } backend c weight=3; }");
+    loaded_t l =
+        load("route a { match { path prefix /x; } backend c; }\n"
+             "route b { match { method PUT; } match { header x-a exact 1; } backend c; }\n"
+             "route d { match { query k present; } backend c; }\n"
+             "route f { match { port 80; } backend c; }\n"
+             "route g { match { not_header x-b present; not_header x-a prefix 2; } backend c; }\n"
+             "route e { match { path exact /y; } backend c weight=3; }");
     cn_req_t req = {.explaining = true};
 
-    (void)ask(&l, &(ask_t){.path = "/y"}, &req);
+    (void)ask(&l, &(ask_t){.path = "/y", .h = {"x-a", "22"}}, &req);
     assert_string_equal(req.lines,
-                        "route: a (/t.conf:3) is not it: expects path \"/x\", got \"/y\"\n"
+                        "route: a (/t.conf:3) is not it: expects path prefix \"/x\", got \"/y\"\n"
                         "route: b (/t.conf:4) is not it: header x-a is not \"1\"\n"
                         "route: d (/t.conf:5) is not it: there is no query parameter k\n"
-                        "route: e (/t.conf:6): match 1 of 1 takes it\n"
+                        "route: f (/t.conf:6) is not it: expects port 80, got 9080\n"
+                        "route: g (/t.conf:7) is not it: header x-a is text prefix \"2\"\n"
+                        "route: e (/t.conf:8): match 1 of 1 takes it\n"
                         "route: backend c (3 of 3)\n");
     req = (cn_req_t){.explaining = true};
-    (void)ask(&l, &(ask_t){.path = "/z"}, &req);
-    assert_non_null(strstr(req.lines, "route: none of 4 routes takes it: 404\n"));
+    (void)ask(&l, &(ask_t){.path = "/z", .h = {"x-a", "22"}}, &req);
+    assert_non_null(strstr(req.lines, "route: none of 7 matches takes it: 404\n"));
     unload(&l);
 }
 
@@ -387,13 +598,15 @@ static const char *one_of(cn_rand_t *r, const char *const *v, uint32_t n)
     return v[cn_rand_below(r, n)];
 }
 
-static const char *const paths[] = {"/",   "/a",         "/a/",   "/a/b",  "/a/b/c",
-                                    "/ab", "/b",         "/b//",  "/b//c", "/c/d/",
-                                    "/x",  "/x/y/z/a/b", "/a//b", "/a/b/"};
+static const char *const paths[] = {"/",     "/a",    "/a/",   "/a/b",  "/a/b/c", "/ab",
+                                    "/b",    "/b//",  "/b//c", "/c/d/", "/x",     "/x/y/z/a/b",
+                                    "/a//b", "/a/b/", "/A/B",  "/aB/c"};
 
 static void put_random_route(cn_rand_t *r, char *text, size_t cap)
 {
-    static const char *const hows[] = {"exact", "prefix", "prefix"};
+    static const char *const hows[] = {"exact", "prefix", "prefix", "text_prefix"};
+    static const char *const regexes[] = {"/b.*",       "/a/b?",    "/a|/b",
+                                          "/a/?b(/c)?", "(?i)/A.*", ".*b"};
     static const char *const others[] = {"", "method PUT;", "header x-a exact 1;",
                                          "query k exact v;", "header x-a regex \"(a+)+[bc]\";"};
     uint32_t matches = cn_rand_below(r, 16) ? 1 + cn_rand_below(r, 3) : 0;
@@ -404,11 +617,12 @@ static void put_random_route(cn_rand_t *r, char *text, size_t cap)
         size_t n = strlen(text);
 
         if (cn_rand_below(r, 8))
-            snprintf(text + n, cap - n, "match { path %s %s; %s } ",
-                     one_of(r, hows, CN_COUNT(hows)), one_of(r, paths, CN_COUNT(paths)), other);
+            snprintf(text + n, cap - n, "match { path %s %s; ignore_case %s; %s } ",
+                     one_of(r, hows, CN_COUNT(hows)), one_of(r, paths, CN_COUNT(paths)),
+                     cn_rand_below(r, 4) ? "off" : "on", other);
         else
-            snprintf(text + n, cap - n, "match { path regex \"/b.*\"; %s } ",
-                     *other ? other : "method PUT;");
+            snprintf(text + n, cap - n, "match { path regex \"%s\"; %s } ",
+                     one_of(r, regexes, CN_COUNT(regexes)), *other ? other : "method PUT;");
     }
     snprintf(text + strlen(text), cap - strlen(text), "backend c; }\n");
 }
@@ -426,6 +640,25 @@ static void put_random_ask(cn_rand_t *r, ask_t *a)
     }
 }
 
+static void compare_with_trying_all(loaded_t *l, const ask_t *a)
+{
+    const cn_http_route_conf_t *c = conf_of(l);
+    cn_http_route_set_t plain = c->sets->producers;
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_http_route_subject_t s = {.msg = make_msg(pool, a)};
+    const cn_http_route_entry_t *e[2] = {NULL, NULL};
+    cn_rc rc[2];
+
+    assert_non_null(plain.index);
+    plain.index = NULL;
+    rc[0] = cn_http_route_find(&plain, &s, &e[0]);
+    rc[1] = cn_http_route_find(&c->sets->producers, &s, &e[1]);
+    assert_int_equal(rc[0], rc[1]);
+    if (rc[0] != CN_DECLINE)
+        assert_ptr_equal(e[0], e[1]);
+    cn_pool_destroy(pool);
+}
+
 static void test_the_index_says_what_the_order_of_the_file_says(void **state CN_UNUSED)
 {
     cn_rand_t r;
@@ -434,32 +667,16 @@ static void test_the_index_says_what_the_order_of_the_file_says(void **state CN_
     cn_rand_init(&r, 11);
     for (int round = 0; round < 60; round++) {
         loaded_t l;
-        const cn_http_route_conf_t *c;
 
         text[0] = '\0';
         for (uint32_t n = 13 + cn_rand_below(&r, 30); n; n--)
             put_random_route(&r, text, sizeof(text));
         l = load(text);
-        c = conf_of(&l);
-        assert_non_null(c->index);
         for (int k = 0; k < 200; k++) {
-            uint32_t route[2] = {0}, which[2] = {0};
-            cn_rc rc[2];
             ask_t a;
 
             put_random_ask(&r, &a);
-            cn_header_t header = {.name = cn_str_c(a.h[0]), .value = cn_str_c(a.h[1])};
-            cn_msg_t msg = {.method = cn_str_c(a.method),
-                            .path = cn_str_c(a.path),
-                            .query = cn_str_c(a.query),
-                            .headers = {&header, a.h[0] ? 1 : 0, 1}};
-            rc[0] = cn_http_route_find(c->routes, &msg, &route[0], &which[0]);
-            rc[1] = cn_http_route_index_find(c->index, &msg, &route[1], &which[1]);
-            assert_int_equal(rc[0], rc[1]);
-            if (rc[0] == CN_OK) {
-                assert_int_equal(route[0], route[1]);
-                assert_int_equal(which[0], which[1]);
-            }
+            compare_with_trying_all(&l, &a);
         }
         unload(&l);
     }
@@ -496,13 +713,15 @@ static void test_what_has_no_meaning_is_refused(void **state CN_UNUSED)
     } v[] = {
         {"route a { match { path exact x; } }", "does not begin with /"},
         {"route a { match { path prefix \"\"; } }", "does not begin with /"},
-        {"route a { match { path suffix /x; } }", "expected exact, prefix or regex"},
+        {"route a { match { path suffix /x; } }", "expected exact, prefix, text_prefix or regex"},
         {"route a { match { path /x; } }", ""},
-        {"route a { match { path present /x; } }", "expected exact, prefix or regex"},
+        {"route a { match { path present /x; } }", "expected exact, prefix, text_prefix or regex"},
         {"route a { match { path regex \"(?=x)\"; } }", "look-ahead is not in RE2 syntax"},
         {"route a { match { header x-a regex \"(a)\\\\1\"; } }", "back-references"},
-        {"route a { match { header x-a exact; } }", "expected exact, prefix or regex and a value"},
-        {"route a { match { header x-a v; } }", "expected exact, prefix or regex and a value"},
+        {"route a { match { header x-a exact; } }",
+         "expected exact, prefix, suffix or regex and a value"},
+        {"route a { match { header x-a v; } }",
+         "expected exact, prefix, suffix or regex and a value"},
         {"route a { match { header x-a present v; } }", "or present"},
         {"route a { match { header \"\" exact v; } }", "a header needs a name"},
         {"route a { match { query k is v; } }", "or present"},
@@ -542,6 +761,12 @@ int main(void)
         cmocka_unit_test(test_the_bounds_of_shares_are_exact),
         cmocka_unit_test(test_no_backend_with_a_weight_is_500),
         cmocka_unit_test(test_an_invalid_backend_answers_500_for_its_share),
+        cmocka_unit_test(test_a_missing_cluster_is_500_where_asked_for),
+        cmocka_unit_test(test_an_unsupported_route_answers_500_for_itself_only),
+        cmocka_unit_test(test_a_backends_filter_is_for_its_share_only),
+        cmocka_unit_test(test_a_reply_from_before_the_backend_is_left_alone),
+        cmocka_unit_test(test_clients_with_routes_of_their_own_see_no_others),
+        cmocka_unit_test(test_how_much_of_the_path_was_named),
         cmocka_unit_test(test_an_undecided_expression_is_refused),
         cmocka_unit_test(test_the_account_names_what_did_not_hold),
         cmocka_unit_test(test_the_index_says_what_the_order_of_the_file_says),

@@ -21,6 +21,43 @@ cn_rand_t *cn_worker_rand(cn_worker_t *w)
     return &w->rand;
 }
 
+cn_clusters_t *cn_worker_clusters(cn_worker_t *w)
+{
+    return w->clusters;
+}
+
+cn_pool_t *cn_req_pool(cn_req_t *req)
+{
+    return req->pool;
+}
+
+cn_msg_t *cn_req_edit(cn_req_t *req)
+{
+    return req->edit;
+}
+
+void cn_req_set_authority(cn_req_t *req, cn_str_t authority)
+{
+    req->authority = authority;
+}
+
+void cn_req_set_matched(cn_req_t *req, size_t n, bool segments)
+{
+    req->matched = n;
+    req->segments = segments;
+}
+
+bool cn_req_claim_next(const cn_req_t *req, cn_str_t path, uint32_t *iter, cn_str_t *value)
+{
+    for (; req->claims && req->claims[*iter]; *iter += 2)
+        if (cn_str_eq(path, cn_str_c(req->claims[*iter]))) {
+            *value = cn_str_c(req->claims[*iter + 1]);
+            *iter += 2;
+            return true;
+        }
+    return false;
+}
+
 void cn_req_set_route(cn_req_t *req, const cn_route_t *route)
 {
     req->route = route;

@@ -119,10 +119,36 @@ static void test_refusals_say_what_was_expected(void **state CN_UNUSED)
                  "main:1: \"x\" is not known here: expected \"protocol auto | http | tcp\"");
 }
 
+static void expect_percent(const char *text, cn_rc rc, uint32_t value)
+{
+    uint32_t parts = 77;
+
+    assert_int_equal(cn_conf_parse_percent(cn_str_c(text), &parts), rc);
+    if (rc == CN_OK)
+        assert_int_equal(parts, value);
+}
+
+static void test_percentages_have_four_decimals(void **state CN_UNUSED)
+{
+    static const char *const bad[] = {"",     "-1",   "101", "100.0001", "1.00001", "1.",
+                                      ".5",   "1,5",  "1e1", "0x1",      "1.2.3",   " 1",
+                                      "1.-5", "1.+5", "%",   "50%"};
+
+    expect_percent("0", CN_OK, 0);
+    expect_percent("0.0001", CN_OK, 1);
+    expect_percent("0.5", CN_OK, 5000);
+    expect_percent("33.3333", CN_OK, 333333);
+    expect_percent("100", CN_OK, CN_PARTS);
+    expect_percent("100.0000", CN_OK, CN_PARTS);
+    for (size_t i = 0; i < CN_COUNT(bad); i++)
+        expect_percent(bad[i], CN_ERR, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_times_need_a_unit),
+        cmocka_unit_test(test_percentages_have_four_decimals),
         cmocka_unit_test(test_times_do_not_overflow),
         cmocka_unit_test(test_sizes_are_bytes_or_have_a_unit),
         cmocka_unit_test(test_fields_get_what_was_written),

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * route_actions: what a route does beside choosing a backend (facts/semantics
+ * 3.4, 3.9).  In this order: cross-origin rules, redirect or direct response,
+ * mirrors, rewrites, header edits; on the way back the response's header.
+ *
+ * After authz, limits and faults, so that what those refuse is neither marked
+ * nor redirected nor copied.
+ */
+#include "actions_int.h"
+
+static cn_rc redirect(cn_req_t *req, const cn_route_actions_redirect_t *r)
+{
+    cn_str_t location = cn_route_actions_location(cn_req_pool(req), r, cn_req_facts(req));
+
+    cn_req_explain(req, "redirect: %u to %.*s", r->status, CN_STR_ARG(location));
+    cn_req_reply(req, r->status, CN_STR_NULL, CN_STR("direct_response"), 0);
+    cn_req_reply_header(req, CN_STR("location"), location);
+    return CN_DONE;
+}
+
+static cn_rc respond(cn_req_t *req, const cn_route_actions_conf_t *c)
+{
+    cn_req_explain(req, "direct_response: %u", c->direct_status);
+    cn_req_reply(req, c->direct_status, c->direct_body, CN_STR("direct_response"), 0);
+    return CN_DONE;
+}
+
+/* Sending it on half changed could pass a rule of the host by. */
+static cn_rc undecided(cn_req_t *req, const char *what)
+{
+    cn_log(CN_LOG_INFO, "route", "%s: a regular expression reached its limits", what);
+    cn_req_reply(req, 500, CN_STR_NULL, CN_STR("route_regex_limit"), 0);
+    return CN_DONE;
+}
+
+/* Edits see the client's path and host; rewrites come after them. */
+static cn_rc edit(cn_req_t *req, const cn_route_actions_conf_t *c)
+{
+    const cn_facts_t *facts = cn_req_facts(req);
+    cn_str_t host = c->rewrite.host.n ? c->rewrite.host : c->request.host;
+    cn_str_t target;
+
+    if (cn_route_actions_target(cn_req_pool(req), &c->rewrite, facts, &target) != CN_OK)
+        return undecided(req, "rewrite_regex");
+    cn_edits_apply(&c->request, cn_req_edit(req), &cn_req_edit(req)->headers);
+    if (host.n) {
+        cn_req_explain(req, "rewrite: host %.*s", CN_STR_ARG(host));
+        cn_req_set_authority(req, host);
+    }
+    if (!cn_str_eq(target, facts->req->target)) {
+        cn_req_explain(req, "rewrite: path %.*s", CN_STR_ARG(target));
+        cn_req_set_target(req, target);
+    }
+    return CN_OK;
+}
+
+static cn_rc on_policy(cn_req_t *req, const void *conf, void *p)
+{
+    const cn_route_actions_conf_t *c = conf;
+    cn_route_actions_ctx_t *ctx = p;
+    cn_rc rc = c->cors ? cn_route_actions_cors(req, c->cors, ctx) : CN_OK;
+
+    if (rc == CN_ERR)
+        return undecided(req, "cors");
+    if (rc == CN_DONE)
+        return rc;
+    ctx->ours = true;
+    if (c->redirect)
+        return redirect(req, c->redirect);
+    if (c->direct_status)
+        return respond(req, c);
+    return edit(req, c);
+}
+
+static cn_rc on_response(cn_req_t *req, const void *conf, void *p)
+{
+    const cn_route_actions_conf_t *c = conf;
+    const cn_route_actions_ctx_t *ctx = p;
+    cn_msg_t *resp = cn_req_edit(req);
+
+    if (ctx->ours)
+        cn_edits_apply(&c->response, resp, &resp->headers);
+    if (ctx->origin.n)
+        cn_route_actions_cors_mark(c->cors, ctx->origin, resp);
+    return CN_OK;
+}
+
+static bool active(const void *conf, cn_phase_t phase)
+{
+    const cn_route_actions_conf_t *c = conf;
+    const cn_route_actions_rewrite_t *r = c ? &c->rewrite : NULL;
+    bool responses = c && (c->cors || !cn_edits_none(&c->response));
+
+    if (!c || phase == CN_PH_RESP_HEAD || responses)
+        return responses;
+    return c->redirect || c->direct_status || c->mirrors.n || r->host.n || r->path.n ||
+           r->has_prefix || r->regex || !cn_edits_none(&c->request);
+}
+
+const cn_module_t cn_module_route_actions = {
+    .abi = CN_MODULE_ABI,
+    .name = "route_actions",
+    .after = "fault",
+    .directives = cn_route_actions_directives,
+    .conf[CN_LV_SERVICE] = {.size = sizeof(cn_route_actions_conf_t)},
+    .conf[CN_LV_ROUTE] = {.size = sizeof(cn_route_actions_conf_t),
+                          .done = cn_route_actions_done_route},
+    .ctx_size = sizeof(cn_route_actions_ctx_t),
+    .phase[CN_PH_POLICY] = on_policy,
+    .phase[CN_PH_RESP_HEAD] = on_response,
+    .active = active,
+};
