@@ -92,6 +92,19 @@ static const cn_directive_t directives[] = {
         .deflt = "1h",
     },
     {
+        .name = "hbone_rotation",
+        .where = CN_AT_MAIN,
+        .args = CN_ARGS(1, 1),
+        .set = cn_set_ms,
+        .off = offsetof(cn_hbone_conf_t, rotation_ms),
+        .syntax = "hbone_rotation TIME",
+        .help = "When our certificate, key or trust bundle has changed, handshakes use the new one "
+                "at once, and connections made with the old one are asked to end (GOAWAY) within "
+                "this time, each at a moment of its own. Tunnels in them go on to their end. 0: "
+                "such connections stay.",
+        .deflt = "1h",
+    },
+    {
         .name = "hbone_max_connections",
         .where = CN_AT_MAIN,
         .args = CN_ARGS(1, 1),
@@ -119,6 +132,7 @@ static cn_rc init_main(cn_conf_t *cf, void *conf, const void *parent)
         .ping_timeout_ms = cn_h2_conf_hbone.ping_timeout_ms,
         .handshake_timeout_ms = 10000,
         .idle_timeout_ms = 3600 * 1000,
+        .rotation_ms = 3600 * 1000,
     };
     return CN_OK;
 }
@@ -208,6 +222,11 @@ static void open_series(cn_hbone_t *hb)
 
 /* ---- life ---- */
 
+uint64_t cn_hbone_rotation_pause(cn_hbone_t *hb)
+{
+    return 1 + cn_rand_u64(cn_worker_rand(hb->w)) % hb->conf.rotation_ms;
+}
+
 cn_h2_conf_t cn_hbone_h2_conf(const cn_hbone_t *hb)
 {
     cn_h2_conf_t c = cn_h2_conf_hbone;
@@ -220,6 +239,12 @@ cn_h2_conf_t cn_hbone_h2_conf(const cn_hbone_t *hb)
     return c;
 }
 
+static void on_rotation(cn_task_t *task, uint32_t why)
+{
+    (void)why;
+    cn_hbone_out_rotate(cn_container_of(task, cn_hbone_t, task));
+}
+
 static cn_rc worker_init(cn_worker_t *w, void **wctx)
 {
     cn_hbone_t *hb = cn_xzalloc(sizeof(*hb));
@@ -228,6 +253,8 @@ static cn_rc worker_init(cn_worker_t *w, void **wctx)
     hb->loop = cn_worker_loop(w);
     cn_list_init(&hb->conns);
     cn_list_init(&hb->peers);
+    cn_task_init(&hb->task, hb->loop, on_rotation);
+    cn_timer_init(&hb->rotation, &hb->task, CN_WAKE_TIMER);
     open_series(hb);
     *wctx = hb;
     return CN_OK;
@@ -236,9 +263,15 @@ static cn_rc worker_init(cn_worker_t *w, void **wctx)
 static void reconfigured(cn_worker_t *w, void *wctx, const void *conf)
 {
     cn_hbone_t *hb = wctx;
+    const cn_tls_ctx_t *tls = cn_worker_tls(w);
+    bool rotated = hb->tls && tls != hb->tls;
 
-    (void)w;
     hb->conf = *(const cn_hbone_conf_t *)conf;
+    hb->tls = tls;
+    if (!rotated || hb->conf.rotation_ms == 0)
+        return;
+    cn_hbone_in_rotate(hb);
+    cn_timer_set(&hb->rotation, cn_hbone_rotation_pause(hb));
 }
 
 static void worker_fini(cn_worker_t *w, void *wctx)
@@ -246,6 +279,8 @@ static void worker_fini(cn_worker_t *w, void *wctx)
     cn_hbone_t *hb = wctx;
 
     (void)w;
+    cn_timer_stop(&hb->rotation);
+    cn_task_fini(&hb->task);
     cn_hbone_in_fini(hb);
     cn_hbone_out_fini(hb);
     free(hb);

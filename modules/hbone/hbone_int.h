@@ -14,6 +14,7 @@ typedef struct {
     uint64_t ping_interval_ms, ping_timeout_ms;
     uint64_t handshake_timeout_ms;
     uint64_t idle_timeout_ms;
+    uint64_t rotation_ms;
 } cn_hbone_conf_t;
 
 /* Numbers of cn_hbone_metrics. */
@@ -37,7 +38,10 @@ typedef struct {
     cn_loop_t *loop;
     cn_hbone_conf_t conf; /* of the generation in force */
     bool draining;
-    cn_list_t conns; /* in.c */
+    const cn_tls_ctx_t *tls; /* of the generation in force; to see that it has changed */
+    cn_task_t task;
+    cn_timer_t rotation; /* until the sessions to pods are made anew */
+    cn_list_t conns;     /* in.c */
     uint32_t nconns;
     cn_list_t peers; /* out.c */
     cn_series_t *series[CN_HBONE_METRICS];
@@ -48,12 +52,20 @@ cn_h2_conf_t cn_hbone_h2_conf(const cn_hbone_t *);
 /* The series of a metric with one label. */
 cn_series_t *cn_hbone_labelled(cn_hbone_t *, unsigned metric, const char *label, const char *value);
 
+/* Until a connection of an older identity leaves; rotation_ms is not 0. */
+uint64_t cn_hbone_rotation_pause(cn_hbone_t *);
+
 /* ---- in.c ---- */
 extern const cn_listener_ops_t cn_hbone_listener;
 void cn_hbone_in_fini(cn_hbone_t *);
+/* Connections made with another identity than the one in force leave within
+ * rotation_ms, each at a moment of its own. */
+void cn_hbone_in_rotate(cn_hbone_t *);
 
 /* ---- out.c ---- */
 extern const cn_transport_ops_t cn_hbone_transport;
 void cn_hbone_out_fini(cn_hbone_t *);
+/* Further tunnels get new sessions; those there are end with their tunnels. */
+void cn_hbone_out_rotate(cn_hbone_t *);
 
 #endif

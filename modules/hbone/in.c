@@ -24,6 +24,8 @@ typedef struct {
     cn_task_t task;   /* during the handshake */
     cn_stream_t *tls; /* during the handshake */
     cn_h2_t *h2;
+    const cn_tls_ctx_t *identity; /* that it was made with; its stream keeps it */
+    cn_timer_t rotation;
 } conn_t;
 
 /* ---- answering ---- */
@@ -186,6 +188,7 @@ static void free_conn(conn_t *c)
     cn_hbone_t *hb = c->hb;
 
     cn_list_remove(&c->link);
+    cn_timer_stop(&c->rotation);
     cn_task_fini(&c->task);
     hb->nconns--;
     cn_series_sub(hb->series[CN_HBONE_CONNECTIONS], 1);
@@ -236,12 +239,19 @@ static void handshake_done(conn_t *c)
         cn_h2_drain(c->h2);
 }
 
+static void rotate(conn_t *c)
+{
+    if (c->h2)
+        cn_h2_drain(c->h2);
+}
+
 static void on_wake(cn_task_t *task, uint32_t why)
 {
     conn_t *c = cn_container_of(task, conn_t, task);
     cn_rc rc;
 
-    (void)why;
+    if (why & CN_WAKE_TIMER)
+        rotate(c);
     if (!c->tls)
         return;
     rc = cn_stream_ready(c->tls);
@@ -274,6 +284,8 @@ static void on_accept(cn_worker_t *w, void *wctx, int fd, const cn_addr_t *remot
     cn_series_add(hb->series[CN_HBONE_CONNECTIONS], 1);
     cn_series_add(hb->series[CN_HBONE_CONNECTIONS_TOTAL], 1);
     cn_task_init(&c->task, hb->loop, on_wake);
+    cn_timer_init(&c->rotation, &c->task, CN_WAKE_TIMER);
+    c->identity = tls;
     sock = cn_sock_accepted(hb->loop, fd, remote, NULL);
     c->tls = cn_tls_server(hb->loop, sock, tls, hb->conf.handshake_timeout_ms, &c->task);
 }
@@ -289,6 +301,16 @@ static void on_drain(cn_worker_t *w, void *wctx)
 
         if (c->h2)
             cn_h2_drain(c->h2);
+    }
+}
+
+void cn_hbone_in_rotate(cn_hbone_t *hb)
+{
+    cn_list_each (node, &hb->conns) {
+        conn_t *c = cn_list_entry(node, conn_t, link);
+
+        if (c->identity != hb->tls && !cn_timer_is_set(&c->rotation))
+            cn_timer_set(&c->rotation, cn_hbone_rotation_pause(hb));
     }
 }
 

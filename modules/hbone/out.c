@@ -134,6 +134,12 @@ const cn_transport_ops_t cn_hbone_transport = {
     .retire = on_retire,
 };
 
+void cn_hbone_out_rotate(cn_hbone_t *hb)
+{
+    cn_list_each (node, &hb->peers)
+        cn_h2pool_retire(cn_list_entry(node, peer_t, all)->pool);
+}
+
 void cn_hbone_out_fini(cn_hbone_t *hb)
 {
     cn_list_each (node, &hb->peers)

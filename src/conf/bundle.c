@@ -48,6 +48,7 @@ typedef struct {
     cn_str_t path; /* absolute */
     cn_str_t text; /* of a pattern: matching paths, each with a NUL behind it */
     char *heap;    /* text when it was read; else NULL */
+    bool secret;
 } entry_t;
 
 struct cn_bundle {
@@ -84,12 +85,20 @@ static entry_t *entry_at(const cn_bundle_t *b, uint32_t i)
     return ((entry_t **)b->entries.v)[i];
 }
 
+static void free_text(entry_t *e)
+{
+    if (e->secret && e->heap)
+        explicit_bzero(e->heap, e->text.n);
+    free(e->heap);
+    e->heap = NULL;
+}
+
 void cn_bundle_destroy(cn_bundle_t *b)
 {
     if (!b)
         return;
     for (uint32_t i = 0; i < b->entries.n; i++)
-        free(entry_at(b, i)->heap);
+        free_text(entry_at(b, i));
     cn_map_fini(&b->files);
     cn_map_fini(&b->patterns);
     if (b->map)
@@ -123,7 +132,7 @@ static entry_t *add(cn_bundle_t *b, kind_t kind, cn_str_t path, cn_str_t text, c
         *(entry_t **)cn_vec_push(b->pool, &b->entries, sizeof(e)) = e;
         (void)cn_map_put(map, e->path, e);
     }
-    free(e->heap);
+    free_text(e);
     b->total = b->total - e->text.n + text.n;
     e->text = text;
     e->heap = heap;
@@ -136,6 +145,18 @@ void cn_bundle_put(cn_bundle_t *b, cn_str_t path, cn_str_t text)
 }
 
 /* ---- reading ---- */
+
+void cn_bundle_secret(cn_bundle_t *b, cn_str_t path)
+{
+    const char *why;
+    cn_str_t text;
+    entry_t *e;
+
+    if (cn_bundle_read(b, path, &text, &why) != CN_OK)
+        return; /* whoever reads it next says why */
+    e = cn_map_get(&b->files, path);
+    e->secret = true;
+}
 
 /* Waits for a pipe's writer, but not for ever. */
 static bool wait_pipe(int fd)

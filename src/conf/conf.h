@@ -92,12 +92,16 @@ cn_str_t cn_conf_name(const cn_conf_t *);
 /* Reads the block of a CN_D_BLOCK directive with a table of CN_AT_PRIVATE
  * directives (at most 64), up to its closing brace. */
 CN_MUST cn_rc cn_conf_block(cn_conf_t *, const cn_directive_t *table, void *conf);
-/* Text of another file (endpoints; keys are not: they stay files), relative to
+/* Text of another file (endpoints), relative to
  * the prefix; part of what all workers see identically.  It is there to be
  * checked: it ends with the generation, while the section may be shared with
  * later ones in which the file says something else, so keep the path and ask
  * cn_gen_text() at run time.  The setter runs again when the file changes. */
 CN_MUST cn_rc cn_conf_text(cn_conf_t *, cn_str_t path, cn_str_t *text);
+/* The same for a file that nobody may see: keys, and what belongs to them.  It
+ * travels with the configuration, so workers need no right to read it, and all
+ * have what was checked; a dump leaves it out, and its memory is wiped. */
+CN_MUST cn_rc cn_conf_secret(cn_conf_t *, cn_str_t path, cn_str_t *text);
 /* A path made absolute against the prefix (where conf paths begin). */
 cn_str_t cn_conf_path(cn_conf_t *, cn_str_t path);
 /* Splits "name=value"; false when there is no '='. */

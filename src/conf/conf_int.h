@@ -173,6 +173,8 @@ cn_str_t cn_bundle_prefix(const cn_bundle_t *);
 /* path: from cn_bundle_path.  The text lives as long as the bundle.  CN_ERR:
  * *why is a constant text. */
 CN_MUST cn_rc cn_bundle_read(cn_bundle_t *, cn_str_t path, cn_str_t *text, const char **why);
+/* This file is one, whenever it is read: its bytes are wiped at the end. */
+void cn_bundle_secret(cn_bundle_t *, cn_str_t path);
 /* What a pattern, as written, matches: a vec of cn_str_t in byte order.  A
  * plain name matches itself, whether it is there or not. */
 CN_MUST cn_rc cn_bundle_glob(cn_bundle_t *, cn_str_t pattern, cn_pool_t *, cn_vec_t *paths,

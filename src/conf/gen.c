@@ -28,14 +28,17 @@ static cn_text_t *text_create(cn_str_t path, cn_str_t text, uint64_t hash)
     memcpy(p, path.p, path.n);
     if (text.n)
         memcpy(p + path.n, text.p, text.n);
-    *t = (cn_text_t){1, cn_str_make(p, path.n), cn_str_make(p + path.n, text.n), hash};
+    *t = (cn_text_t){1, cn_str_make(p, path.n), cn_str_make(p + path.n, text.n), hash, false};
     return t;
 }
 
 static void text_unref(cn_text_t *t)
 {
-    if (--t->refs == 0)
-        free(t);
+    if (--t->refs > 0)
+        return;
+    if (t->secret)
+        explicit_bzero((char *)(t + 1) + t->path.n, t->text.n);
+    free(t);
 }
 
 static cn_rc dump(FILE *out, cn_str_t path, cn_str_t text)
@@ -59,7 +62,7 @@ static cn_rc read_file(cn_conf_t *cf, cn_str_t path, cn_str_t *text)
 
 /* The generation's text at an absolute path, taken from the previous one when
  * it says the same. */
-static cn_rc use_text(cn_conf_t *cf, cn_str_t path, cn_text_t **out)
+static cn_rc use_text(cn_conf_t *cf, cn_str_t path, bool secret, cn_text_t **out)
 {
     cn_text_t *t = cn_map_get(&cf->gen->texts, path);
     const cn_gen_t *prev = cf->load->prev;
@@ -71,7 +74,7 @@ static cn_rc use_text(cn_conf_t *cf, cn_str_t path, cn_text_t **out)
         return CN_OK;
     if (read_file(cf, path, &text) != CN_OK)
         return CN_ERR;
-    if (dump(cf->load->dump, path, text) != CN_OK)
+    if (!secret && dump(cf->load->dump, path, text) != CN_OK)
         return cn_conf_error(cf, "cannot write the dump");
     hash = cn_hash_xxh(text, 0);
     t = prev ? cn_map_get(&prev->texts, path) : NULL;
@@ -79,21 +82,37 @@ static cn_rc use_text(cn_conf_t *cf, cn_str_t path, cn_text_t **out)
         t->refs++;
     else
         t = text_create(path, text, hash);
+    t->secret |= secret;
     (void)cn_map_put(&cf->gen->texts, t->path, t);
     *out = t;
     return CN_OK;
 }
 
-cn_rc cn_conf_text(cn_conf_t *cf, cn_str_t path, cn_str_t *text)
+static cn_rc add_text(cn_conf_t *cf, cn_str_t path, bool secret, cn_str_t *text)
 {
     cn_str_t full = cn_conf_path(cf, path);
     cn_text_t *t;
 
-    if (use_text(cf, full, &t) != CN_OK)
+    if (use_text(cf, full, secret, &t) != CN_OK)
         return CN_ERR;
     *(cn_str_t *)cn_vec_push(cn_conf_pool(cf), &cf->section->texts, sizeof(full)) = full;
     *text = t->text;
     return CN_OK;
+}
+
+cn_rc cn_conf_text(cn_conf_t *cf, cn_str_t path, cn_str_t *text)
+{
+    return add_text(cf, path, false, text);
+}
+
+cn_rc cn_conf_secret(cn_conf_t *cf, cn_str_t path, cn_str_t *text)
+{
+    *text = CN_STR_NULL;
+    /* The master has no use for them. */
+    if (cf->load->main_only)
+        return CN_OK;
+    cn_bundle_secret(cf->load->bundle, cn_conf_path(cf, path));
+    return add_text(cf, path, true, text);
 }
 
 const cn_text_t *cn_gen_text_find(const cn_gen_t *gen, cn_str_t path)
@@ -375,7 +394,7 @@ static cn_rc same_texts(cn_conf_t *cf, const cn_section_t *s, bool *same)
         const cn_text_t *before = cn_map_get(&cf->load->prev->texts, paths[i]);
         cn_text_t *now;
 
-        if (use_text(cf, paths[i], &now) != CN_OK)
+        if (use_text(cf, paths[i], before && before->secret, &now) != CN_OK)
             return CN_ERR;
         *same &= before == now;
     }

@@ -60,6 +60,7 @@ typedef struct {
     cn_str_t path; /* absolute */
     cn_str_t text;
     uint64_t hash; /* of text */
+    bool secret;   /* see cn_conf_secret */
 } cn_text_t;
 
 /* A generation: everything one configuration says. */
@@ -71,7 +72,7 @@ typedef struct cn_gen {
     cn_map_t services;  /* name -> cn_section_t */
     cn_map_t clusters;  /* name -> cn_section_t */
     cn_map_t addresses; /* claimed address or host -> cn_section_t; see cn_gen_find */
-    cn_map_t texts;     /* path -> cn_text_t: other files that were read (endpoints) */
+    cn_map_t texts;     /* path -> cn_text_t: other files that were read (endpoints, keys) */
     cn_str_t prefix;
     cn_pool_t *pool;
 } cn_gen_t;

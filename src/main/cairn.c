@@ -5,6 +5,7 @@
  * configuration is, which live until the end.
  */
 #include <errno.h>
+#include <getopt.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include "core/log.h"
 #include "main/build.h"
 #include "main/conf.h"
+#include "main/control.h"
 #include "main/explain.h"
 #include "main/info.h"
 #include "main/master.h"
@@ -26,7 +28,7 @@
 
 typedef struct {
     const char *prefix, *conf, *directives, *signal;
-    bool test, dump, quiet, version, phases, reference, help;
+    bool test, dump, quiet, wait, version, phases, reference, help;
 } options_t;
 
 static const struct {
@@ -50,7 +52,9 @@ static void usage(FILE *out)
           "  -t         check the configuration and exit\n"
           "  -T         check it and print all that was read\n"
           "  -q         with -t: say nothing but errors\n"
-          "  -s SIGNAL  stop, quit, reload or reopen: to the running master\n"
+          "  -s SIGNAL  stop, quit, reload or reopen: to the running master; reload ends with\n"
+          "             status 1 and the reason when the configuration is refused\n"
+          "  --wait     with -s reload: until all workers serve the new configuration\n"
           "  -V         version, how it was built, modules\n"
           "  -L         the phase table\n"
           "  -D         reference of directives and metrics, as HTML\n",
@@ -61,10 +65,15 @@ static void usage(FILE *out)
 
 static cn_rc read_options(options_t *o, int argc, char **argv)
 {
+    static const struct option words[] = {
+        {"wait", no_argument, NULL, 'w'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     int opt;
 
-    while ((opt = getopt(argc, argv, "p:c:g:s:tTqVLDh")) != -1) {
+    while ((opt = getopt_long(argc, argv, "p:c:g:s:tTqVLDh", words, NULL)) != -1) {
         switch (opt) {
+        case 'w':
+            o->wait = true;
+            break;
         case 'p':
             o->prefix = optarg;
             break;
@@ -164,10 +173,11 @@ static int test(const cn_reload_source_t *s, const options_t *o, cn_pool_t *pool
 {
     cn_gen_t *gen;
     cn_str_t why = CN_STR_NULL;
+    uint64_t expires_s;
     cn_rc rc = cn_reload_read(s, o->dump ? stdout : NULL, false, pool, NULL, &gen, &why);
 
     if (rc == CN_OK) {
-        rc = cn_reload_prove(gen, pool, &why);
+        rc = cn_reload_prove(gen, pool, &expires_s, &why);
         cn_gen_unref(gen);
     }
     if (rc != CN_OK)
@@ -184,6 +194,28 @@ static int complain(const char *what, const char *why)
     return 1;
 }
 
+/* The master judges and tells.  One that cannot be asked would refuse only in
+ * its log, so then the configuration is tested here before it is signalled. */
+static int reload(const cn_reload_source_t *s, const options_t *o, pid_t pid, cn_pool_t *pool)
+{
+    cn_str_t why = CN_STR_NULL;
+
+    switch (cn_control_reload(pid, o->wait, pool, &why)) {
+    case CN_OK:
+        return 0;
+    case CN_DECLINE:
+        if (o->wait)
+            return complain("--wait: the master cannot be asked", strerror(errno));
+        if (test(s, &(options_t){.quiet = true}, pool) != 0)
+            return 1;
+        return kill(pid, SIGHUP) == 0 ? 0 : complain("-s reload", strerror(errno));
+    default:
+        fprintf(stderr, "cairn: reload refused, the old configuration stays in force: %.*s\n",
+                CN_STR_ARG(why));
+        return 1;
+    }
+}
+
 static int send_signal(const cn_reload_source_t *s, const options_t *o, cn_pool_t *pool)
 {
     cn_gen_t *gen;
@@ -197,9 +229,6 @@ static int send_signal(const cn_reload_source_t *s, const options_t *o, cn_pool_
     }
     if (signo == 0)
         return complain(o->signal, "expected stop, quit, reload or reopen");
-    /* A master would refuse it too, but only in its log. */
-    if (signo == SIGHUP && test(s, &(options_t){.quiet = true}, pool) != 0)
-        return 1;
     if (cn_reload_read(s, NULL, true, pool, NULL, &gen, &why) != CN_OK) {
         fprintf(stderr, "cairn: %.*s\n", CN_STR_ARG(why));
         return 1;
@@ -211,6 +240,8 @@ static int send_signal(const cn_reload_source_t *s, const options_t *o, cn_pool_
         return complain("-s", "the configuration says `pid off`");
     if (cn_proc_pid_read(path, &pid) != CN_OK)
         return complain(path, strerror(errno));
+    if (signo == SIGHUP)
+        return reload(s, o, pid, pool);
     if (kill(pid, signo) != 0)
         return complain(path, strerror(errno));
     return 0;

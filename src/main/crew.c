@@ -340,6 +340,7 @@ static void announce(cn_master_t *m)
     m->target.announced = true;
     cn_board_set(&m->board->gen_in_force, m->target.id);
     cn_series_set(m->metrics.generation, m->target.id);
+    cn_control_in_force(&m->control, m->target.id);
     cn_sockets_prune(&m->sockets, cn_main_conf(m->target.gen));
     cn_log(CN_LOG_NOTICE, "master", "configuration %llu in force in all workers",
            (unsigned long long)m->target.id);

@@ -51,9 +51,11 @@ static void open_log(cn_master_t *m, cn_pool_t *pool)
 }
 
 /* Makes a checked configuration the wanted one; takes the bundle. */
-static cn_rc adopt(cn_master_t *m, int bundle, bool patient, cn_pool_t *pool, cn_str_t *why)
+static cn_rc adopt(cn_master_t *m, const cn_reload_checked_t *checked, bool patient,
+                   cn_pool_t *pool, cn_str_t *why)
 {
     cn_target_t *t = &m->target;
+    int bundle = checked->bundle;
     cn_gen_t *gen;
 
     if (cn_reload_open(m->args->source, bundle, true, NULL, pool, &gen, why) != CN_OK) {
@@ -82,6 +84,7 @@ static cn_rc adopt(cn_master_t *m, int bundle, bool patient, cn_pool_t *pool, cn
     *t = (cn_target_t){
         .gen = gen,
         .bundle = bundle,
+        .expires_s = checked->expires_s,
         .id = gen->id,
         .epoch = t->epoch + structural,
         .workers = cn_main_workers(cn_main_conf(gen)),
@@ -89,6 +92,14 @@ static cn_rc adopt(cn_master_t *m, int bundle, bool patient, cn_pool_t *pool, cn
     if (structural)
         open_log(m, pool);
     return CN_OK;
+}
+
+/* For the metrics: what is accepted now is this one. */
+static void tell_loaded(cn_master_t *m)
+{
+    cn_series_set(m->metrics.good, 1);
+    cn_series_set(m->metrics.loaded_s, cn_clock_wall_us() / 1000000);
+    cn_series_set(m->metrics.expires_s, m->target.expires_s);
 }
 
 /* More workers than there are places for them need a new master. */
@@ -104,72 +115,89 @@ static void bound_workers(cn_master_t *m)
     }
 }
 
-static void start_check(cn_master_t *m)
-{
-    if (m->check.pid) {
-        m->reload_again = true;
-        return;
-    }
-    m->reload_again = false;
-    m->check_ticks = 0;
-    if (cn_reload_check_start(&m->check, m->args->source) != CN_OK) {
-        cn_log(CN_LOG_ERROR, "master", "reload: the checker cannot be started: %s",
-               strerror(errno));
-        return;
-    }
-    if (cn_io_open(&m->check_io, m->loop, m->check.channel, &m->task) != CN_OK) {
-        cn_log(CN_LOG_ERROR, "master", "reload: %s", strerror(errno));
-        cn_reload_check_abort(&m->check);
-    }
-}
-
 static void refuse(cn_master_t *m, cn_str_t why)
 {
     cn_board_add(&m->board->reload_failures, 1);
     cn_series_add(m->metrics.refused, 1);
+    cn_series_set(m->metrics.good, 0);
     cn_log(CN_LOG_ERROR, "master", "reload refused, configuration %llu stays in force: %.*s",
            (unsigned long long)m->target.id, CN_STR_ARG(why));
+    cn_control_checked(&m->control, m->check_nth, 0, why);
+}
+
+static void accept_target(cn_master_t *m)
+{
+    bound_workers(m);
+    cn_shared_compare(m->shared, m->target.gen);
+    cn_crew_forgive(m);
+    cn_board_add(&m->board->reloads, 1);
+    cn_series_add(m->metrics.accepted, 1);
+    cn_board_set(&m->board->gen, m->target.id);
+    cn_board_set(&m->board->workers, m->target.workers);
+    tell_loaded(m);
+    cn_control_checked(&m->control, m->check_nth, m->target.id, CN_STR_NULL);
+}
+
+/* Which check will answer: the running one may have read before the change. */
+static unsigned start_check(cn_master_t *m)
+{
+    if (m->check.pid) {
+        m->reload_again = true;
+        return m->check_nth + 1;
+    }
+    m->reload_again = false;
+    m->check_ticks = 0;
+    m->check_nth++;
+    if (cn_reload_check_start(&m->check, m->args->source) != CN_OK) {
+        cn_log(CN_LOG_ERROR, "master", "reload: the checker cannot be started: %s",
+               strerror(errno));
+        return 0;
+    }
+    if (cn_io_open(&m->check_io, m->loop, m->check.channel, &m->task) != CN_OK) {
+        cn_log(CN_LOG_ERROR, "master", "reload: %s", strerror(errno));
+        cn_reload_check_abort(&m->check);
+        return 0;
+    }
+    return m->check_nth;
 }
 
 static void take_check(cn_master_t *m)
 {
     cn_pool_t *pool;
     cn_str_t why = CN_STR_NULL;
-    int bundle = -1;
+    cn_reload_checked_t checked;
 
     if (!m->check.pid)
         return;
     pool = cn_pool_create(0);
-    cn_rc rc = cn_reload_check_result(&m->check, pool, &bundle, &why);
+    cn_rc rc = cn_reload_check_result(&m->check, pool, &checked, &why);
     if (rc != CN_AGAIN) {
         cn_io_close(&m->check_io);
         cn_reload_check_end(&m->check);
         if (rc == CN_OK)
-            rc = adopt(m, bundle, false, pool, &why);
-        if (rc == CN_OK) {
-            bound_workers(m);
-            cn_shared_compare(m->shared, m->target.gen);
-            cn_crew_forgive(m);
-            cn_board_add(&m->board->reloads, 1);
-            cn_series_add(m->metrics.accepted, 1);
-            cn_board_set(&m->board->gen, m->target.id);
-            cn_board_set(&m->board->workers, m->target.workers);
-        } else {
+            rc = adopt(m, &checked, false, pool, &why);
+        if (rc == CN_OK)
+            accept_target(m);
+        else
             refuse(m, why);
-        }
         if (m->reload_again)
-            start_check(m);
+            (void)start_check(m);
     }
     cn_pool_destroy(pool);
 }
 
-static void reload(cn_master_t *m)
+static unsigned reload(cn_master_t *m)
 {
     if (m->state != CN_MASTER_RUNNING)
-        return;
+        return 0;
     m->paused = false;
     cn_log(CN_LOG_INFO, "master", "reading the configuration again");
-    start_check(m);
+    return start_check(m);
+}
+
+static unsigned on_call(void *ctx)
+{
+    return reload(ctx);
 }
 
 /* ---- log files ---- */
@@ -240,7 +268,7 @@ static void on_signal(cn_master_t *m, int signo, pid_t sender)
         cn_log(CN_LOG_NOTICE, "master", "%s from process %ld", cn_sig_name(signo), (long)sender);
     switch (signo) {
     case SIGHUP:
-        reload(m);
+        (void)reload(m);
         break;
     case SIGQUIT:
         quit(m);
@@ -270,7 +298,7 @@ void cn_master_asked(cn_master_t *m, unsigned what, unsigned value)
 {
     switch (what) {
     case CN_TO_RELOAD:
-        reload(m);
+        (void)reload(m);
         break;
     case CN_TO_QUIT:
         quit(m);
@@ -327,6 +355,7 @@ static void run(cn_task_t *task, uint32_t why)
         on_signal(m, signo, sender);
     /* What a worker said before it died counts. */
     cn_crew_listen(m);
+    cn_control_listen(&m->control, &m->task, on_call, m);
     reap(m);
     take_check(m);
     if (why & CN_WAKE_TIMER)
@@ -350,7 +379,7 @@ static void complain(const cn_master_t *m, const char *what, cn_str_t why)
 static cn_rc first_conf(cn_master_t *m, cn_pool_t *pool)
 {
     cn_str_t why = CN_STR_NULL;
-    int bundle = -1;
+    cn_reload_checked_t checked;
     cn_rc rc;
 
     if (cn_reload_check_start(&m->check, m->args->source) != CN_OK) {
@@ -359,7 +388,7 @@ static cn_rc first_conf(cn_master_t *m, cn_pool_t *pool)
     }
     rc = cn_channel_wait(m->check.channel, CHECK_TICKS_MAX * TICK_MS);
     if (rc == CN_OK)
-        rc = cn_reload_check_result(&m->check, pool, &bundle, &why);
+        rc = cn_reload_check_result(&m->check, pool, &checked, &why);
     if (rc == CN_AGAIN) {
         cn_reload_check_abort(&m->check);
         why = CN_STR("the checker took too long");
@@ -368,7 +397,7 @@ static cn_rc first_conf(cn_master_t *m, cn_pool_t *pool)
         cn_reload_check_end(&m->check);
     }
     if (rc == CN_OK)
-        rc = adopt(m, bundle, true, pool, &why);
+        rc = adopt(m, &checked, true, pool, &why);
     if (rc != CN_OK)
         complain(m, "", why);
     return rc;
@@ -460,6 +489,7 @@ static cn_rc share_memory(cn_master_t *m)
     m->board->started_us = cn_clock_wall_us();
     m->board->gen = m->target.id;
     m->board->workers = m->target.workers;
+    tell_loaded(m);
     cn_crew_create(m, places);
     return CN_OK;
 }
@@ -480,6 +510,7 @@ static cn_rc open_loop(cn_master_t *m)
         complain(m, "signals cannot be watched: ", cn_str_c(strerror(errno)));
         return CN_ERR;
     }
+    cn_control_open(&m->control, m->loop, &m->task);
     return CN_OK;
 }
 
@@ -516,6 +547,7 @@ static void end(cn_master_t *m)
         cn_reload_check_abort(&m->check);
     }
     cn_crew_destroy(m);
+    cn_control_close(&m->control);
     cn_sockets_close(&m->sockets);
     if (m->target.gen) {
         cn_gen_unref(m->target.gen);
@@ -533,7 +565,8 @@ static void end(cn_master_t *m)
 
 int cn_master_run(const cn_master_args_t *args)
 {
-    cn_master_t m = {.args = args, .sig_fd = -1, .parent = -1, .check = {.channel = -1}};
+    cn_master_t m = {
+        .args = args, .sig_fd = -1, .parent = -1, .check = {.channel = -1}, .control = {.fd = -1}};
     cn_pool_t *pool = cn_pool_create(0);
     cn_rc rc = start(&m, pool);
 

@@ -9,6 +9,7 @@
 #include "event/loop.h"
 #include "main/board.h"
 #include "main/conf.h"
+#include "main/control.h"
 #include "main/master.h"
 #include "main/metrics.h"
 #include "main/sockets.h"
@@ -23,7 +24,8 @@ typedef struct {
     uint64_t id;
     uint32_t epoch; /* counts up with each structural change: those need other workers */
     unsigned workers;
-    bool announced; /* all workers have it, and the log says so */
+    uint64_t expires_s; /* of our certificate in it; 0: none */
+    bool announced;     /* all workers have it, and the log says so */
 } cn_target_t;
 
 /* One worker process, or the place of one.
@@ -74,7 +76,9 @@ typedef struct cn_master {
     uint64_t last_id;
     cn_sockets_t sockets;
 
+    cn_control_t control;
     cn_reload_check_t check;
+    unsigned check_nth; /* how many there were */
     cn_io_t check_io;
     unsigned check_ticks;
     bool reload_again;

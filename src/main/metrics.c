@@ -8,7 +8,7 @@
 
 #include "proxy/worker.h"
 
-enum { GENERATION, WORKERS, DEATHS, RELOADS, OWN_MAX };
+enum { GENERATION, WORKERS, DEATHS, RELOADS, LAST_GOOD, LOADED, EXPIRES, OWN_MAX };
 
 static const cn_metric_def_t own[OWN_MAX] = {
     [GENERATION] = {"cairn_config_generation", CN_METRIC_GAUGE,
@@ -19,6 +19,13 @@ static const cn_metric_def_t own[OWN_MAX] = {
                 "Workers that ended without having been told to, and were replaced."},
     [RELOADS] = {"cairn_reloads_total", CN_METRIC_COUNTER,
                  "Reloads by result: accepted, or refused with the old configuration kept."},
+    [LAST_GOOD] = {"cairn_config_last_reload_successful", CN_METRIC_GAUGE,
+                   "1 when the last reload was accepted (and after the start), 0 when it was "
+                   "refused."},
+    [LOADED] = {"cairn_config_last_reload_success_timestamp_seconds", CN_METRIC_GAUGE,
+                "When a configuration was last accepted, in seconds since 1970."},
+    [EXPIRES] = {"cairn_identity_expiry_timestamp_seconds", CN_METRIC_GAUGE,
+                 "When our certificate expires, in seconds since 1970; 0: there is none."},
 };
 
 const cn_metric_def_t **cn_metrics_all(unsigned *n)
@@ -44,6 +51,9 @@ cn_rc cn_metrics_open(cn_metrics_t *m, void *region, int slot)
     m->deaths = cn_stats_series(m->stats, first + DEATHS, CN_STR_NULL);
     m->accepted = cn_stats_series(m->stats, first + RELOADS, CN_STR("result=\"accepted\""));
     m->refused = cn_stats_series(m->stats, first + RELOADS, CN_STR("result=\"refused\""));
+    m->good = cn_stats_series(m->stats, first + LAST_GOOD, CN_STR_NULL);
+    m->loaded_s = cn_stats_series(m->stats, first + LOADED, CN_STR_NULL);
+    m->expires_s = cn_stats_series(m->stats, first + EXPIRES, CN_STR_NULL);
     return CN_OK;
 }
 

@@ -20,6 +20,9 @@ typedef struct {
     cn_series_t *workers;            /* that serve */
     cn_series_t *deaths;             /* of workers that were not told to go */
     cn_series_t *accepted, *refused; /* reloads */
+    cn_series_t *good;               /* the last reload was accepted: 1, else 0 */
+    cn_series_t *loaded_s;           /* when the last good one was accepted */
+    cn_series_t *expires_s;          /* our certificate */
 } cn_metrics_t;
 
 CN_MUST cn_rc cn_metrics_open(cn_metrics_t *, void *region, int slot);

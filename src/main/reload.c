@@ -70,7 +70,14 @@ cn_rc cn_reload_open(const cn_reload_source_t *s, int fd, bool main_only, const 
     return rc;
 }
 
-cn_rc cn_reload_prove(cn_gen_t *gen, cn_pool_t *pool, cn_str_t *why)
+static uint64_t expiry(const cn_worker_t *w)
+{
+    int64_t s = w->tls ? cn_tls_ctx_not_after(w->tls) : 0;
+
+    return s > 0 ? (uint64_t)s : 0;
+}
+
+cn_rc cn_reload_prove(cn_gen_t *gen, cn_pool_t *pool, uint64_t *expires_s, cn_str_t *why)
 {
     cn_loop_t *loop = cn_loop_create();
     cn_worker_t w = {0};
@@ -78,6 +85,7 @@ cn_rc cn_reload_prove(cn_gen_t *gen, cn_pool_t *pool, cn_str_t *why)
 
     if (cn_worker_init(&w, loop, 0, NULL) == CN_OK) {
         rc = cn_worker_apply(&w, gen, pool, why);
+        *expires_s = expiry(&w);
         cn_worker_fini(&w);
     } else {
         *why = CN_STR("a worker could not be set up; the log says why");
@@ -88,15 +96,16 @@ cn_rc cn_reload_prove(cn_gen_t *gen, cn_pool_t *pool, cn_str_t *why)
 
 /* ---- the checker ---- */
 
-static cn_rc check(const cn_reload_source_t *s, cn_pool_t *pool, int *fd, cn_str_t *why)
+static cn_rc check(const cn_reload_source_t *s, cn_pool_t *pool, cn_reload_checked_t *out,
+                   cn_str_t *why)
 {
     cn_bundle_t *bundle;
     cn_gen_t *gen;
 
     if (cn_reload_read(s, NULL, false, pool, &bundle, &gen, why) != CN_OK)
         return CN_ERR;
-    cn_rc rc = cn_reload_prove(gen, pool, why);
-    if (rc == CN_OK && cn_bundle_save(bundle, fd) != CN_OK) {
+    cn_rc rc = cn_reload_prove(gen, pool, &out->expires_s, why);
+    if (rc == CN_OK && cn_bundle_save(bundle, &out->bundle) != CN_OK) {
         *why =
             cn_pool_printf(pool, "the configuration cannot be kept in memory: %s", strerror(errno));
         rc = CN_ERR;
@@ -111,15 +120,15 @@ static CN_NORETURN void run_checker(const cn_reload_source_t *s, int channel)
     cn_channel_msg_t *m = cn_xmalloc(sizeof(*m));
     cn_pool_t *pool = cn_pool_create(0);
     cn_str_t why = CN_STR_NULL;
-    int fd = -1;
+    cn_reload_checked_t good = {.bundle = -1};
 
     cn_sig_reset();
     cn_sig_ignore_pipe();
     if (cn_priv_confine(CHECK_CPU_S, 0) != CN_OK)
         cn_log(CN_LOG_WARN, "conf", "the checker's limits cannot be set: %s", strerror(errno));
-    if (check(s, pool, &fd, &why) == CN_OK) {
-        cn_channel_msg_init(m, CHECK_GOOD, 0);
-        m->fd = fd;
+    if (check(s, pool, &good, &why) == CN_OK) {
+        cn_channel_msg_init(m, CHECK_GOOD, good.expires_s);
+        m->fd = good.bundle;
     } else {
         cn_channel_msg_init(m, CHECK_BAD, 0);
         cn_channel_msg_text(m, why);
@@ -152,7 +161,8 @@ cn_rc cn_reload_check_start(cn_reload_check_t *c, const cn_reload_source_t *s)
     return CN_OK;
 }
 
-cn_rc cn_reload_check_result(const cn_reload_check_t *c, cn_pool_t *pool, int *fd, cn_str_t *why)
+cn_rc cn_reload_check_result(const cn_reload_check_t *c, cn_pool_t *pool, cn_reload_checked_t *out,
+                             cn_str_t *why)
 {
     cn_channel_msg_t *m = cn_pool_alloc(pool, sizeof(*m));
     cn_rc rc = cn_channel_recv(c->channel, m);
@@ -160,7 +170,7 @@ cn_rc cn_reload_check_result(const cn_reload_check_t *c, cn_pool_t *pool, int *f
     if (rc == CN_AGAIN)
         return CN_AGAIN;
     if (rc == CN_OK && m->type == CHECK_GOOD && m->fd >= 0) {
-        *fd = m->fd;
+        *out = (cn_reload_checked_t){.bundle = m->fd, .expires_s = m->number};
         return CN_OK;
     }
     if (rc == CN_OK && m->fd >= 0)

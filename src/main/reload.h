@@ -29,8 +29,9 @@ CN_MUST cn_rc cn_reload_read(const cn_reload_source_t *, FILE *dump, bool main_o
 /* Loads from a checker's memfd, which stays the caller's. */
 CN_MUST cn_rc cn_reload_open(const cn_reload_source_t *, int fd, bool main_only,
                              const cn_gen_t *prev, cn_pool_t *pool, cn_gen_t **out, cn_str_t *why);
-/* Would a worker take it?  Puts it in force in one that serves nothing. */
-CN_MUST cn_rc cn_reload_prove(cn_gen_t *, cn_pool_t *pool, cn_str_t *why);
+/* Would a worker take it?  Puts it in force in one that serves nothing.
+ * *expires_s: when our certificate does, in seconds since 1970; 0: there is none. */
+CN_MUST cn_rc cn_reload_prove(cn_gen_t *, cn_pool_t *pool, uint64_t *expires_s, cn_str_t *why);
 
 /* A running check. */
 typedef struct {
@@ -39,10 +40,13 @@ typedef struct {
 } cn_reload_check_t;
 /* Forks the checker.  CN_ERR with errno. */
 CN_MUST cn_rc cn_reload_check_start(cn_reload_check_t *, const cn_reload_source_t *);
-/* CN_OK: *fd is the sealed memfd, the caller's; CN_AGAIN: not yet; CN_ERR:
- * refused, *why in pool. */
-CN_MUST cn_rc cn_reload_check_result(const cn_reload_check_t *, cn_pool_t *pool, int *fd,
-                                     cn_str_t *why);
+typedef struct {
+    int bundle;         /* the sealed memfd, the caller's */
+    uint64_t expires_s; /* of our certificate; 0: none */
+} cn_reload_checked_t;
+/* CN_AGAIN: not yet; CN_ERR: refused, *why in pool. */
+CN_MUST cn_rc cn_reload_check_result(const cn_reload_check_t *, cn_pool_t *pool,
+                                     cn_reload_checked_t *, cn_str_t *why);
 /* After the result: closes the channel.  The child ends by itself and is reaped
  * by whoever reaps. */
 void cn_reload_check_end(cn_reload_check_t *);

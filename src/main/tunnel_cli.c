@@ -371,7 +371,9 @@ static bool complain(const char *what, const char *value, const char *why)
 
 static bool prepare(cli_t *cli, const options_t *o)
 {
-    cn_tls_conf_t conf = {cn_str_c(o->cert), cn_str_c(o->key), cn_str_c(o->roots), NULL, 0};
+    cn_tls_conf_t conf = {.cert_file = cn_str_c(o->cert),
+                          .key_file = cn_str_c(o->key),
+                          .bundle_file = cn_str_c(o->roots)};
     cn_str_t why, host;
     uint16_t port;
 

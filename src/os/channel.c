@@ -10,7 +10,9 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stddef.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 typedef struct {
@@ -33,6 +35,84 @@ cn_rc cn_channel_pair(int fds[2])
     return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0 ? CN_OK
                                                                                            : CN_ERR;
 }
+
+/* ---- for processes that are no relatives ---- */
+
+static socklen_t abstract_name(struct sockaddr_un *sun, cn_str_t name)
+{
+    size_t n = name.n < sizeof(sun->sun_path) - 1 ? name.n : sizeof(sun->sun_path) - 1;
+
+    *sun = (struct sockaddr_un){.sun_family = AF_UNIX};
+    memcpy(sun->sun_path + 1, name.p, n);
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n);
+}
+
+static cn_rc close_failed(int fd)
+{
+    int err = errno;
+
+    close(fd);
+    errno = err;
+    return CN_ERR;
+}
+
+cn_rc cn_channel_listen(cn_str_t name, int *fd)
+{
+    struct sockaddr_un sun;
+    socklen_t len = abstract_name(&sun, name);
+    int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (s < 0)
+        return CN_ERR;
+    if (bind(s, (struct sockaddr *)&sun, len) != 0 || listen(s, 8) != 0)
+        return close_failed(s);
+    *fd = s;
+    return CN_OK;
+}
+
+static cn_rc peer_of(int fd, struct ucred *cred)
+{
+    socklen_t len = sizeof(*cred);
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cred, &len) == 0 ? CN_OK : CN_ERR;
+}
+
+cn_rc cn_channel_accept(int fd, int *channel)
+{
+    struct ucred cred;
+    int s;
+
+    while ((s = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        if (peer_of(s, &cred) == CN_OK && (cred.uid == 0 || cred.uid == geteuid())) {
+            *channel = s;
+            return CN_OK;
+        }
+        close(s);
+    }
+    return CN_AGAIN;
+}
+
+cn_rc cn_channel_connect(cn_str_t name, pid_t pid, int *channel)
+{
+    struct sockaddr_un sun;
+    socklen_t len = abstract_name(&sun, name);
+    struct ucred cred;
+    int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (s < 0)
+        return CN_ERR;
+    if (connect(s, (struct sockaddr *)&sun, len) != 0)
+        return close_failed(s);
+    /* The name says nothing of who listens there. */
+    if (peer_of(s, &cred) != CN_OK || cred.pid != pid) {
+        errno = ESRCH;
+        return close_failed(s);
+    }
+    *channel = s;
+    return CN_OK;
+}
+
+/* ---- messages ---- */
 
 void cn_channel_msg_init(cn_channel_msg_t *m, uint32_t type, uint64_t number)
 {

@@ -7,6 +7,8 @@
 #ifndef CN_OS_CHANNEL_H
 #define CN_OS_CHANNEL_H
 
+#include <sys/types.h>
+
 #include "core/str.h"
 
 /* Longest text of a message; longer ones are cut. */
@@ -22,6 +24,14 @@ typedef struct {
 
 /* Non-blocking, close-on-exec.  CN_ERR with errno. */
 CN_MUST cn_rc cn_channel_pair(int fds[2]);
+/* A place in the abstract namespace where others may ask for a channel; it goes
+ * with the descriptor.  CN_ERR with errno. */
+CN_MUST cn_rc cn_channel_listen(cn_str_t name, int *fd);
+/* The next one who asked: root, or whoever runs us; others are turned away.
+ * CN_AGAIN: nobody. */
+CN_MUST cn_rc cn_channel_accept(int fd, int *channel);
+/* A channel to the process pid that listens under that name.  CN_ERR with errno. */
+CN_MUST cn_rc cn_channel_connect(cn_str_t name, pid_t pid, int *channel);
 /* An empty message of that type. */
 void cn_channel_msg_init(cn_channel_msg_t *, uint32_t type, uint64_t number);
 void cn_channel_msg_text(cn_channel_msg_t *, cn_str_t);

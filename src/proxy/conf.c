@@ -33,17 +33,22 @@ static cn_rc set_identity(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void
                           const cn_str_t *argv, unsigned argc CN_UNUSED)
 {
     cn_proxy_conf_t *pc = conf;
+    cn_str_t text;
 
     pc->cert_file = cn_conf_path(cf, argv[1]);
     pc->key_file = cn_conf_path(cf, argv[2]);
-    return CN_OK;
+    if (cn_conf_secret(cf, argv[1], &text) != CN_OK)
+        return CN_ERR;
+    return cn_conf_secret(cf, argv[2], &text);
 }
 
 static cn_rc set_bundle(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
                         const cn_str_t *argv, unsigned argc CN_UNUSED)
 {
+    cn_str_t text;
+
     ((cn_proxy_conf_t *)conf)->bundle_file = cn_conf_path(cf, argv[1]);
-    return CN_OK;
+    return cn_conf_secret(cf, argv[1], &text);
 }
 
 static const cn_directive_t mesh_directives[] = {

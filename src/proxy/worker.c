@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/hash.h"
 #include "core/log.h"
 #include "proxy/call.h"
 #include "proxy/req_int.h"
@@ -132,13 +133,34 @@ cn_rc cn_worker_init(cn_worker_t *w, cn_loop_t *loop, unsigned id, cn_stats_t *s
     return CN_OK;
 }
 
-static cn_rc load_identity(const cn_proxy_conf_t *pc, cn_pool_t *pool, cn_tls_ctx_t **tls,
-                           cn_str_t *why)
+/* Of all that the context is made from. */
+static uint64_t identity_hash(const cn_tls_conf_t *tc)
 {
-    cn_tls_conf_t tc = {pc->cert_file, pc->key_file, pc->bundle_file, NULL, 0};
+    const cn_str_t parts[] = {tc->cert, tc->key, tc->bundle};
+    uint64_t all = tc->trust_domain_n;
+
+    for (size_t i = 0; i < CN_COUNT(parts); i++)
+        all = cn_hash_xxh(parts[i], all ^ cn_hash_sip(parts[i]));
+    for (unsigned i = 0; i < tc->trust_domain_n; i++)
+        all = cn_hash_xxh(tc->trust_domains[i], all);
+    return all;
+}
+
+/* The same files make the same context, which stays: handshakes go on with it. */
+static cn_rc load_identity(const cn_worker_t *w, const cn_gen_t *gen, cn_pool_t *pool,
+                           cn_tls_ctx_t **tls, uint64_t *hash, cn_str_t *why)
+{
+    const cn_proxy_conf_t *pc = gen->main->confs[CN_UNIT_PROXY];
+    cn_tls_conf_t tc = {.cert_file = pc->cert_file,
+                        .key_file = pc->key_file,
+                        .bundle_file = pc->bundle_file,
+                        .cert = cn_gen_text(gen, pc->cert_file),
+                        .key = cn_gen_text(gen, pc->key_file),
+                        .bundle = cn_gen_text(gen, pc->bundle_file)};
     cn_str_t *domains = cn_pool_alloc(pool, (pc->trust_domain_aliases.n + 1) * sizeof(*domains));
 
     *tls = NULL;
+    *hash = 0;
     if (pc->cert_file.n == 0 && pc->bundle_file.n == 0)
         return CN_OK; /* a proxy without tunnels: tests, explain */
     domains[0] = pc->trust_domain;
@@ -146,6 +168,11 @@ static cn_rc load_identity(const cn_proxy_conf_t *pc, cn_pool_t *pool, cn_tls_ct
         domains[i + 1] = ((const cn_str_t *)pc->trust_domain_aliases.v)[i];
     tc.trust_domains = domains;
     tc.trust_domain_n = pc->trust_domain_aliases.n + 1;
+    *hash = identity_hash(&tc);
+    if (w->tls && w->tls_hash == *hash) {
+        *tls = cn_tls_ctx_ref(w->tls);
+        return CN_OK;
+    }
     return cn_tls_ctx_create(&tc, pool, tls, why);
 }
 
@@ -199,10 +226,11 @@ cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *
     const cn_text_t *text = pc->workloads.n ? cn_gen_text_find(gen, pc->workloads) : NULL;
     cn_workloads_t *ws;
     cn_tls_ctx_t *tls;
+    uint64_t tls_hash;
 
     if (have_shared(w, gen, pool, why) != CN_OK || load_workloads(w, text, pool, &ws, why) != CN_OK)
         return CN_ERR;
-    if (load_identity(pc, pool, &tls, why) != CN_OK) {
+    if (load_identity(w, gen, pool, &tls, &tls_hash, why) != CN_OK) {
         cn_workloads_unref(ws);
         return CN_ERR;
     }
@@ -212,6 +240,7 @@ cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *
     w->conf = pc;
     cn_tls_ctx_unref(w->tls);
     w->tls = tls;
+    w->tls_hash = tls_hash;
     use_workloads(w, ws, text ? text->hash : 0);
     cn_clusters_update(w->clusters, gen);
     tell_modules(w);

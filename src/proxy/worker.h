@@ -37,6 +37,7 @@ struct cn_worker {
     cn_gen_t *gen;               /* in force */
     const cn_proxy_conf_t *conf; /* of gen->main */
     cn_tls_ctx_t *tls;           /* NULL before the first identity */
+    uint64_t tls_hash;           /* of what it was made from */
     cn_clusters_t *clusters;
     cn_workloads_t *workloads; /* may be NULL */
     uint64_t workloads_hash;

@@ -227,13 +227,17 @@ static cn_rc use_bundle(making_t *m, cn_str_t file, BIO *bio)
 
 typedef cn_rc use_fn(making_t *, cn_str_t file, BIO *);
 
-static cn_rc load(making_t *m, cn_str_t file, use_fn *use)
+static cn_rc load(making_t *m, cn_str_t file, cn_str_t text, use_fn *use)
 {
     BIO *bio;
     cn_rc rc;
 
-    if (open_pem(m, file, &bio) != CN_OK)
+    if (text.p) {
+        bio = BIO_new_mem_buf(text.p, (int)text.n);
+        CN_BUG_ON(!bio);
+    } else if (open_pem(m, file, &bio) != CN_OK) {
         return CN_ERR;
+    }
     rc = use(m, file, bio);
     BIO_free(bio);
     ERR_clear_error(); /* the end of a PEM file is an error to OpenSSL */
@@ -312,9 +316,9 @@ cn_rc cn_tls_ctx_create(const cn_tls_conf_t *conf, cn_pool_t *pool, cn_tls_ctx_t
     ERR_clear_error();
     ctx->ssl = SSL_CTX_new(TLS_method());
     CN_BUG_ON(!ctx->ssl);
-    if (set_up(&m) != CN_OK || load(&m, conf->cert_file, use_chain) != CN_OK ||
-        load(&m, conf->key_file, use_key) != CN_OK ||
-        load(&m, conf->bundle_file, use_bundle) != CN_OK) {
+    if (set_up(&m) != CN_OK || load(&m, conf->cert_file, conf->cert, use_chain) != CN_OK ||
+        load(&m, conf->key_file, conf->key, use_key) != CN_OK ||
+        load(&m, conf->bundle_file, conf->bundle, use_bundle) != CN_OK) {
         cn_tls_ctx_unref(ctx);
         return CN_ERR;
     }

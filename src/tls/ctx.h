@@ -16,6 +16,8 @@ typedef struct {
     cn_str_t cert_file, key_file, bundle_file;
     const cn_str_t *trust_domains; /* the mesh's own first, then aliases */
     unsigned trust_domain_n;
+    /* What is in the files, when it was read before; NULL strings: read them now. */
+    cn_str_t cert, key, bundle;
 } cn_tls_conf_t;
 
 /* Checks that key and certificate belong together and that the certificate has

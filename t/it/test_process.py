@@ -342,6 +342,29 @@ def test_reload_in_place_keeps_workers_and_connections(cairn, new_origin, curl):
     assert one.metrics()['cairn_reloads_total{result="accepted"}'] == 1
 
 
+def test_reload_command_tells_by_its_status_and_waits(cairn, run):
+    one = cairn(workers=2)
+    for i in range(1, 4):
+        name = 'reviews%d.bookinfo:9080' % i
+        one.write(service(name, '127.1.1.%d' % i))
+        done = run(*one.command('-s', 'reload', '--wait'))
+        assert (done.returncode, done.stderr) == (0, '')
+        assert services(one) == [name]
+        assert one.info()['configuration_in_force'] == 1 + i
+    one.settings['workers'] = 3
+    one.write('')
+    assert run(*one.command('-s', 'reload', '--wait')).returncode == 0
+    assert len(workers(one)) == 3
+    one.write('service a.b:1 {\n    bogus;\n}\n')
+    done = run(*one.command('-s', 'reload', '--wait'))
+    assert done.returncode == 1 and 'bogus' in done.stderr and 'cairn.conf:' in done.stderr
+    assert one.count('cairn_config_last_reload_successful') == 0
+    one.write('')
+    assert run(*one.command('-s', 'reload')).returncode == 0
+    assert one.count('cairn_config_last_reload_successful') == 1
+    assert abs(one.count('cairn_config_last_reload_success_timestamp_seconds') - time.time()) < 60
+
+
 def test_refused_reload_keeps_the_old_configuration(cairn, run):
     one = cairn(service('reviews.bookinfo:9080', '127.1.1.1'))
     before = workers(one)
@@ -357,7 +380,7 @@ def test_refused_reload_keeps_the_old_configuration(cairn, run):
     done = run(*one.command('-s', 'reload'))
     assert done.returncode == 0, done.stderr
     one.wait_log('configuration 2 in force in all workers')
-    assert len(re.findall('SIGHUP', '\n'.join(one.log.splitlines()[lines:]))) == 1
+    assert len(re.findall('reading the configuration again', '\n'.join(one.log.splitlines()[lines:]))) == 1
     assert services(one) == ['ratings.bookinfo:9080']
 
 
@@ -530,8 +553,10 @@ def test_workers_run_as_the_configured_user_and_cannot_go_back(cairn):
 def test_reload_works_when_only_root_can_read_the_key(cairn):
     one = cairn(main='user nobody;')
     os.chmod(one.identity.key, 0o600)
+    before = workers(one)
     one.reload(service('reviews.bookinfo:9080', '127.1.1.1'))
     assert services(one) == ['reviews.bookinfo:9080']
+    assert workers(one) == before
 
 
 @root_only

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "../../../t/unit/fixture/pki.h"
+#include "../hbone_int.h"
 #include "core/log.h"
 #include "event/listen.h"
 #include "stub.h"
@@ -29,7 +30,7 @@ static const cn_conf_ops_t no_levels[CN_LV_MAX];
 
 typedef struct {
     cn_worker_t w;
-    void *hb;
+    cn_hbone_t *hb;
     cn_pool_t *pool;
     cn_pki_t *pki;
     cn_conf_unit_t units_v[CN_UNIT_MODULES + 1];
@@ -51,8 +52,11 @@ typedef struct {
 static cn_tls_ctx_t *context(world_t *t, const char *name, const char *uri)
 {
     cn_str_t td = CN_STR("cluster.local"), why;
-    cn_tls_conf_t conf = {cn_pki_path(t->pki, name, "pem"), cn_pki_path(t->pki, name, "key"),
-                          cn_pki_path(t->pki, "ca", "pem"), &td, 1};
+    cn_tls_conf_t conf = {.cert_file = cn_pki_path(t->pki, name, "pem"),
+                          .key_file = cn_pki_path(t->pki, name, "key"),
+                          .bundle_file = cn_pki_path(t->pki, "ca", "pem"),
+                          .trust_domains = &td,
+                          .trust_domain_n = 1};
     cn_tls_ctx_t *ctx;
 
     cn_pki_leaf(t->pki, name, "ca", &(cn_pki_leaf_t){.uri = uri});
@@ -129,7 +133,7 @@ static int setup(void **state)
     t->units_v[CN_UNIT_MODULES] =
         (cn_conf_unit_t){"hbone", cn_module_hbone.directives, cn_module_hbone.conf};
     t->units = (cn_units_t){t->units_v, CN_UNIT_MODULES + 1};
-    assert_int_equal(cn_module_hbone.worker_init(&t->w, &t->hb), CN_OK);
+    assert_int_equal(cn_module_hbone.worker_init(&t->w, (void **)&t->hb), CN_OK);
     cn_task_init(&t->task, t->w.loop, on_task);
     configure(t, conf_text);
     listen_here(t);
@@ -359,6 +363,36 @@ static void test_drain_ends_idle_connections_at_once(void **state)
     give_back(t);
     cn_module_hbone.listener->drain(&t->w, t->hb);
     UNTIL(t, cn_module_hbone.listener->active(t->hb) == 0);
+}
+
+/* Configured with another rotation time, to be another configuration. */
+static void rotate_in(world_t *t, const char *time)
+{
+    char text[512];
+
+    snprintf(text, sizeof(text), "hbone_rotation %s;\nservice app:9080 { address 10.0.0.5:9080; }",
+             time);
+    configure(t, text);
+}
+
+static void test_another_identity_moves_connections_behind_their_tunnels(void **state)
+{
+    world_t *t = *state;
+    cn_talker_t *k;
+
+    rotate_in(t, "1ms");
+    k = open_to(t, t->host, 9080);
+    UNTIL(t, k->ready);
+    rotate_in(t, "2ms");
+    assert_false(cn_timer_is_set(&t->hb->rotation));
+    t->w.tls = t->curl;
+    rotate_in(t, "1ms");
+    UNTIL(t, !cn_timer_is_set(&t->hb->rotation));
+    cn_talker_send(k, 1000, false);
+    UNTIL(t, k->got == 1000);
+    assert_int_equal(cn_module_hbone.listener->active(t->hb), 1);
+    cn_talker_send(k, 0, true);
+    UNTIL(t, k->ended && cn_module_hbone.listener->active(t->hb) == 0);
 }
 
 static void test_sessions_to_a_host_that_left_end_and_let_it_go(void **state)
@@ -606,6 +640,7 @@ int main(void)
         T(test_without_an_identity_nothing_is_opened),
         T(test_drain_ends_connections_behind_their_tunnels),
         T(test_drain_ends_idle_connections_at_once),
+        T(test_another_identity_moves_connections_behind_their_tunnels),
         T(test_sessions_to_a_host_that_left_end_and_let_it_go),
         T(test_an_idle_connection_to_a_pod_ends),
         T(test_other_methods_are_not_found),

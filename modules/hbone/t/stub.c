@@ -18,6 +18,11 @@ cn_tls_ctx_t *cn_worker_tls(cn_worker_t *w)
     return w->tls;
 }
 
+cn_rand_t *cn_worker_rand(cn_worker_t *w)
+{
+    return &w->rand;
+}
+
 cn_str_t cn_worker_network(cn_worker_t *w)
 {
     return w->network;

@@ -60,8 +60,8 @@ class PatientH2(h2.connection.H2Connection):
         super().__init__(config)
         states, inputs = h2.connection.ConnectionState, h2.connection.ConnectionInputs
         machine = self.state_machine
-        machine._transitions = {**machine._transitions,
-                                (states.CLIENT_OPEN, inputs.RECV_GOAWAY): (None, states.CLIENT_OPEN)}
+        machine._transitions = {**machine._transitions, **{
+            (state, inputs.RECV_GOAWAY): (None, state) for state in (states.CLIENT_OPEN, states.SERVER_OPEN)}}
 
 
 class Refused(Exception):
@@ -331,7 +331,7 @@ class Session(threading.Thread):
             self.sock = self.pod.context.wrap_socket(self.raw, server_side=True)
             self.peer = spiffe_of(self.sock)
             self.sock.setblocking(False)
-            self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(
+            self.h2 = PatientH2(h2.config.H2Configuration(
                 client_side=False, header_encoding='utf-8', validate_outbound_headers=False,
                 validate_inbound_headers=False))  # it does not know CONNECT
             if self.pod.settings:

@@ -47,8 +47,9 @@ static int teardown(void **state)
 static cn_rc make(world_t *w, const char *cert, const char *key, const char *roots,
                   cn_tls_ctx_t **ctx, cn_str_t *why)
 {
-    cn_tls_conf_t conf = {cn_pki_path(w->pki, cert, "pem"), cn_pki_path(w->pki, key, "key"),
-                          cn_pki_path(w->pki, roots, "pem"), NULL, 0};
+    cn_tls_conf_t conf = {.cert_file = cn_pki_path(w->pki, cert, "pem"),
+                          .key_file = cn_pki_path(w->pki, key, "key"),
+                          .bundle_file = cn_pki_path(w->pki, roots, "pem")};
 
     return cn_tls_ctx_create(&conf, w->pool, ctx, why);
 }
@@ -168,8 +169,9 @@ static void test_a_broken_certificate_in_the_bundle_is_refused(void **state)
 static void test_a_certificate_is_no_key(void **state)
 {
     world_t *w = *state;
-    cn_tls_conf_t conf = {cn_pki_path(w->pki, "good", "pem"), cn_pki_path(w->pki, "good", "pem"),
-                          cn_pki_path(w->pki, "ca", "pem"), NULL, 0};
+    cn_tls_conf_t conf = {.cert_file = cn_pki_path(w->pki, "good", "pem"),
+                          .key_file = cn_pki_path(w->pki, "good", "pem"),
+                          .bundle_file = cn_pki_path(w->pki, "ca", "pem")};
     cn_tls_ctx_t *ctx;
     cn_str_t why;
 

@@ -79,8 +79,11 @@ static int teardown(void **state)
 
 static cn_tls_ctx_t *context(world_t *w, const char *leaf, const char *roots)
 {
-    cn_tls_conf_t conf = {cn_pki_path(w->pki, leaf, "pem"), cn_pki_path(w->pki, leaf, "key"),
-                          cn_pki_path(w->pki, roots, "pem"), w->domains, w->ndomains};
+    cn_tls_conf_t conf = {.cert_file = cn_pki_path(w->pki, leaf, "pem"),
+                          .key_file = cn_pki_path(w->pki, leaf, "key"),
+                          .bundle_file = cn_pki_path(w->pki, roots, "pem"),
+                          .trust_domains = w->domains,
+                          .trust_domain_n = w->ndomains};
     cn_tls_ctx_t *ctx;
     cn_str_t why;
 
