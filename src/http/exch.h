@@ -75,6 +75,7 @@ struct cn_exch {
     cn_serr stream_err;   /* with CN_XERR_STREAM or GONE */
     const char *err_text; /* for logs, or NULL */
     bool reset;           /* HTTP/2: with xerr, the other side reset this stream alone */
+    bool unsent;          /* client: with xerr, no byte of this exchange had left us */
     bool reused; /* client: the connection had served before (a lost race may be repeated) */
     uint64_t wire_rx, wire_tx; /* bytes on the wire for this exchange, heads included */
 };

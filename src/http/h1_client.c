@@ -202,6 +202,7 @@ static void run_connecting(cn_h1_client_t *cl)
         return;
     if (rc == CN_OK) {
         cl->state = READY;
+        cn_exch_wake(&cl->c.x, CN_WAKE_STATE);
         return;
     }
     cl->state = BROKEN;

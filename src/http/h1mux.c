@@ -45,6 +45,7 @@ void cn_h1_conn_open(cn_h1_conn_t *c, const cn_exch_ops_t *ops, cn_task_t *owner
     c->msg = NULL;
     c->framing = CN_H1_FRAME_NONE;
     c->left = 0;
+    c->tx = c->stream ? c->stream->tx : 0;
     c->sent = c->hold = c->want_write = false;
 }
 
@@ -120,6 +121,7 @@ cn_rc cn_h1_conn_error(cn_h1_conn_t *c, cn_xerr err, const char *text)
 cn_rc cn_h1_conn_lost(cn_h1_conn_t *c, cn_xerr err)
 {
     const char *text = c->failed ? "connection failed" : "connection closed";
+    c->x.unsent = c->stream && c->stream->tx == c->tx;
     if (c->stream && c->stream->err != CN_SERR_NONE) {
         c->x.stream_err = c->stream->err;
         text = c->stream->err_text;

@@ -29,6 +29,7 @@ typedef struct {
     cn_chain_t out;
     cn_h1_framing framing;
     uint64_t left;       /* with LENGTH framing */
+    uint64_t tx;         /* bytes that the stream had sent before */
     bool sent;           /* all of it is in out or further */
     bool hold;           /* an upgrade is not answered yet: bytes wait with the owner */
     bool want_write;     /* the owner got CN_AGAIN */

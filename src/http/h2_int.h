@@ -101,6 +101,7 @@ struct cn_h2 {
     bool last_said;      /* the final GOAWAY went out */
     bool doomed;         /* cn_h2_destroy() from inside run() */
     bool ended;
+    bool unsent; /* without a byte having been sent */
     cn_serr err; /* why it ended */
     char err_text[160];
 };

@@ -108,6 +108,7 @@ static void tell_draining(cn_h2_t *h)
 static void finish(cn_h2_t *h, bool do_abort)
 {
     h->ended = true;
+    h->unsent = h->lower->tx == 0;
     cn_list_each (node, &h->streams)
         cn_h2_stream_closed(cn_list_entry(node, cn_h2_stream_t, link), NGHTTP2_NO_ERROR);
     nghttp2_session_del(h->ng);

@@ -56,6 +56,7 @@ static const char *error_text(const cn_h2_stream_t *st)
 static cn_rc exch_fail(cn_h2_stream_t *st)
 {
     st->x.reset = st->by_peer;
+    st->x.unsent = st->h->unsent;
     if (st->x.xerr != CN_XERR_NONE)
         return CN_ERR;
     st->x.stream_err = stream_error(st);

@@ -33,6 +33,7 @@ struct cn_call {
     cn_cluster_t *cluster;
     cn_host_t *host;
     cn_uconn_t *up; /* while under way */
+    cn_ticket_t request;
     cn_msg_t msg, resp;
     cn_chain_t kept; /* the body, for a repeat */
     cn_chain_t out, in;
@@ -56,6 +57,7 @@ static void give_back(cn_call_t *call)
     if (call->up)
         cn_upool_close(call->w->upool, call->up);
     call->up = NULL;
+    cn_admission_return(&call->w->admissions, &call->request);
     cn_chain_clear(&call->out);
     cn_chain_clear(&call->kept);
     cn_timer_stop(&call->timer);
@@ -76,7 +78,10 @@ static void end(cn_call_t *call, cn_call_cause cause)
 static cn_host_t *pick(cn_call_t *call)
 {
     cn_host_t *tried[1] = {call->host};
-    cn_pick_t p = {.rand = &call->w->rand, .tried = tried, .ntried = call->host ? 1 : 0};
+    cn_pick_t p = {.rand = &call->w->rand,
+                   .tried = tried,
+                   .ntried = call->host ? 1 : 0,
+                   .admissions = &call->w->admissions};
 
     return cn_cluster_pick(call->cluster, &p);
 }
@@ -89,6 +94,13 @@ static cn_uasked_t asked(const cn_call_t *call)
     if (cn_uri_authority(call->msg.authority, &a.name, &port) != CN_OK)
         a.name = CN_STR_NULL;
     return a;
+}
+
+static cn_http_version version_of(const cn_call_t *call)
+{
+    if (call->conf.version != CN_HTTP_UNKNOWN)
+        return call->conf.version;
+    return cn_upool_version(call->cluster, cn_msg_is_grpc(&call->msg) ? CN_HTTP_2 : CN_HTTP_11);
 }
 
 static void attempt(cn_call_t *call, bool fresh)
@@ -104,10 +116,12 @@ static void attempt(cn_call_t *call, bool fresh)
     cn_host_ref(host);
     cn_host_unref(call->host);
     call->host = host;
-    call->up = cn_upool_open(
-        call->w->upool, call->cluster, host, &a,
-        cn_upool_version(call->cluster, cn_msg_is_grpc(&call->msg) ? CN_HTTP_2 : CN_HTTP_11), fresh,
-        &call->task);
+    call->up = cn_upool_open(call->w->upool, call->cluster, host, &a, version_of(call), fresh,
+                             &call->task);
+    if (!call->up) {
+        end(call, CN_CALL_OVERFLOW);
+        return;
+    }
     x = call->up->exch;
     call->sent = !call->msg.has_body;
     if (x->ops->send_head(x, &call->msg, call->sent) == CN_ERR)
@@ -259,7 +273,10 @@ cn_call_t *cn_call_start(cn_worker_t *w, const cn_call_conf_t *conf)
     call->cluster = cn_cluster_ref(cluster);
     if (conf->timeout_ms)
         cn_timer_set(&call->timer, conf->timeout_ms);
-    attempt(call, false);
+    if (cn_admission_take(&w->admissions, cluster, CN_ADMIT_REQUEST, &call->request))
+        attempt(call, false);
+    else
+        end(call, CN_CALL_OVERFLOW);
     cn_task_wake(&call->task, CN_WAKE_SELF);
     return call;
 }

@@ -4,17 +4,30 @@
  * response head back.  Bodies move by slices in both directions at once, each
  * side's pace bounded by the other's.
  *
- * A request that a host cannot have acted on is given to another: one that
- * met a closing kept-alive connection (idempotent methods, RFC 9110 9.2.2,
- * without a body byte sent) or was refused unprocessed.
+ * Each attempt takes tickets of the cluster's limits, a host and a connection;
+ * where all connections are busy it waits.  What follows a failed attempt is
+ * retry.c's to say, and when it has taken too long timeout.c's.  The states are
+ * listed in req_int.h (cn_up_state).
  */
 #include "proxy/req_int.h"
 
 #define CHUNK 65536u
+/* Another worker's connection may end without anybody here being told. */
+#define WAIT_MS 10
+
+/* Steps of the loop below answer CN_DECLINE when it has to go on. */
+
+/* ---- one attempt ---- */
 
 cn_host_t *cn_req_pick_host(cn_req_t *req)
 {
-    cn_pick_t pick = {.rand = &req->w->rand, .tried = req->tried, .ntried = req->ntried};
+    const cn_retry_policy_t *policy = req->retry.policy;
+    cn_pick_t pick = {.rand = &req->w->rand,
+                      .tried = req->tried,
+                      .ntried = policy->keep_tried ? 0 : req->ntried,
+                      .other_localities = policy->other_localities && req->ntried,
+                      .req = req,
+                      .admissions = &req->w->admissions};
 
     return cn_cluster_pick(req->cluster, &pick);
 }
@@ -23,32 +36,117 @@ static void note_host(cn_req_t *req, cn_host_t *host)
 {
     req->f.host = host;
     req->f.destination = cn_workloads_find(req->w->workloads, &host->addr);
+    req->f.upstream_local = (cn_addr_t){0};
     req->f.attempts++;
-    if (req->ntried < CN_RQ_TRIED)
-        req->tried[req->ntried++] = cn_host_ref(host);
+    if (req->ntried == CN_RQ_TRIED) {
+        cn_host_unref(req->tried[0]);
+        memmove(req->tried, req->tried + 1, --req->ntried * sizeof(cn_host_t *));
+    }
+    req->tried[req->ntried++] = cn_host_ref(host);
 }
 
-/* Starts one attempt.  CN_DONE: no host, local reply set. */
-static cn_rc attempt(cn_req_t *req)
+static void end_attempt(cn_req_t *req)
+{
+    cn_stream_t *s = req->up ? cn_upool_conn_stream(req->up) : NULL;
+
+    if (s)
+        req->f.upstream_local = cn_stream_peer(s)->local;
+    if (req->up)
+        cn_upool_close(req->w->upool, req->up);
+    req->up = NULL;
+    req->up_state = CN_UP_NONE;
+    cn_list_remove(&req->waiter.link);
+    cn_timer_stop(&req->later);
+    cn_admission_return(&req->w->admissions, &req->pending);
+    cn_admission_return(&req->w->admissions, &req->request);
+    cn_timeout_answered(req);
+    cn_chain_clear(&req->to_host);
+}
+
+void cn_req_forward_end(cn_req_t *req)
+{
+    end_attempt(req);
+    cn_admission_return(&req->w->admissions, &req->again);
+}
+
+static cn_rc give_up(cn_req_t *req)
+{
+    cn_req_forward_end(req);
+    return CN_DONE;
+}
+
+/* Envoy's resource manager also counts the one whose connection is being made. */
+static cn_uconn_t *open_connection(cn_req_t *req, cn_host_t *host, bool *overflow)
+{
+    cn_http_version version = cn_upool_version(req->cluster, req->msg.version);
+    cn_uconn_t *up = NULL;
+
+    if (!req->up_fresh || version == CN_HTTP_2)
+        up =
+            cn_upool_open_kept(req->w->upool, req->cluster, host, &req->asked, version, &req->task);
+    if (up)
+        return up;
+    *overflow = !req->pending.cluster && !cn_admission_take(&req->w->admissions, req->cluster,
+                                                            CN_ADMIT_PENDING, &req->pending);
+    if (*overflow)
+        return NULL;
+    return cn_upool_open(req->w->upool, req->cluster, host, &req->asked, version, true, &req->task);
+}
+
+static cn_rc wait_for_connection(cn_req_t *req)
+{
+    req->up_state = CN_UP_WAIT;
+    req->waiter.cluster = req->cluster;
+    if (cn_list_empty(&req->waiter.link))
+        cn_admission_wait(&req->w->admissions, &req->waiter);
+    cn_timer_set(&req->later, WAIT_MS);
+    return CN_AGAIN;
+}
+
+static void send_request(cn_req_t *req)
+{
+    cn_exch_t *x = req->up->exch;
+
+    cn_list_remove(&req->waiter.link);
+    cn_timer_stop(&req->later);
+    req->up_state = CN_UP_SENT;
+    req->up_fresh = false;
+    req->try_start_ns = cn_clock_mono_ns();
+    req->up_eos = !req->msg.has_body;
+    cn_timeout_attempt(req);
+    if (x->ops->send_head(x, &req->msg, req->up_eos) == CN_ERR)
+        cn_task_wake(&req->task, CN_WAKE_CLOSED); /* recv_head says why */
+}
+
+static cn_rc connect_host(cn_req_t *req)
 {
     cn_host_t *host = cn_req_pick_host(req);
-    cn_exch_t *x;
+    bool overflow = false;
 
     if (!host) {
         cn_req_reply(req, 503, CN_STR("no healthy upstream"), CN_STR("no_healthy_upstream"),
                      CN_FLAG_UH);
-        return CN_DONE;
+        return give_up(req);
     }
+    req->up = open_connection(req, host, &overflow);
+    if (overflow) {
+        cn_req_reply_overflow(req);
+        return give_up(req);
+    }
+    if (!req->up)
+        return wait_for_connection(req);
     note_host(req, host);
-    req->f.upstream_local = (cn_addr_t){0};
-    req->up =
-        cn_upool_open(req->w->upool, req->cluster, host, &req->asked,
-                      cn_upool_version(req->cluster, req->msg.version), req->up_fresh, &req->task);
-    x = req->up->exch;
-    req->up_eos = !req->msg.has_body;
-    if (x->ops->send_head(x, &req->msg, req->up_eos) == CN_ERR)
-        cn_task_wake(&req->task, CN_WAKE_CLOSED); /* recv_head says why */
-    return CN_OK;
+    send_request(req);
+    return CN_DECLINE;
+}
+
+static cn_rc attempt(cn_req_t *req)
+{
+    if (!cn_admission_take(&req->w->admissions, req->cluster, CN_ADMIT_REQUEST, &req->request)) {
+        cn_req_reply_overflow(req);
+        return give_up(req);
+    }
+    return connect_host(req);
 }
 
 cn_rc cn_req_forward_start(cn_req_t *req)
@@ -62,99 +160,88 @@ cn_rc cn_req_forward_start(cn_req_t *req)
     req->cluster = cn_cluster_ref(c);
     req->f.cluster = c;
     req->up_start_ns = cn_clock_mono_ns();
-    return attempt(req);
+    cn_timeout_begin(req);
+    return attempt(req) == CN_DONE ? CN_DONE : CN_OK;
 }
 
-void cn_req_forward_end(cn_req_t *req)
-{
-    cn_stream_t *s;
+/* ---- how an attempt ends ---- */
 
-    if (!req->up)
-        return;
-    s = cn_upool_conn_stream(req->up);
-    if (s)
-        req->f.upstream_local = cn_stream_peer(s)->local;
-    cn_upool_close(req->w->upool, req->up);
-    req->up = NULL;
-    cn_chain_clear(&req->to_host);
+static void report(cn_req_t *req, cn_out_how how)
+{
+    cn_outcome_t outcome = {
+        .how = how, .grpc_status = -1, .latency_ns = cn_clock_mono_ns() - req->try_start_ns};
+
+    if (how == CN_OUT_RESPONSE) {
+        const cn_header_t *h = cn_msg_get(&req->resp.headers, CN_TOK_GRPC_STATUS);
+        uint64_t n;
+
+        outcome.status = req->resp.status;
+        if (h && cn_str_u64(h->value, 9999, &n) == CN_OK)
+            outcome.grpc_status = (int16_t)n;
+    }
+    cn_admission_report(&req->w->admissions, req->cluster, req->up->host, &outcome);
 }
 
-static bool is_idempotent(cn_str_t method)
+/* What of the body was taken is given to the next host again. */
+static cn_rc try_again(cn_req_t *req, cn_retry_what what, uint64_t wait_ms)
 {
-    static const char *const safe[] = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"};
-
-    for (size_t i = 0; i < CN_COUNT(safe); i++)
-        if (cn_str_eq(method, cn_str_c(safe[i])))
-            return true;
-    return false;
-}
-
-/* Anything else is an answer, if a bad one. */
-static bool is_lost(const cn_exch_t *x)
-{
-    return x->xerr == CN_XERR_GONE || x->xerr == CN_XERR_STREAM;
-}
-
-static bool may_repeat(const cn_req_t *req)
-{
-    const cn_exch_t *x = req->up->exch;
-
-    if (req->up_sent || req->f.attempts >= CN_RQ_TRIED)
-        return false;
-    if (x->xerr == CN_XERR_UNPROCESSED ||
-        (x->xerr == CN_XERR_STREAM && x->stream_err == CN_SERR_UNPROCESSED))
-        return true;
-    return x->reused && is_lost(x) && is_idempotent(req->msg.method);
-}
-
-/* The host's exchange failed before a response head. */
-static cn_rc attempt_failed(cn_req_t *req)
-{
-    if (may_repeat(req)) {
-        cn_req_forward_end(req);
+    end_attempt(req);
+    cn_chain_share(&req->to_host, &req->retry.replay);
+    if (what == CN_RETRY_NOW) {
         req->up_fresh = true;
         return attempt(req);
     }
-    cn_req_reply_upstream(req, req->up->exch);
-    cn_req_forward_end(req);
-    return CN_DONE;
+    req->up_state = CN_UP_BACKOFF;
+    cn_timer_set(&req->later, wait_ms);
+    return CN_AGAIN;
 }
 
-/* From the client to the host, as both allow.  A host that fails here is found
- * out by recv_head. */
-cn_rc cn_req_pump_request(cn_req_t *req)
+static cn_fail cause_of(const cn_exch_t *x)
 {
-    cn_exch_t *up = req->up ? req->up->exch : NULL;
-    cn_rc rc;
-
-    while (up && !req->up_eos) {
-        if (!req->req_eos && req->to_host.bytes < CHUNK) {
-            size_t before = req->to_host.bytes;
-
-            rc = req->down->ops->recv_body(req->down, &req->to_host, CHUNK - before);
-            if (rc == CN_ERR)
-                return CN_ERR;
-            req->req_eos = rc == CN_DONE;
-            req->f.body_rx += req->to_host.bytes - before;
-            if (rc == CN_AGAIN && req->to_host.bytes == 0)
-                return CN_AGAIN;
-        }
-        req->up_sent = req->up_sent || req->to_host.bytes;
-        rc = up->ops->send_body(up, &req->to_host, req->req_eos,
-                                req->req_eos && req->msg.trailers.n ? &req->msg.trailers : NULL);
-        if (rc != CN_OK)
-            return CN_AGAIN;
-        req->up_eos = req->req_eos;
-    }
-    return CN_DONE;
+    if (x->xerr == CN_XERR_UNPROCESSED ||
+        (x->xerr == CN_XERR_STREAM && x->stream_err == CN_SERR_UNPROCESSED))
+        return CN_FAIL_UNPROCESSED;
+    return x->unsent && !x->reused ? CN_FAIL_CONNECT : CN_FAIL_RESET;
 }
 
-/* An informational response goes through as it is (facts/verified 1.1). */
-static cn_rc pass_informational(cn_req_t *req)
+static cn_out_how outcome_of(const cn_exch_t *x, cn_fail cause)
 {
-    if (req->down->ops->send_head(req->down, &req->resp, false) == CN_ERR)
-        return CN_ERR;
-    return CN_OK;
+    if (cause == CN_FAIL_TIMEOUT)
+        return CN_OUT_TIMEOUT;
+    if (cause == CN_FAIL_CONNECT)
+        return x->stream_err == CN_SERR_TIMEOUT ? CN_OUT_CONNECT_TIMEOUT : CN_OUT_CONNECT;
+    if (x->xerr == CN_XERR_STREAM || x->xerr == CN_XERR_GONE || x->xerr == CN_XERR_UNPROCESSED)
+        return CN_OUT_RESET;
+    return CN_OUT_PROTOCOL;
+}
+
+/* No response head that could be passed on. */
+static cn_rc attempt_failed(cn_req_t *req, cn_fail cause)
+{
+    uint64_t wait_ms = 0;
+    cn_retry_what what;
+
+    report(req, outcome_of(req->up->exch, cause));
+    what = cn_retry_decide(req, cause, &wait_ms);
+    if (what != CN_RETRY_NOT)
+        return try_again(req, what, wait_ms);
+    if (cause == CN_FAIL_TIMEOUT)
+        cn_req_reply(req, 504, CN_STR("upstream request timeout"),
+                     CN_STR("upstream_per_try_timeout"), CN_FLAG_UT);
+    else
+        cn_req_reply_upstream(req, req->up->exch);
+    return give_up(req);
+}
+
+/* A short rest of a response that nobody gets: its connection can serve again. */
+static void drop_response(cn_req_t *req)
+{
+    cn_exch_t *x = req->up->exch;
+    cn_chain_t rest = {0};
+
+    while (rest.bytes < CHUNK && x->ops->recv_body(x, &rest, CHUNK) == CN_OK)
+        continue;
+    cn_chain_clear(&rest);
 }
 
 static void response_arrived(cn_req_t *req)
@@ -162,6 +249,9 @@ static void response_arrived(cn_req_t *req)
     const cn_header_t *h;
     uint64_t n;
 
+    cn_retry_settled(req);
+    cn_timeout_answered(req);
+    cn_admission_return(&req->w->admissions, &req->pending);
     req->f.upstream_ns = cn_clock_mono_ns();
     req->f.status = req->resp.status;
     req->f.resp = &req->resp;
@@ -171,31 +261,132 @@ static void response_arrived(cn_req_t *req)
         req->f.grpc_status = (int16_t)n;
 }
 
-cn_rc cn_req_forward_run(cn_req_t *req)
+static cn_rc answered(cn_req_t *req)
 {
-    for (;;) {
-        cn_exch_t *up = req->up->exch;
-        cn_rc rc;
+    uint64_t wait_ms = 0;
 
-        if (cn_req_pump_request(req) == CN_ERR)
+    report(req, CN_OUT_RESPONSE);
+    if (cn_retry_lists(req)) {
+        cn_retry_what what = cn_retry_decide(req, CN_FAIL_STATUS, &wait_ms);
+
+        if (what != CN_RETRY_NOT) {
+            drop_response(req);
+            return try_again(req, what, wait_ms);
+        }
+    }
+    response_arrived(req);
+    return CN_OK;
+}
+
+/* ---- the request's body ---- */
+
+/* CN_OK: something came; CN_AGAIN: nothing came, or there is no room. */
+static cn_rc pull(cn_req_t *req)
+{
+    cn_rc rc;
+
+    if (req->req_eos || req->to_host.bytes >= CHUNK)
+        return CN_AGAIN;
+    rc = req->down->ops->recv_body(req->down, &req->taken, CHUNK - req->to_host.bytes);
+    if (rc == CN_ERR)
+        return CN_ERR;
+    if (req->taken.bytes) {
+        req->f.body_rx += req->taken.bytes;
+        cn_retry_keep(req, &req->taken);
+        cn_chain_move(&req->to_host, &req->taken, req->taken.bytes);
+    }
+    if (rc == CN_DONE) {
+        req->req_eos = true;
+        cn_timeout_complete(req);
+    }
+    return rc == CN_AGAIN ? CN_AGAIN : CN_OK;
+}
+
+/* From the client to the host, as both allow.  A host that fails here is found
+ * out by recv_head. */
+cn_rc cn_req_pump_request(cn_req_t *req)
+{
+    cn_rc rc = CN_OK;
+
+    while (!req->up_eos) {
+        cn_exch_t *x = req->up ? req->up->exch : NULL;
+
+        rc = pull(req);
+        if (rc == CN_ERR)
             return CN_ERR;
-        cn_msg_init(&req->resp, req->pool);
-        rc = up->ops->recv_head(up, &req->resp);
-        if (rc == CN_AGAIN)
-            return CN_AGAIN;
-        if (rc == CN_ERR) {
-            rc = attempt_failed(req);
-            if (rc != CN_OK)
-                return rc;
+        if (!x) {
+            if (rc == CN_AGAIN)
+                return CN_AGAIN;
             continue;
         }
-        if (req->resp.status >= 200) {
-            response_arrived(req);
-            return CN_OK;
-        }
-        if (pass_informational(req) == CN_ERR)
-            return CN_ERR;
+        if (req->to_host.bytes == 0 && !req->req_eos)
+            return CN_AGAIN;
+        rc = x->ops->send_body(x, &req->to_host, req->req_eos,
+                               req->req_eos && req->msg.trailers.n ? &req->msg.trailers : NULL);
+        if (rc != CN_OK)
+            return CN_AGAIN;
+        req->up_eos = req->req_eos;
     }
+    return CN_DONE;
+}
+
+/* ---- the response's head ---- */
+
+/* An informational response goes through as it is (facts/verified 1.1). */
+static cn_rc pass_informational(cn_req_t *req)
+{
+    if (req->down->ops->send_head(req->down, &req->resp, false) == CN_ERR)
+        return CN_ERR;
+    return CN_DECLINE;
+}
+
+static bool try_is_over(const cn_req_t *req)
+{
+    return (req->due & CN_RQ_WAKE_TRY) && !cn_timer_is_set(&req->times.attempt);
+}
+
+static cn_rc await_head(cn_req_t *req)
+{
+    cn_exch_t *x = req->up->exch;
+    cn_rc rc;
+
+    if (req->pending.cluster && cn_upool_connected(req->up))
+        cn_admission_return(&req->w->admissions, &req->pending);
+    cn_msg_init(&req->resp, req->pool);
+    rc = x->ops->recv_head(x, &req->resp);
+    if (rc == CN_ERR)
+        return attempt_failed(req, cause_of(x));
+    if (rc == CN_AGAIN)
+        return try_is_over(req) ? attempt_failed(req, CN_FAIL_TIMEOUT) : CN_AGAIN;
+    return req->resp.status >= 200 ? answered(req) : pass_informational(req);
+}
+
+/* In WAIT and BACKOFF. */
+static cn_rc await_turn(cn_req_t *req)
+{
+    bool due = req->due & CN_RQ_WAKE_AGAIN;
+
+    req->due &= ~(uint32_t)CN_RQ_WAKE_AGAIN;
+    if (req->up_state == CN_UP_WAIT)
+        return due ? connect_host(req) : CN_AGAIN;
+    return due && !cn_timer_is_set(&req->later) ? attempt(req) : CN_AGAIN;
+}
+
+cn_rc cn_req_forward_run(cn_req_t *req)
+{
+    cn_rc rc;
+
+    do {
+        if (cn_timeout_check(req) != CN_OK) {
+            if (req->up)
+                report(req, CN_OUT_TIMEOUT);
+            return give_up(req);
+        }
+        if (cn_req_pump_request(req) == CN_ERR)
+            return CN_ERR;
+        rc = req->up_state == CN_UP_SENT ? await_head(req) : await_turn(req);
+    } while (rc == CN_DECLINE);
+    return rc;
 }
 
 static void note_trailers(cn_req_t *req)

@@ -37,6 +37,7 @@ static cn_rc end(cn_req_t *req, bool abort)
         req->tried[0]->active--;
         req->server = NULL;
     }
+    cn_admission_return(&req->w->admissions, &req->request);
     cn_stream_close(req->client, abort);
     req->client = NULL;
     cn_relay_fini(&req->relay);
@@ -57,6 +58,10 @@ static cn_rc connect_host(cn_req_t *req)
     host = cn_req_pick_host(req);
     if (!host) {
         req->f.flags |= CN_FLAG_UH;
+        return end(req, true);
+    }
+    if (!cn_admission_take(&req->w->admissions, c, CN_ADMIT_CONNECTION, &req->request)) {
+        req->f.flags |= CN_FLAG_UO;
         return end(req, true);
     }
     req->f.host = host;

@@ -9,7 +9,7 @@
 
 #define S(text) CN_STR(text)
 #define STARTED "upstream_reset_before_response_started"
-#define CONNECT_ERROR "upstream connect error or disconnect/reset before headers. reset reason: "
+#define CONNECT_ERROR "upstream connect error or disconnect/reset before headers. "
 
 typedef struct {
     uint16_t status;
@@ -83,6 +83,9 @@ static upstream_reply_t stream_failure(cn_serr err)
 
 static upstream_reply_t upstream_failure(const cn_exch_t *up)
 {
+    /* a pod that is gone behind its tunnel is one that cannot be reached */
+    if (up->unsent && !up->reused && up->stream_err == CN_SERR_RESET)
+        return stream_failure(CN_SERR_REFUSED);
     switch (up->xerr) {
     case CN_XERR_STREAM:
         return stream_failure(up->stream_err);
@@ -95,6 +98,14 @@ static upstream_reply_t upstream_failure(const cn_exch_t *up)
     default:
         return (upstream_reply_t){502, CN_FLAG_UPE, "protocol error", false};
     }
+}
+
+static cn_str_t reset_text(cn_req_t *req, const char *reason)
+{
+    bool retried = req->retry.done > 0; /* a repeat is none that anybody asked for */
+
+    return cn_pool_printf(req->pool, CONNECT_ERROR "%sreset reason: %s",
+                          retried ? "retried and the latest " : "", reason);
 }
 
 void cn_req_reply_upstream(cn_req_t *req, const cn_exch_t *up)
@@ -113,8 +124,13 @@ void cn_req_reply_upstream(cn_req_t *req, const cn_exch_t *up)
     } else {
         details = cn_pool_printf(req->pool, STARTED "{%.*s}", CN_STR_ARG(reason));
     }
-    cn_req_reply(req, r.status, cn_pool_printf(req->pool, CONNECT_ERROR "%s", r.reason), details,
-                 r.flag);
+    cn_req_reply(req, r.status, reset_text(req, r.reason), details, r.flag);
+}
+
+void cn_req_reply_overflow(cn_req_t *req)
+{
+    cn_req_reply(req, 503, reset_text(req, "overflow"), CN_STR(STARTED "{overflow}"), CN_FLAG_UO);
+    cn_req_reply_header(req, CN_STR("x-envoy-overloaded"), CN_STR("true"));
 }
 
 /* ---- from a reply to a response message ---- */

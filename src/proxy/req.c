@@ -54,6 +54,11 @@ cn_req_t *cn_req_create(cn_worker_t *w, cn_inner_t *inner, cn_section_t *section
     cn_series_add(w->requests_active, 1);
     cn_timer_init(&req->report, &req->task, CN_RQ_WAKE_REPORT);
     cn_timer_init(&req->idle, &req->task, CN_RQ_WAKE_IDLE);
+    cn_timer_init(&req->later, &req->task, CN_RQ_WAKE_AGAIN);
+    req->waiter = (cn_waiter_t){.task = &req->task, .why = CN_RQ_WAKE_AGAIN};
+    cn_list_init(&req->waiter.link);
+    cn_retry_init(req);
+    cn_timeout_init(req);
     cn_msg_init(&req->msg, pool);
     req->f.section = section;
     req->f.service = cn_tunnel_service(section);
@@ -112,6 +117,9 @@ static void release(cn_req_t *req)
         cn_host_unref(req->tried[i]);
     cn_chain_clear(&req->to_client);
     cn_chain_clear(&req->to_host);
+    cn_chain_clear(&req->taken);
+    cn_retry_fini(req);
+    cn_timeout_fini(req);
     cn_timer_stop(&req->report);
     cn_timer_stop(&req->idle);
     cn_task_fini(&req->task);
@@ -353,6 +361,8 @@ static cn_rc on_body(cn_req_t *req)
 {
     cn_rc rc;
 
+    if (cn_timeout_check(req) != CN_OK)
+        return CN_DONE;
     /* an early answer may still want the rest of the request */
     if (req->up && cn_req_pump_request(req) == CN_ERR)
         return client_broke(req);
@@ -408,7 +418,7 @@ static bool stays_parked(const cn_req_t *req, uint32_t why)
     const uint32_t streams =
         CN_WAKE_READ | CN_WAKE_WRITE | CN_WAKE_STATE | CN_WAKE_CLOSED | CN_WAKE_SELF;
 
-    return req->parked && !(why & ~streams);
+    return req->parked && !(why & ~(streams | CN_RQ_WAKE_OWN));
 }
 
 static void req_run(cn_task_t *task, uint32_t why)
@@ -416,6 +426,7 @@ static void req_run(cn_task_t *task, uint32_t why)
     cn_req_t *req = cn_container_of(task, cn_req_t, task);
     cn_rc rc = CN_OK;
 
+    req->due |= why & CN_RQ_WAKE_OWN;
     if (client_failed(req))
         rc = client_gone(req);
     else if (stays_parked(req, why))

@@ -29,10 +29,50 @@ typedef enum {
 enum {
     CN_RQ_WAKE_HOOK = CN_WAKE_USER,
     CN_RQ_WAKE_REPORT = CN_WAKE_USER << 1,
-    CN_RQ_WAKE_IDLE = CN_WAKE_USER << 2
+    CN_RQ_WAKE_IDLE = CN_WAKE_USER << 2,
+    CN_RQ_WAKE_TIMEOUT = CN_WAKE_USER << 3,
+    CN_RQ_WAKE_TRY = CN_WAKE_USER << 4,
+    CN_RQ_WAKE_AGAIN = CN_WAKE_USER << 5 /* end of a back-off, or a connection may be had */
 };
+/* Those that are no business of modules. */
+#define CN_RQ_WAKE_OWN (CN_RQ_WAKE_IDLE | CN_RQ_WAKE_TIMEOUT | CN_RQ_WAKE_TRY | CN_RQ_WAKE_AGAIN)
 
-#define CN_RQ_TRIED 3
+#define CN_RQ_TRIED 8
+
+/* Where the forwarder is (forward.c). */
+typedef enum {
+    CN_UP_NONE,    /* no attempt                            -> WAIT, SENT */
+    CN_UP_WAIT,    /* all the cluster's connections are busy -> SENT, NONE (failed) */
+    CN_UP_SENT,    /* a host's exchange has the head        -> BACKOFF, NONE */
+    CN_UP_BACKOFF, /* the next attempt is due later         -> WAIT, SENT, NONE */
+} cn_up_state;
+
+/* Why an attempt has no response that could be passed on. */
+typedef enum {
+    CN_FAIL_CONNECT,     /* nothing was sent */
+    CN_FAIL_UNPROCESSED, /* the host says that it did nothing */
+    CN_FAIL_RESET,       /* lost, or a malformed response */
+    CN_FAIL_TIMEOUT,     /* no response head within the time for one attempt */
+    CN_FAIL_STATUS       /* a response that the policy lists */
+} cn_fail;
+
+/* What retry.c keeps. */
+typedef struct {
+    const cn_retry_policy_t *policy;
+    uint32_t done;     /* retries so far, without repeats */
+    bool repeated;     /* after a kept connection was lost */
+    bool beyond;       /* the body can not be sent again */
+    cn_chain_t replay; /* body bytes taken from the client so far, shared */
+} cn_retry_t;
+
+/* What timeout.c keeps. */
+typedef struct {
+    uint64_t request_ms, try_ms, idle_ms; /* 0: none */
+    uint64_t grpc_ms;                     /* grpc-timeout of the client; 0: none */
+    uint64_t start_ms;                    /* loop time that request counts from; 0: not yet */
+    uint64_t mark;                        /* bytes when idle was last looked at */
+    cn_timer_t request, attempt;
+} cn_req_times_t;
 
 /* One accepted tunnel being served (inner.c). */
 typedef struct cn_inner {
@@ -75,8 +115,9 @@ struct cn_req {
     const cn_hook_list_t *running; /* of phase */
     unsigned hook;
     cn_phase_t phase;
-    bool routed; /* ROUTE has run */
-    bool parked; /* a hook waits for cn_req_wake() */
+    bool routed;  /* ROUTE has run */
+    bool parked;  /* a hook waits for cn_req_wake() */
+    uint32_t due; /* CN_RQ_WAKE_OWN: given and not yet acted on */
     /* messages */
     cn_facts_t f;
     cn_msg_t msg, resp;
@@ -96,14 +137,20 @@ struct cn_req {
     /* upstream (forward.c) */
     cn_uasked_t asked;
     cn_cluster_t *cluster; /* a reference */
-    cn_uconn_t *up;
+    cn_up_state up_state;
+    cn_uconn_t *up;   /* SENT, and while the response is taken */
+    cn_chain_t taken; /* from the client, in one pull */
     cn_chain_t to_host;
     bool up_eos;   /* request completely given to the host's exchange */
-    bool up_sent;  /* any body byte was given: cannot be repeated */
     bool up_fresh; /* next attempt: no idle connection */
-    uint64_t up_start_ns;
-    cn_host_t *tried[CN_RQ_TRIED];
+    uint64_t up_start_ns, try_start_ns;
+    cn_host_t *tried[CN_RQ_TRIED]; /* the last ones */
     unsigned ntried;
+    cn_ticket_t request, pending, again; /* admission of the attempt */
+    cn_waiter_t waiter;
+    cn_timer_t later; /* WAIT, BACKOFF */
+    cn_retry_t retry;
+    cn_req_times_t times;
     /* L4 (l4.c) */
     cn_stream_t *client, *server;
     cn_relay_t relay;
@@ -139,6 +186,37 @@ cn_req_pump_response(cn_req_t *); /* CN_AGAIN; CN_DONE: all given to the client;
 void cn_req_forward_end(cn_req_t *);
 cn_host_t *cn_req_pick_host(cn_req_t *);
 
+/* retry.c */
+void cn_retry_init(cn_req_t *);
+void cn_retry_fini(cn_req_t *);
+/* Bytes came from the client: keeps them for a further attempt, within bounds. */
+void cn_retry_keep(cn_req_t *, const cn_chain_t *taken);
+/* No further attempt from now on: the response goes to the client. */
+void cn_retry_settled(cn_req_t *);
+typedef enum { CN_RETRY_NOT, CN_RETRY_LATER, CN_RETRY_NOW } cn_retry_what;
+/* After an attempt that failed; notes the flags of a refusal.  LATER: *wait_ms,
+ * and the ticket of the retry is in req->again. */
+cn_retry_what cn_retry_decide(cn_req_t *, cn_fail, uint64_t *wait_ms);
+/* Is the response in resp one that the policy lists? */
+bool cn_retry_lists(const cn_req_t *);
+void cn_retry_explain(cn_req_t *);
+
+/* timeout.c */
+void cn_timeout_init(cn_req_t *);
+void cn_timeout_fini(cn_req_t *);
+/* The forwarder begins: the client's deadline is known. */
+void cn_timeout_begin(cn_req_t *);
+/* Before each attempt's head: tells the host how much time it has. */
+void cn_timeout_attempt(cn_req_t *);
+/* The client's request has been taken completely. */
+void cn_timeout_complete(cn_req_t *);
+/* The time for one attempt does not matter any more. */
+void cn_timeout_answered(cn_req_t *);
+/* Acts on what is due.  CN_OK: nothing is over; CN_DONE: local reply set;
+ * CN_ERR: the response must be broken off. */
+CN_MUST cn_rc cn_timeout_check(cn_req_t *);
+void cn_timeout_explain(cn_req_t *);
+
 /* l4.c */
 void cn_req_l4_begin(cn_inner_t *, cn_stream_t *);
 CN_MUST cn_rc cn_req_l4_step(cn_req_t *,
@@ -150,6 +228,7 @@ void cn_req_l4_abort(cn_req_t *);
 void cn_req_reply_wire(cn_req_t *, cn_xerr); /* a bad request head */
 void cn_req_reply_upstream(cn_req_t *,
                            const cn_exch_t *up); /* the host's exchange failed before a response */
+void cn_req_reply_overflow(cn_req_t *);          /* the cluster may not have one more */
 void cn_req_reply_finish(cn_req_t *); /* turns the local reply into resp (gRPC mapping) */
 /* "Connection refused" -> "Connection_refused", for details strings. */
 cn_str_t cn_req_underscore(cn_pool_t *, cn_str_t);

@@ -85,6 +85,17 @@ static void collect_transports(cn_worker_t *w)
     }
 }
 
+static void collect_admissions(cn_worker_t *w)
+{
+    cn_admission_t *v = cn_xzalloc((cn_nmodules + 1) * sizeof(*v));
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < cn_nmodules; i++)
+        if (cn_modules[i]->admission)
+            v[n++] = (cn_admission_t){cn_modules[i]->admission, w->wctx[i], CN_UNIT_MODULES + i};
+    cn_admission_init(&w->admissions, v, n);
+}
+
 /* ---- life ---- */
 
 static void open_series(cn_worker_t *w)
@@ -127,7 +138,9 @@ cn_rc cn_worker_init(cn_worker_t *w, cn_loop_t *loop, unsigned id, cn_stats_t *s
         }
     }
     collect_transports(w);
+    collect_admissions(w);
     w->upool = cn_upool_create(loop, w->transports, w->ntransports);
+    cn_upool_set_admissions(w->upool, &w->admissions);
     cn_upool_set_layers(w->upool, w->layers, w->nlayers);
     cn_clusters_on_left(w->clusters, on_host_left, w);
     return CN_OK;
@@ -298,6 +311,7 @@ void cn_worker_fini(cn_worker_t *w)
     cn_gen_unref(w->gen);
     if (w->shared_own)
         cn_shared_destroy(w->shared);
+    cn_admission_fini(&w->admissions);
     free(w->transports);
     free(w->layers);
     free((void *)(uintptr_t)w->balancers);

@@ -53,6 +53,7 @@ struct cn_worker {
     cn_list_t inner;            /* tunnels being served */
     cn_list_t reqs;             /* requests and L4 connections now running */
     cn_list_t calls;            /* requests of our own, ended ones too */
+    cn_admissions_t admissions; /* of the modules */
     cn_transport_t *transports; /* of the modules */
     unsigned ntransports;
     cn_layer_t *layers; /* of the modules */

@@ -81,7 +81,8 @@ struct cn_cluster {
     uint32_t nhosts;
     uint64_t hosts_hash;
     const struct cn_lb_ops *lb;
-    void *lb_ctx; /* balancer's state for this host set */
+    void *lb_ctx;         /* balancer's state for this host set */
+    uint32_t connections; /* of this worker; counted where there are admission hooks */
 };
 
 /* One endpoint as text: "10.0.0.5:9080 weight=1 health=ok tunnel=hbone

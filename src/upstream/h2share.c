@@ -21,6 +21,7 @@ typedef struct {
     cn_host_t *host;
     cn_h2_t *h2;
     cn_h2share_key_t key;
+    cn_ticket_t ticket;
 } session_t;
 
 /* The connection's window is that of all its streams together: they belong to
@@ -43,6 +44,7 @@ static void session_free(session_t *s)
     s->shares->n--;
     cn_list_remove(&s->all);
     cn_list_remove(&s->link);
+    cn_admission_return(s->shares->admissions, &s->ticket);
     cn_host_unref(s->host);
     free(s);
 }
@@ -63,6 +65,7 @@ void cn_h2share_all_init(cn_h2shares_t *shares, cn_loop_t *loop)
 {
     shares->loop = loop;
     shares->n = 0;
+    shares->admissions = NULL;
     cn_list_init(&shares->all);
 }
 
@@ -77,7 +80,7 @@ void cn_h2share_all_fini(cn_h2shares_t *shares)
 }
 
 void cn_h2share_create(cn_h2shares_t *shares, cn_host_t *host, const cn_h2share_key_t *key,
-                       cn_stream_t *stream, uint64_t idle_ms)
+                       cn_stream_t *stream, cn_ticket_t *ticket, uint64_t idle_ms)
 {
     static const cn_h2_cbs_t cbs = {.draining = on_draining, .closed = on_closed};
     cn_h2_conf_t conf = session_conf;
@@ -86,6 +89,8 @@ void cn_h2share_create(cn_h2shares_t *shares, cn_host_t *host, const cn_h2share_
     conf.idle_ms = idle_ms;
     s->shares = shares;
     s->key = *key;
+    s->ticket = *ticket;
+    *ticket = (cn_ticket_t){0};
     s->host = cn_host_ref(host);
     shares->n++;
     cn_list_push(&shares->all, &s->all);

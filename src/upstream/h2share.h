@@ -6,7 +6,7 @@
 #define CN_UPSTREAM_H2SHARE_H
 
 #include "http/h2mux.h"
-#include "upstream/cluster.h"
+#include "upstream/admission.h"
 
 /* What a session's streams have in common beside their host. */
 typedef struct {
@@ -19,15 +19,17 @@ typedef struct {
     cn_loop_t *loop;
     cn_list_t all;
     uint32_t n;
+    cn_admissions_t *admissions; /* or NULL */
 } cn_h2shares_t;
 
 void cn_h2share_all_init(cn_h2shares_t *, cn_loop_t *);
 /* At once; no exchange may be open any more. */
 void cn_h2share_all_fini(cn_h2shares_t *);
 
-/* A session over a stream, which it takes and which may still be connecting. */
+/* A session over a stream, which it takes and which may still be connecting; and
+ * with the ticket of its connection. */
 void cn_h2share_create(cn_h2shares_t *, cn_host_t *, const cn_h2share_key_t *, cn_stream_t *,
-                       uint64_t idle_ms);
+                       cn_ticket_t *, uint64_t idle_ms);
 /* An exchange on a session of the host with room; NULL: there is none. */
 cn_exch_t *cn_h2share_open(cn_host_t *, const cn_h2share_key_t *, cn_task_t *owner);
 /* No new exchange on the host's sessions; they end with their last one. */

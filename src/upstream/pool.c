@@ -31,6 +31,7 @@ struct cn_upool {
     cn_list_t all;
     uint32_t idle;
     cn_h2shares_t shares;
+    cn_admissions_t *admissions; /* or NULL */
 };
 
 typedef struct {
@@ -41,6 +42,7 @@ typedef struct {
     cn_list_t all;    /* pool->all */
     cn_list_t link;   /* host->idle while idle */
     cn_h1_client_t *h1;
+    cn_ticket_t ticket;
     uint64_t idle_ms;
     uint64_t mark; /* of its layers */
     uint16_t port;
@@ -69,6 +71,8 @@ static void set_idle(conn_t *c, bool idle)
         cn_list_push_front(&c->u.host->idle, &c->link);
         if (c->idle_ms)
             cn_timer_set(&c->timer, c->idle_ms);
+        if (c->ticket.cluster)
+            cn_admission_wake(c->pool->admissions, c->ticket.cluster);
     } else {
         c->pool->idle--;
         cn_list_remove(&c->link);
@@ -82,6 +86,7 @@ static void conn_destroy(conn_t *c)
     cn_list_remove(&c->all);
     cn_task_fini(&c->task);
     cn_h1_client_destroy(c->h1);
+    cn_admission_return(c->pool->admissions, &c->ticket);
     cn_host_unref(c->u.host);
     cn_loop_retire(c->pool->loop, free, c);
 }
@@ -169,12 +174,45 @@ static cn_stream_t *open_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host
     return s;
 }
 
+void cn_upool_set_admissions(cn_upool_t *pool, cn_admissions_t *admissions)
+{
+    pool->admissions = pool->shares.admissions = admissions;
+}
+
+/* The one that idles for the longest at some host of the cluster. */
+static conn_t *find_evictable(const cn_cluster_t *cluster)
+{
+    for (uint32_t i = 0; i < cluster->nhosts; i++)
+        if (!cn_list_empty(&cluster->hosts[i]->idle))
+            return cn_list_entry(cluster->hosts[i]->idle.prev, conn_t, link);
+    return NULL;
+}
+
+/* A connection that idles at another host makes room. */
+static bool may_connect(cn_upool_t *pool, cn_cluster_t *cluster, cn_ticket_t *ticket)
+{
+    conn_t *c;
+
+    if (cn_admission_take(pool->admissions, cluster, CN_ADMIT_CONNECTION, ticket))
+        return true;
+    c = find_evictable(cluster);
+    if (!c)
+        return false;
+    conn_destroy(c);
+    return cn_admission_take(pool->admissions, cluster, CN_ADMIT_CONNECTION, ticket);
+}
+
 static conn_t *conn_create(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
                            const cn_uasked_t *asked)
 {
-    conn_t *c = cn_xzalloc(sizeof(*c));
+    cn_ticket_t ticket = {0};
+    conn_t *c;
 
+    if (!may_connect(pool, cluster, &ticket))
+        return NULL;
+    c = cn_xzalloc(sizeof(*c));
     c->pool = pool;
+    c->ticket = ticket;
     c->port = asked->dest.port;
     c->mark = mark_of(pool, cluster, asked);
     c->idle_ms = cluster->conf->idle_ms;
@@ -213,25 +251,48 @@ cn_http_version cn_upool_version(const cn_cluster_t *cluster, cn_http_version cl
     return declared == CN_PROTO_HTTP2 || declared == CN_PROTO_GRPC ? CN_HTTP_2 : CN_HTTP_11;
 }
 
-static cn_uconn_t *open_shared(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
-                               const cn_uasked_t *asked, cn_task_t *owner)
+static cn_uconn_t *use_conn(conn_t *c, cn_task_t *owner)
 {
-    cn_h2share_key_t key = {host->addr.port ? 0 : asked->dest.port, mark_of(pool, cluster, asked)};
-    cn_uconn_t *u = cn_xzalloc(sizeof(*u));
-    cn_exch_t *x = cn_h2share_open(host, &key, owner);
+    c->u.host->active++;
+    c->u.exch = cn_h1_client_open(c->h1, owner);
+    return &c->u;
+}
 
-    if (!x) {
-        cn_stream_t *s = open_stream(pool, cluster, host, asked, NULL);
+static cn_uconn_t *use_shared(cn_host_t *host, cn_exch_t *x)
+{
+    cn_uconn_t *u;
 
-        cn_h2share_create(&pool->shares, host, &key, s, cluster->conf->idle_ms);
-        x = cn_h2share_open(host, &key, owner);
-        CN_BUG_ON(!x);
-    }
+    if (!x)
+        return NULL;
+    u = cn_xzalloc(sizeof(*u));
     u->shared = true;
     u->host = cn_host_ref(host);
     u->exch = x;
     host->active++;
     return u;
+}
+
+static cn_h2share_key_t key_of(const cn_upool_t *pool, cn_cluster_t *cluster, const cn_host_t *host,
+                               const cn_uasked_t *asked)
+{
+    return (cn_h2share_key_t){host->addr.port ? 0 : asked->dest.port,
+                              mark_of(pool, cluster, asked)};
+}
+
+static cn_uconn_t *open_shared(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
+                               const cn_uasked_t *asked, cn_task_t *owner)
+{
+    cn_h2share_key_t key = key_of(pool, cluster, host, asked);
+    cn_ticket_t ticket = {0};
+    cn_exch_t *x;
+
+    if (!may_connect(pool, cluster, &ticket))
+        return NULL;
+    cn_h2share_create(&pool->shares, host, &key, open_stream(pool, cluster, host, asked, NULL),
+                      &ticket, cluster->conf->idle_ms);
+    x = cn_h2share_open(host, &key, owner);
+    CN_BUG_ON(!x);
+    return use_shared(host, x);
 }
 
 static void close_shared(cn_uconn_t *u)
@@ -242,22 +303,45 @@ static void close_shared(cn_uconn_t *u)
     free(u);
 }
 
+cn_uconn_t *cn_upool_open_kept(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
+                               const cn_uasked_t *asked, cn_http_version version, cn_task_t *owner)
+{
+    conn_t *c;
+
+    if (version == CN_HTTP_2) {
+        cn_h2share_key_t key = key_of(pool, cluster, host, asked);
+
+        return use_shared(host, cn_h2share_open(host, &key, owner));
+    }
+    c = find_idle(pool, cluster, host, asked);
+    if (!c)
+        return NULL;
+    set_idle(c, false);
+    return use_conn(c, owner);
+}
+
 cn_uconn_t *cn_upool_open(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
                           const cn_uasked_t *asked, cn_http_version version, bool fresh,
                           cn_task_t *owner)
 {
+    cn_uconn_t *u = NULL;
     conn_t *c;
 
+    if (!fresh || version == CN_HTTP_2)
+        u = cn_upool_open_kept(pool, cluster, host, asked, version, owner);
+    if (u)
+        return u;
     if (version == CN_HTTP_2)
         return open_shared(pool, cluster, host, asked, owner);
-    c = fresh ? NULL : find_idle(pool, cluster, host, asked);
-    if (c)
-        set_idle(c, false);
-    else
-        c = conn_create(pool, cluster, host, asked);
-    host->active++;
-    c->u.exch = cn_h1_client_open(c->h1, owner);
-    return &c->u;
+    c = conn_create(pool, cluster, host, asked);
+    return c ? use_conn(c, owner) : NULL;
+}
+
+bool cn_upool_connected(cn_uconn_t *u)
+{
+    cn_stream_t *s = cn_upool_conn_stream(u);
+
+    return !s || cn_stream_ready(s) != CN_AGAIN;
 }
 
 void cn_upool_close(cn_upool_t *pool CN_UNUSED, cn_uconn_t *u)

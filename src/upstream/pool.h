@@ -9,6 +9,7 @@
 #define CN_UPSTREAM_POOL_H
 
 #include "http/exch.h"
+#include "upstream/admission.h"
 #include "upstream/cluster.h"
 #include "upstream/registry.h"
 
@@ -35,6 +36,8 @@ typedef struct cn_uconn {
 cn_upool_t *cn_upool_create(cn_loop_t *, const cn_transport_t *transports, unsigned n);
 /* The layers there are, lowest first; the array is kept by pointer. */
 void cn_upool_set_layers(cn_upool_t *, const cn_layer_t *, unsigned n);
+/* Who limits connections; kept by pointer. */
+void cn_upool_set_admissions(cn_upool_t *, cn_admissions_t *);
 /* No connection may be open any more. */
 void cn_upool_destroy(cn_upool_t *);
 /* What to speak to the hosts of a cluster for a client that speaks this. */
@@ -43,9 +46,15 @@ cn_http_version cn_upool_version(const cn_cluster_t *, cn_http_version client);
  * port of asked->dest is used when the host has none; asked is not kept.
  * version: CN_HTTP_2 for one on a session with room; anything else is HTTP/1.1.
  * fresh: do not use an idle connection (a session tells when it has ended, and
- * is used).  Never NULL: causes show in recv_head(). */
+ * is used).  Causes of failure show in recv_head().  NULL: the cluster has as
+ * many connections as it may, and none of them is idle. */
 cn_uconn_t *cn_upool_open(cn_upool_t *, cn_cluster_t *, cn_host_t *, const cn_uasked_t *asked,
                           cn_http_version version, bool fresh, cn_task_t *owner);
+/* The same on what is there only; NULL: a connection would have to be made. */
+cn_uconn_t *cn_upool_open_kept(cn_upool_t *, cn_cluster_t *, cn_host_t *, const cn_uasked_t *asked,
+                               cn_http_version version, cn_task_t *owner);
+/* Its connection is made, or has failed.  The owner is woken when that happens. */
+bool cn_upool_connected(cn_uconn_t *);
 /* Closes the exchange; keeps the connection when it can serve again. */
 void cn_upool_close(cn_upool_t *, cn_uconn_t *);
 /* The stream under it, for addresses; NULL when gone. */

@@ -10,11 +10,18 @@
 #include "event/stream.h"
 #include "upstream/cluster.h"
 
+struct cn_req;
+struct cn_admissions;
+
+/* What a balancer is told.  All hosts that it gives must be usable. */
 typedef struct {
     cn_rand_t *rand;
     uint64_t hash;           /* for hashing balancers; 0: none */
     cn_host_t *const *tried; /* hosts to avoid when others are there */
     unsigned ntried;
+    bool other_localities;    /* avoid the localities of those, too */
+    const struct cn_req *req; /* for modules (cn_req_facts); NULL: a call of our own */
+    const struct cn_admissions *admissions; /* NULL: every host may be used */
 } cn_pick_t;
 
 typedef struct cn_lb_ops {
@@ -30,6 +37,8 @@ typedef struct cn_lb_ops {
 
 /* A host of the cluster, by its balancer; NULL: there is no healthy one. */
 cn_host_t *cn_cluster_pick(cn_cluster_t *, const cn_pick_t *);
+/* Nobody forbids the host, such as outlier detection; its own health is another matter. */
+bool cn_cluster_admits(cn_cluster_t *, const cn_pick_t *, cn_host_t *);
 
 /* A way to reach a host. */
 typedef struct {
@@ -62,14 +71,42 @@ typedef struct {
                          const cn_uasked_t *, uint64_t timeout_ms, cn_task_t *owner);
 } cn_layer_ops_t;
 
-/* Whether a request may go to a cluster or host, and how it ended (circuit
- * breakers, outlier detection).  All hooks may be NULL. */
+/* What a cluster may have at most. */
+typedef enum {
+    CN_ADMIT_REQUEST,    /* attempts under way, also those that wait for a connection */
+    CN_ADMIT_PENDING,    /* attempts that wait for a connection, also for one that is being made */
+    CN_ADMIT_RETRY,      /* second and further attempts, from their back-off on */
+    CN_ADMIT_CONNECTION, /* connections, idle ones too; HTTP/2 sessions; L4 connections */
+    CN_ADMIT_MAX
+} cn_admit_kind;
+
+typedef enum {
+    CN_OUT_RESPONSE, /* a response head arrived */
+    CN_OUT_CONNECT,  /* could not connect, or the tunnel was refused */
+    CN_OUT_CONNECT_TIMEOUT,
+    CN_OUT_TIMEOUT, /* no response in time */
+    CN_OUT_RESET,   /* connection lost or stream reset before a response */
+    CN_OUT_PROTOCOL /* the response was malformed */
+} cn_out_how;
+
+/* How an attempt ended. */
 typedef struct {
-    bool (*admit)(void *wctx, cn_cluster_t *, const void *conf); /* false: overflow */
-    void (*release)(void *wctx, cn_cluster_t *, const void *conf);
+    cn_out_how how;
+    uint16_t status;     /* RESPONSE; L4: 0 once connected */
+    int16_t grpc_status; /* RESPONSE with one in its head; else -1 */
+    uint64_t latency_ns; /* since the attempt began */
+} cn_outcome_t;
+
+/* Whether a request may go to a cluster or host, and how it ended (circuit
+ * breakers, outlier detection).  All hooks may be NULL.  conf: the module's
+ * settings of the cluster, the same in admit and its release although the
+ * cluster may have got others in between; counts belong to the cluster, not to
+ * them. */
+typedef struct {
+    bool (*admit)(void *wctx, cn_cluster_t *, const void *conf, cn_admit_kind); /* false: full */
+    void (*release)(void *wctx, cn_cluster_t *, const void *conf, cn_admit_kind);
     bool (*usable)(void *wctx, cn_cluster_t *, const void *conf, cn_host_t *); /* false: ejected */
-    void (*report)(void *wctx, cn_cluster_t *, const void *conf, cn_host_t *,
-                   unsigned status); /* 0: connection failure */
+    void (*report)(void *wctx, cn_cluster_t *, const void *conf, cn_host_t *, const cn_outcome_t *);
 } cn_admission_ops_t;
 
 #endif
