@@ -57,7 +57,7 @@ static const char page_head[] =
     "<link rel=\"stylesheet\" href=\"style.css\">\n</head>\n<body>\n"
     "<nav><a href=\"index.html\">Manual</a><a href=\"reference.html\">Reference</a>"
     "<a href=\"architecture.html\">Architecture</a><a href=\"modules.html\">Modules</a>"
-    "<a href=\"threat-model.html\">Threat model</a><a href=\"changes.html\">Changes</a></nav>\n"
+    "<a href=\"threat-model.html\">Threat model</a><a href=\"performance.html\">Performance</a><a href=\"changes.html\">Changes</a></nav>\n"
     "<h1>Reference</h1>\n"
     "<p>Written by <code>cairn -D</code> from the tables that the program itself works with: "
     "directives, <a href=\"#balancers\">balancers</a>, <a href=\"#endpoints\">endpoints</a> and "
