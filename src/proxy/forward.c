@@ -149,6 +149,15 @@ static cn_rc attempt(cn_req_t *req)
     return connect_host(req);
 }
 
+/* What the client calls the host, for those who know it by name only. */
+static void note_name(cn_req_t *req)
+{
+    uint16_t port;
+
+    if (cn_uri_authority(req->msg.authority, &req->asked.name, &port) != CN_OK)
+        req->asked.name = CN_STR_NULL;
+}
+
 cn_rc cn_req_forward_start(cn_req_t *req)
 {
     cn_cluster_t *c = cn_clusters_find(req->w->clusters, req->f.cluster_name);
@@ -159,6 +168,7 @@ cn_rc cn_req_forward_start(cn_req_t *req)
     }
     req->cluster = cn_cluster_ref(c);
     req->f.cluster = c;
+    note_name(req);
     req->up_start_ns = cn_clock_mono_ns();
     cn_timeout_begin(req);
     return attempt(req) == CN_DONE ? CN_DONE : CN_OK;

@@ -90,6 +90,8 @@ static upstream_reply_t upstream_failure(const cn_exch_t *up)
     case CN_XERR_STREAM:
         return stream_failure(up->stream_err);
     case CN_XERR_GONE:
+        if (up->stream_err == CN_SERR_TLS) /* TLS 1.3: refused after our side was done */
+            return stream_failure(up->stream_err);
         if (up->reset)
             return (upstream_reply_t){503, CN_FLAG_UR, "remote reset", false};
         return (upstream_reply_t){503, CN_FLAG_UC, "connection termination", false};

@@ -143,6 +143,8 @@ static cn_rc check_leaf(making_t *m, cn_str_t file, X509 *leaf)
 {
     cn_tls_ctx_t *ctx = m->ctx;
 
+    if (ctx->web)
+        return CN_OK; /* its server's business */
     if (cn_tls_ctx_cert_identity(ctx->pool, leaf, &ctx->identity) != CN_OK)
         return refuse(m, file,
                       "the certificate has no SPIFFE identity: a URI of the form "
@@ -327,6 +329,65 @@ cn_rc cn_tls_ctx_create(const cn_tls_conf_t *conf, cn_pool_t *pool, cn_tls_ctx_t
     *out = ctx;
     return CN_OK;
 }
+
+/* ---- for servers outside the mesh ---- */
+
+static cn_rc set_up_web(making_t *m)
+{
+    SSL_CTX *ssl = m->ctx->ssl;
+
+    SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                 SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ssl), X509_V_FLAG_PARTIAL_CHAIN);
+    if (SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) != 1)
+        return refuse(m, CN_STR("OpenSSL"), openssl_reason());
+    return CN_OK;
+}
+
+static cn_rc use_roots(making_t *m, const cn_tls_web_conf_t *conf)
+{
+    if (conf->insecure)
+        return CN_OK;
+    if (conf->ca.n && load(m, conf->ca_file, conf->ca, use_bundle) != CN_OK)
+        return CN_ERR;
+    if (conf->system && SSL_CTX_set_default_verify_paths(m->ctx->ssl) != 1)
+        return refuse(m, CN_STR("the system's roots"), openssl_reason());
+    return CN_OK;
+}
+
+static cn_rc use_own(making_t *m, const cn_tls_web_conf_t *conf)
+{
+    if (conf->cert.n == 0)
+        return CN_OK;
+    if (load(m, conf->cert_file, conf->cert, use_chain) != CN_OK)
+        return CN_ERR;
+    return load(m, conf->key_file, conf->key, use_key);
+}
+
+cn_rc cn_tls_ctx_create_web(const cn_tls_web_conf_t *conf, cn_pool_t *pool, cn_tls_ctx_t **out,
+                            cn_str_t *why)
+{
+    cn_tls_ctx_t *ctx = cn_xzalloc(sizeof(*ctx));
+    making_t m = {ctx, pool, why};
+
+    ctx->refs = 1;
+    ctx->pool = cn_pool_create(512);
+    ctx->web = true;
+    ctx->insecure = conf->insecure;
+    ERR_clear_error();
+    ctx->ssl = SSL_CTX_new(TLS_client_method());
+    CN_BUG_ON(!ctx->ssl);
+    if (set_up_web(&m) != CN_OK || use_own(&m, conf) != CN_OK || use_roots(&m, conf) != CN_OK) {
+        cn_tls_ctx_unref(ctx);
+        return CN_ERR;
+    }
+    *out = ctx;
+    return CN_OK;
+}
+
+/* ---- references ---- */
 
 cn_tls_ctx_t *cn_tls_ctx_ref(cn_tls_ctx_t *ctx)
 {

@@ -25,6 +25,18 @@ typedef struct {
  * naming the file, in pool. */
 CN_MUST cn_rc cn_tls_ctx_create(const cn_tls_conf_t *, cn_pool_t *pool, cn_tls_ctx_t **out,
                                 cn_str_t *why);
+/* For servers outside the mesh, which are known by DNS names.  PEM texts; the
+ * files are named in messages only. */
+typedef struct {
+    cn_str_t ca_file, cert_file, key_file;
+    cn_str_t ca;        /* empty: nobody is trusted, but for `system` */
+    cn_str_t cert, key; /* empty: no client certificate */
+    bool system;        /* trust the system's roots */
+    bool insecure;      /* whoever answers is taken for the right one */
+} cn_tls_web_conf_t;
+/* As above, without an identity.  For cn_tls_client_web() only. */
+CN_MUST cn_rc cn_tls_ctx_create_web(const cn_tls_web_conf_t *, cn_pool_t *pool, cn_tls_ctx_t **out,
+                                    cn_str_t *why);
 cn_tls_ctx_t *cn_tls_ctx_ref(cn_tls_ctx_t *);
 void cn_tls_ctx_unref(cn_tls_ctx_t *);
 const cn_spiffe_t *cn_tls_ctx_identity(const cn_tls_ctx_t *);

@@ -46,7 +46,8 @@ typedef struct {
     cn_tls_ctx_t *ctx;
     SSL *ssl;
     cn_pool_t *pool;
-    cn_str_t pin; /* identity that the peer must have; empty: any trusted */
+    cn_str_t pin;           /* identity that the peer must have; empty: any trusted */
+    cn_tls_expect_t expect; /* outside the mesh */
     uint64_t handshake_ms;
     enum state state;
     bool server;
@@ -168,6 +169,54 @@ static cn_serr judge(tls_t *t, X509 *leaf)
     return CN_SERR_NONE;
 }
 
+static bool has_uri(X509 *leaf, cn_str_t uri)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+    bool found = false;
+
+    for (int i = 0; !found && i < sk_GENERAL_NAME_num(names); i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        const ASN1_IA5STRING *text = name->d.uniformResourceIdentifier;
+
+        found = name->type == GEN_URI &&
+                cn_str_eq(uri, cn_str_make((const char *)ASN1_STRING_get0_data(text),
+                                           (size_t)ASN1_STRING_length(text)));
+    }
+    GENERAL_NAMES_free(names);
+    return found;
+}
+
+/* RFC 9525: subjectAltName only, and a wildcard is a whole label. */
+static bool is_for(tls_t *t, X509 *leaf, cn_str_t name)
+{
+    cn_addr_t addr;
+
+    if (cn_inet_parse_ip(name, &addr) == CN_OK)
+        return X509_check_ip_asc(leaf, cn_pool_cstr(t->pool, name), 0) == 1;
+    if (memchr(name.p, '/', name.n))
+        return has_uri(leaf, name);
+    return X509_check_host(leaf, name.p, name.n,
+                           X509_CHECK_FLAG_NEVER_CHECK_SUBJECT |
+                               X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS,
+                           NULL) == 1;
+}
+
+static cn_serr judge_web(tls_t *t, X509 *leaf)
+{
+    const cn_tls_expect_t *e = &t->expect;
+
+    for (unsigned i = 0; i < e->nsans; i++)
+        if (is_for(t, leaf, e->sans[i]))
+            return CN_SERR_NONE;
+    if (e->nsans == 0 && e->name.n && is_for(t, leaf, e->name))
+        return CN_SERR_NONE;
+    snprintf(t->text, sizeof(t->text), "the server's certificate is not for %.200s",
+             e->nsans    ? e->sans[0].p
+             : e->name.n ? e->name.p
+                         : "any name that is known");
+    return CN_SERR_IDENTITY;
+}
+
 static int on_verify(int ok, X509_STORE_CTX *store)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -175,7 +224,7 @@ static int on_verify(int ok, X509_STORE_CTX *store)
 
     if (!ok || X509_STORE_CTX_get_error_depth(store) != 0)
         return ok;
-    t->verdict = judge(t, X509_STORE_CTX_get_current_cert(store));
+    t->verdict = (t->ctx->web ? judge_web : judge)(t, X509_STORE_CTX_get_current_cert(store));
     if (t->verdict == CN_SERR_NONE)
         return 1;
     X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);
@@ -224,6 +273,13 @@ static const char *reason_text(unsigned long code)
 
 /* ---- failure ---- */
 
+/* OpenSSL 3.0 has no words for one of TLS 1.3's. */
+static const char *alert_text(int alert)
+{
+    return alert == SSL_AD_CERTIFICATE_REQUIRED ? "certificate required"
+                                                : SSL_alert_desc_string_long(alert);
+}
+
 /* Text for the failure that OpenSSL just reported. */
 static void explain(tls_t *t)
 {
@@ -236,7 +292,7 @@ static void explain(tls_t *t)
         snprintf(t->text, sizeof(t->text), "%s", verify_text(verified));
     } else if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason >= ALERT_REASON) {
         snprintf(t->text, sizeof(t->text), "the peer refused: %s",
-                 SSL_alert_desc_string_long(reason - ALERT_REASON));
+                 alert_text(reason - ALERT_REASON));
     } else {
         text = code ? reason_text(code) : "the peer closed the connection during the handshake";
         snprintf(t->text, sizeof(t->text), "%s", text ? text : "TLS failure");
@@ -363,7 +419,7 @@ static void set_open(tls_t *t)
     const cn_peer_t *lower = cn_stream_peer(t->lower);
 
     SSL_get0_alpn_selected(t->ssl, &alpn, &n);
-    if (n != 2 || memcmp(alpn, "h2", 2) != 0) {
+    if (!t->ctx->web && (n != 2 || memcmp(alpn, "h2", 2) != 0)) {
         fail(t, CN_SERR_TLS, "the peer did not choose ALPN h2");
         return;
     }
@@ -372,7 +428,7 @@ static void set_open(tls_t *t)
     t->peer.remote = lower->remote;
     t->peer.local = lower->local;
     t->peer.local_identity = cn_pool_dup(t->pool, t->ctx->identity.uri);
-    t->peer.alpn = CN_STR("h2");
+    t->peer.alpn = cn_pool_dup(t->pool, cn_str_make((const char *)alpn, n));
     if (t->tx_ended)
         notify(t);
 }
@@ -567,6 +623,23 @@ static const cn_stream_ops_t tls_ops = {
 
 /* ---- creation ---- */
 
+/* Names only: an address is never sent as one (RFC 6066 3). */
+static void expect_web(tls_t *t, SSL *ssl)
+{
+    const cn_tls_expect_t *e = &t->expect;
+    unsigned char list[32];
+    cn_addr_t addr;
+
+    SSL_set_connect_state(ssl);
+    if (e->name.n && cn_inet_parse_ip(e->name, &addr) != CN_OK)
+        SSL_set_tlsext_host_name(ssl, e->name.p);
+    if (e->alpn.n && e->alpn.n < sizeof(list)) {
+        list[0] = (unsigned char)e->alpn.n;
+        memcpy(list + 1, e->alpn.p, e->alpn.n);
+        SSL_set_alpn_protos(ssl, list, (unsigned)e->alpn.n + 1);
+    }
+}
+
 static SSL *ssl_new(tls_t *t)
 {
     SSL *ssl = SSL_new(t->ctx->ssl);
@@ -576,8 +649,11 @@ static SSL *ssl_new(tls_t *t)
     BIO_set_data(bio, t);
     SSL_set_bio(ssl, bio, bio);
     SSL_set_app_data(ssl, (char *)t);
-    SSL_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, on_verify);
-    if (t->server) {
+    if (!t->ctx->insecure)
+        SSL_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, on_verify);
+    if (t->ctx->web) {
+        expect_web(t, ssl);
+    } else if (t->server) {
         SSL_set_accept_state(ssl);
     } else {
         SSL_set_connect_state(ssl);
@@ -586,8 +662,8 @@ static SSL *ssl_new(tls_t *t)
     return ssl;
 }
 
-static cn_stream_t *create(cn_loop_t *loop, cn_stream_t *lower, cn_tls_ctx_t *ctx, cn_str_t pin,
-                           bool server, uint64_t handshake_ms, cn_task_t *owner)
+static tls_t *create(cn_loop_t *loop, cn_stream_t *lower, cn_tls_ctx_t *ctx, uint64_t handshake_ms,
+                     cn_task_t *owner)
 {
     tls_t *t = cn_xzalloc(sizeof(*t));
 
@@ -596,26 +672,49 @@ static cn_stream_t *create(cn_loop_t *loop, cn_stream_t *lower, cn_tls_ctx_t *ct
     t->loop = loop;
     t->lower = lower;
     t->ctx = cn_tls_ctx_ref(ctx);
-    t->server = server;
     t->handshake_ms = handshake_ms;
     t->pool = cn_pool_create(512);
-    t->pin = cn_pool_dup(t->pool, pin);
     cn_list_init(&t->leaver.link);
     cn_task_init(&t->task, loop, on_wake);
     cn_timer_init(&t->timer, &t->task, CN_WAKE_TIMER);
+    return t;
+}
+
+static cn_stream_t *begin_tls(tls_t *t)
+{
     t->ssl = ssl_new(t);
-    cn_stream_own(lower, &t->task);
+    cn_stream_own(t->lower, &t->task);
     return &t->s;
 }
 
 cn_stream_t *cn_tls_server(cn_loop_t *loop, cn_stream_t *lower, cn_tls_ctx_t *ctx,
                            uint64_t handshake_ms, cn_task_t *owner)
 {
-    return create(loop, lower, ctx, CN_STR_NULL, true, handshake_ms, owner);
+    tls_t *t = create(loop, lower, ctx, handshake_ms, owner);
+
+    t->server = true;
+    return begin_tls(t);
 }
 
 cn_stream_t *cn_tls_client(cn_loop_t *loop, cn_stream_t *lower, cn_tls_ctx_t *ctx,
                            cn_str_t identity, uint64_t handshake_ms, cn_task_t *owner)
 {
-    return create(loop, lower, ctx, identity, false, handshake_ms, owner);
+    tls_t *t = create(loop, lower, ctx, handshake_ms, owner);
+
+    t->pin = cn_pool_dup(t->pool, identity);
+    return begin_tls(t);
+}
+
+cn_stream_t *cn_tls_client_web(cn_loop_t *loop, cn_stream_t *lower, cn_tls_ctx_t *ctx,
+                               const cn_tls_expect_t *expect, uint64_t handshake_ms,
+                               cn_task_t *owner)
+{
+    tls_t *t = create(loop, lower, ctx, handshake_ms, owner);
+    cn_str_t *sans = cn_pool_alloc(t->pool, (expect->nsans + 1) * sizeof(*sans));
+
+    for (unsigned i = 0; i < expect->nsans; i++)
+        sans[i] = cn_pool_dup(t->pool, expect->sans[i]);
+    t->expect = (cn_tls_expect_t){cn_pool_dup(t->pool, expect->name), sans, expect->nsans,
+                                  cn_pool_dup(t->pool, expect->alpn)};
+    return begin_tls(t);
 }

@@ -25,4 +25,18 @@ cn_stream_t *cn_tls_server(cn_loop_t *, cn_stream_t *lower, cn_tls_ctx_t *, uint
 cn_stream_t *cn_tls_client(cn_loop_t *, cn_stream_t *lower, cn_tls_ctx_t *, cn_str_t identity,
                            uint64_t handshake_ms, cn_task_t *owner);
 
+/* Whom a client outside the mesh's rules expects. */
+typedef struct {
+    cn_str_t name;        /* sent when it is a DNS name; the certificate must be for it ... */
+    const cn_str_t *sans; /* ... unless these are given: for one of them, */
+    unsigned nsans;       /* DNS name, IP address or URI */
+    cn_str_t alpn;        /* what to offer: "h2", "http/1.1"; empty: nothing */
+} cn_tls_expect_t;
+/* As cn_tls_client(), to a server that is known by name; ctx: of
+ * cn_tls_ctx_create_web().  A server that chooses no ALPN is taken as it is;
+ * peer()->identity stays empty.  expect is copied. */
+cn_stream_t *cn_tls_client_web(cn_loop_t *, cn_stream_t *lower, cn_tls_ctx_t *,
+                               const cn_tls_expect_t *expect, uint64_t handshake_ms,
+                               cn_task_t *owner);
+
 #endif

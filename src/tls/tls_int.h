@@ -16,6 +16,8 @@ struct cn_tls_ctx {
     BIO_METHOD *bio; /* made by the first stream */
     const cn_str_t *domains;
     unsigned ndomains;
+    bool web;      /* peers are known by DNS names, not by mesh identities */
+    bool insecure; /* ... or not at all */
     cn_spiffe_t identity;
     int64_t not_after;
 };

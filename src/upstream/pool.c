@@ -155,8 +155,9 @@ static cn_stream_t *wrap(const cn_upool_t *pool, cn_cluster_t *cluster, const cn
 }
 
 static cn_stream_t *open_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
-                                const cn_uasked_t *asked, cn_task_t *owner)
+                                const cn_uasked_t *asked, cn_spoken spoken, cn_task_t *owner)
 {
+    cn_uasked_t with = *asked;
     const cn_transport_t *t = transport_of(pool, host);
     uint64_t timeout_ms = cluster->conf->connect_timeout_ms;
     cn_addr_t to = host->addr;
@@ -168,7 +169,8 @@ static cn_stream_t *open_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host
         s = t->ops->open(t->wctx, host, to.port, timeout_ms, NULL);
     else
         s = cn_sock_connect(pool->loop, &to, timeout_ms, NULL);
-    s = wrap(pool, cluster, asked, s);
+    with.spoken = spoken;
+    s = wrap(pool, cluster, &with, s);
     if (owner)
         cn_stream_own(s, owner);
     return s;
@@ -221,8 +223,8 @@ static conn_t *conn_create(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *h
     cn_timer_init(&c->timer, &c->task, CN_WAKE_TIMER);
     cn_list_init(&c->link);
     cn_list_push(&pool->all, &c->all);
-    c->h1 =
-        cn_h1_client_create(pool->loop, open_stream(pool, cluster, host, asked, NULL), &c->task);
+    c->h1 = cn_h1_client_create(
+        pool->loop, open_stream(pool, cluster, host, asked, CN_SPOKEN_HTTP1, NULL), &c->task);
     return c;
 }
 
@@ -288,8 +290,9 @@ static cn_uconn_t *open_shared(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_
 
     if (!may_connect(pool, cluster, &ticket))
         return NULL;
-    cn_h2share_create(&pool->shares, host, &key, open_stream(pool, cluster, host, asked, NULL),
-                      &ticket, cluster->conf->idle_ms);
+    cn_h2share_create(&pool->shares, host, &key,
+                      open_stream(pool, cluster, host, asked, CN_SPOKEN_HTTP2, NULL), &ticket,
+                      cluster->conf->idle_ms);
     x = cn_h2share_open(host, &key, owner);
     CN_BUG_ON(!x);
     return use_shared(host, x);
@@ -371,7 +374,7 @@ cn_stream_t *cn_upool_conn_stream(cn_uconn_t *u)
 cn_stream_t *cn_upool_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
                              const cn_uasked_t *asked, cn_task_t *owner)
 {
-    return open_stream(pool, cluster, host, asked, owner);
+    return open_stream(pool, cluster, host, asked, CN_SPOKEN_BYTES, owner);
 }
 
 uint32_t cn_upool_idle(const cn_upool_t *pool)

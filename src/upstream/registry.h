@@ -51,11 +51,13 @@ typedef struct {
     void (*retire)(void *wctx, cn_host_t *host);
 } cn_transport_ops_t;
 
+typedef enum { CN_SPOKEN_BYTES, CN_SPOKEN_HTTP1, CN_SPOKEN_HTTP2 } cn_spoken;
 /* What the client asked for, as far as the way to a host depends on it. */
 typedef struct {
     cn_addr_t source; /* the client */
     cn_addr_t dest;   /* of its CONNECT, unless a module chose another address */
     cn_str_t name;    /* host of the request or of its TLS hello; empty: not known */
+    cn_spoken spoken; /* set by the pool: what goes over the stream */
 } cn_uasked_t;
 
 /* Something spoken over a stream to a host before its payload: TLS, a PROXY
