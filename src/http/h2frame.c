@@ -12,8 +12,9 @@
 #include "core/log.h"
 #include "http/h2_int.h"
 
-#define SHARE_MIN 4096u /* smaller payload is copied, lest it pin a large chunk */
-#define HEADS_MAX 8u    /* informational heads kept for a slow user */
+#define SHARE_MIN 4096u              /* smaller payload is copied, lest it pin a large chunk */
+#define HEAD_SEND_MAX (1024u * 1024) /* what we let through may be sent */
+#define HEADS_MAX 8u                 /* informational heads kept for a slow user */
 
 /* Streams that cost the peer nothing and us something: refused, malformed, or
  * reset before any payload (CVE-2023-44487).  A bucket of BURST refills with
@@ -85,24 +86,6 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
     return 0;
 }
 
-static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rcbuf *name,
-                     nghttp2_rcbuf *value, uint8_t flags CN_UNUSED, void *user)
-{
-    cn_h2_t *h = user;
-    cn_h2_stream_t *st = stream_of(ng, frame->hd.stream_id);
-
-    if (!st || !st->part || cn_h2_head_add(st->part, &h->conf, name, value))
-        return 0;
-    cn_h2_head_destroy(st->part);
-    st->part = NULL;
-    st->x.xerr = CN_XERR_TOO_LARGE;
-    st->x.err_text = "field section too large";
-    if (h->server)
-        cn_h2_abuse(h);
-    cn_h2_stream_reset(st, NGHTTP2_INTERNAL_ERROR);
-    return 0;
-}
-
 static void push_head(cn_h2_stream_t *st)
 {
     if (st->nheads >= HEADS_MAX && !st->head_done) {
@@ -112,6 +95,34 @@ static void push_head(cn_h2_stream_t *st)
         st->nheads++;
     }
     st->part = NULL;
+}
+
+/* The stream goes; a request's user gets what there is of its head, for the record. */
+static void head_too_large(cn_h2_t *h, cn_h2_stream_t *st)
+{
+    bool too_many = st->part->n >= h->conf.max_headers;
+
+    st->x.xerr = too_many ? CN_XERR_TOO_MANY : CN_XERR_TOO_LARGE;
+    st->x.err_text = too_many ? "too many fields" : "field section too large";
+    if (h->server && !st->head_done) {
+        cn_h2_abuse(h);
+        push_head(st);
+        cn_list_push(&h->arrived, &st->arrived);
+    }
+    cn_h2_head_destroy(st->part);
+    st->part = NULL;
+    cn_h2_stream_reset(st, NGHTTP2_INTERNAL_ERROR);
+}
+
+static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rcbuf *name,
+                     nghttp2_rcbuf *value, uint8_t flags CN_UNUSED, void *user)
+{
+    cn_h2_t *h = user;
+    cn_h2_stream_t *st = stream_of(ng, frame->hd.stream_id);
+
+    if (st && st->part && !cn_h2_head_add(st->part, &h->conf, name, value))
+        head_too_large(h, st);
+    return 0;
 }
 
 static void head_complete(cn_h2_t *h, cn_h2_stream_t *st)
@@ -286,6 +297,20 @@ static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *
     return 0;
 }
 
+/* A head that cannot be sent: nothing else may follow on its stream. */
+static int on_frame_not_sent(nghttp2_session *ng, const nghttp2_frame *frame, int code,
+                             void *user CN_UNUSED)
+{
+    cn_h2_stream_t *st = stream_of(ng, frame->hd.stream_id);
+
+    if (frame->hd.type != NGHTTP2_HEADERS || !st)
+        return 0;
+    cn_log(CN_LOG_INFO, "h2", "stream %d: a head was not sent: %s", frame->hd.stream_id,
+           nghttp2_strerror(code));
+    cn_h2_stream_reset(st, NGHTTP2_INTERNAL_ERROR);
+    return 0;
+}
+
 /* ---- creation ---- */
 
 static nghttp2_session_callbacks *callbacks_new(void)
@@ -301,6 +326,7 @@ static nghttp2_session_callbacks *callbacks_new(void)
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_closed);
     nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
     nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_sent);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_frame_not_sent);
     return cb;
 }
 
@@ -315,6 +341,7 @@ void cn_h2_session_create(cn_h2_t *h)
     nghttp2_option_set_no_closed_streams(opt, 1);
     nghttp2_option_set_peer_max_concurrent_streams(opt, h->conf.max_streams);
     nghttp2_option_set_max_reserved_remote_streams(opt, 0);
+    nghttp2_option_set_max_send_header_block_length(opt, HEAD_SEND_MAX);
 #ifdef CN_HAVE_NGHTTP2_RESET_LIMIT
     nghttp2_option_set_stream_reset_rate_limit(opt, RESET_BURST, RESET_PER_SECOND);
 #endif

@@ -35,8 +35,9 @@ extern const cn_h2_conf_t cn_h2_conf_hbone;
 
 typedef struct {
     /* Server: a request head is complete.  The callee must either take x
-     * (set x->owner and wake it) or x->ops->close() it.  recv_head() is ready;
-     * all of x may be used from here, and the session destroyed. */
+     * (set x->owner and wake it) or x->ops->close() it.  recv_head() is ready,
+     * and CN_ERR for a head beyond the limits, whose stream ends; all of x may be used from here,
+     * and the session destroyed. */
     void (*request)(void *ctx, cn_exch_t *x);
     /* The session can take no new streams from now on: GOAWAY received or sent,
      * or it failed.  Open ones go on unless it failed. Called once, may be NULL. */

@@ -153,8 +153,9 @@ void cn_h2_stream_reset(cn_h2_stream_t *st, uint32_t code)
 {
     cn_h2_t *h = st->h;
 
-    if (!st->open || h->ended)
+    if (!st->open || st->ending || h->ended)
         return;
+    st->ending = true;
     nghttp2_submit_rst_stream(h->ng, NGHTTP2_FLAG_NONE, st->id, code);
     cn_h2_wake(h);
 }
@@ -302,6 +303,11 @@ static cn_rc exch_recv_head(cn_exch_t *x, cn_msg_t *msg)
     cn_h2_head_t *head = next_head(st);
     bool last;
 
+    if (head && st->x.xerr != CN_XERR_NONE) {
+        cn_h2_head_read(head, msg, st->h->server, true);
+        cn_h2_head_destroy(head);
+        return CN_ERR;
+    }
     if (!head)
         return st->reset || st->h->ended ? exch_fail(st) : CN_AGAIN;
     last = cn_list_empty(&st->heads) && st->head_done;

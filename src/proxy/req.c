@@ -168,9 +168,18 @@ void cn_req_keep_workloads(cn_req_t *req)
 /* How a client's exchange ended too early. */
 static uint32_t gone_flag(const cn_exch_t *x, cn_str_t *details)
 {
-    if (x->xerr == CN_XERR_PROTOCOL) {
+    switch (x->xerr) {
+    case CN_XERR_PROTOCOL:
         *details = CN_STR("http2.violation.of.messaging.rule");
         return CN_FLAG_DPE;
+    case CN_XERR_TOO_LARGE:
+        *details = CN_STR("http2.header_list_size_too_large");
+        return CN_FLAG_DR;
+    case CN_XERR_TOO_MANY:
+        *details = CN_STR("http2.too_many_headers");
+        return CN_FLAG_DR;
+    default:
+        break;
     }
     *details = x->reset ? CN_STR("http2.remote_reset") : CN_STR("downstream_remote_disconnect");
     return x->reset ? CN_FLAG_DR : CN_FLAG_DC;
@@ -234,6 +243,8 @@ static cn_rc on_head(cn_req_t *req)
         if (req->down->xerr == CN_XERR_GONE || req->down->xerr == CN_XERR_STREAM)
             return CN_DONE;
         req->f.req = &req->msg;
+        if (is_gone(req))
+            return client_gone(req);
         req->down->ops->last(req->down);
         cn_req_reply_wire(req, req->down->xerr);
     } else {

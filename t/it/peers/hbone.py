@@ -21,7 +21,7 @@ import h2.settings
 
 from . import net
 from .http import Http
-from .http2 import Http2
+from .http2 import Http2, PatientH2
 
 
 def tls_context(server, identity, alpn=('h2',), maximum=None):
@@ -51,17 +51,6 @@ class Anonymous:
 
     def __init__(self, roots):
         self.cert, self.key, self.roots, self.uri = None, None, str(roots), ''
-
-
-class PatientH2(h2.connection.H2Connection):
-    """Goes on after GOAWAY, as RFC 9113 6.8 wants: streams that are open then are served."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        states, inputs = h2.connection.ConnectionState, h2.connection.ConnectionInputs
-        machine = self.state_machine
-        machine._transitions = {**machine._transitions, **{
-            (state, inputs.RECV_GOAWAY): (None, state) for state in (states.CLIENT_OPEN, states.SERVER_OPEN)}}
 
 
 class Refused(Exception):

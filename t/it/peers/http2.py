@@ -20,12 +20,25 @@ from . import origin
 from .http import Response
 
 
+class PatientH2(h2.connection.H2Connection):
+    """Goes on after GOAWAY, as RFC 9113 6.8 wants: streams that are open then are served."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        states, inputs = h2.connection.ConnectionState, h2.connection.ConnectionInputs
+        machine = self.state_machine
+        machine._transitions = {**machine._transitions, **{
+            (state, inputs.RECV_GOAWAY): (None, state) for state in (states.CLIENT_OPEN, states.SERVER_OPEN)}}
+
+
 def new_connection(client, settings=None):
-    connection = h2.connection.H2Connection(h2.config.H2Configuration(
+    connection = PatientH2(h2.config.H2Configuration(
         client_side=client, header_encoding='utf-8', validate_outbound_headers=False,
         normalize_outbound_headers=False, validate_inbound_headers=False))
+    connection.decoder.max_header_list_size = 1 << 20
+    connection.initiate_connection()
     if settings:
-        connection.local_settings.update(settings)
+        connection.update_settings(settings)  # in force once acknowledged
     return connection
 
 
@@ -36,17 +49,23 @@ class Exchange:
         self.http2, self.number = http2, number
         self.response, self.informational = None, []
         self.body, self.ended, self.reset_code, self.hold = bytearray(), False, None, False
-        self.trailers, self.window = [], 0
+        self.trailers, self.frames = [], []  # frames: kinds of those that came
+
+    def note(self, kind, event):
+        self.frames.append(kind + ('+END_STREAM' if event.stream_ended else ''))
 
     def take(self, event):
         if isinstance(event, h2.events.InformationalResponseReceived):
             self.informational.append(Response(int(dict(event.headers)[':status']), '', event.headers[1:]))
         elif isinstance(event, h2.events.ResponseReceived):
             self.response = Response(int(dict(event.headers)[':status']), '', event.headers[1:])
+            self.note('HEADERS', event)
         elif isinstance(event, h2.events.TrailersReceived):
+            self.note('HEADERS', event)
             self.trailers = event.headers
         elif isinstance(event, h2.events.DataReceived):
             self.body += event.data
+            self.note('DATA', event)
             if not self.hold and event.flow_controlled_length:
                 self.http2.h2.acknowledge_received_data(event.flow_controlled_length, self.number)
         elif isinstance(event, h2.events.StreamEnded):
@@ -58,8 +77,10 @@ class Exchange:
         """All of data, as the windows allow."""
         view = memoryview(data)
         while view:
+            if self.reset_code is not None:
+                raise ConnectionResetError('stream reset with %d' % self.reset_code)
             room = min(self.http2.h2.local_flow_control_window(self.number), self.http2.h2.max_outbound_frame_size)
-            if room == 0:
+            if room <= 0:
                 self.http2.until(lambda: self.reset_code is not None or
                                  self.http2.h2.local_flow_control_window(self.number), what='window')
                 continue
@@ -95,7 +116,6 @@ class Http2:
     def __init__(self, stream, settings=None, window=1 << 24):
         self.stream, self.exchanges, self.goaway, self.closed = stream, {}, None, False
         self.h2 = new_connection(True, settings)
-        self.h2.initiate_connection()
         if window:
             self.h2.increment_flow_control_window(window)
         self.flush()
@@ -241,6 +261,9 @@ class Connection:
     def do_echo(self, request, number):
         self.answer(request, bytes(request.body))
 
+    def do_big_header(self, request, number):
+        self.answer(request, headers=[('x-big', 'b' * 50000)])
+
     def do_trailers(self, request, number):
         self.answer(request, b'with trailers', trailers=[('x-trailer', 'end'), ('grpc-status', '0')])
 
@@ -337,7 +360,6 @@ class Connection:
     def run(self):
         try:
             with self.lock:
-                self.h2.initiate_connection()
                 if self.origin.window:
                     self.h2.increment_flow_control_window(self.origin.window)
                 self.flush()
