@@ -28,7 +28,7 @@
 
 #define RECORD_MAX 16384u
 #define WHOLE_MIN 8192u /* a slice of this size is its own record, not copied together */
-#define OUT_MAX 65536u  /* ciphertext held before writes are refused */
+#define OUT_MAX 81920u  /* ciphertext held before writes are refused: 64 KiB in frames, at once */
 #define PULL 32768u     /* ciphertext taken from below at once */
 #define READ_MIN 2048u  /* room in a chunk that is worth decrypting into */
 #define LINGER_MS 5000u
