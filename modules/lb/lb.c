@@ -1,150 +1,290 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lb: the balancers round_robin, least_request and random.  All choose among
- * the healthy hosts only, however few are left (no panic mode: Istio switches
- * it off), in proportion to their weights, and prefer hosts that this request
- * has not tried yet.
+ * lb: the balancers round_robin, least_request, random, ring_hash and maglev.
+ * All choose among the healthy hosts only, however few are left (unless a
+ * minimum is set), in proportion to their weights, near ones first where the
+ * settings say so, and prefer hosts that this request has not tried yet.
+ *
+ * The state of a cluster (cn_lb_t) is its balancer's context: made anew with
+ * each change of its hosts or settings, and destroyed by the cluster.
  */
 #include "lb_int.h"
 
-/* ---- round robin ---- */
+#include <stdlib.h>
 
-/* Workers and restarts begin at different hosts. */
-static void start(cn_lb_set_t *s, const cn_pick_t *pick)
+/* ---- the state of a cluster ---- */
+
+/* The turn goes on: a change must not send everybody to the first host. */
+static void take_turn(cn_lb_t *lb, const cn_lb_t *old)
 {
-    if (s->started)
+    const cn_lb_view_t *v = old->nviews ? old->views[0] : NULL;
+
+    lb->turn = old->turn;
+    lb->turned = old->turned;
+    if (v && v->nlevels) {
+        lb->turn = v->levels[0].groups[0].set.next;
+        lb->turned = v->levels[0].groups[0].set.started;
+    }
+}
+
+static void destroy(void *ctx)
+{
+    cn_lb_t *lb = ctx;
+
+    if (!lb)
         return;
-    s->started = true;
-    s->next = cn_rand_below(pick->rand, s->n);
+    for (unsigned i = 0; i < lb->nviews; i++)
+        cn_lb_view_destroy(lb->views[i]);
+    free(lb->views);
+    free(lb);
 }
 
-static cn_host_t *in_turn(cn_lb_set_t *s, const cn_pick_t *pick)
+static void find_warm_end(cn_lb_t *lb)
 {
-    cn_host_t *tried = NULL;
+    for (uint32_t i = 0; lb->conf->warm_ns && i < lb->cluster->nhosts; i++) {
+        uint64_t end = lb->cluster->hosts[i]->fresh_ns + lb->conf->warm_ns;
 
-    start(s, pick);
-    for (uint32_t i = 0; i < s->n; i++) {
-        uint32_t at = (s->next + i) % s->n;
-        cn_host_t *h = s->v[at];
-
-        if (!cn_lb_set_usable(h))
-            continue;
-        if (!cn_lb_set_tried(pick, h)) {
-            s->next = (at + 1) % s->n;
-            return h;
-        }
-        tried = h;
+        lb->warm_until_ns = end > lb->warm_until_ns ? end : lb->warm_until_ns;
     }
-    return tried;
 }
 
-/* Each host earns its weight every time; the richest is chosen and pays what
- * all have earned, so the heavy ones do not come in bursts. */
-static cn_host_t *by_credit(cn_lb_set_t *s, const cn_pick_t *pick, bool avoid)
+static cn_lb_kind kind_of(const cn_lb_ops_t *ops);
+
+static void *build(cn_cluster_t *c, void *prev)
 {
-    int64_t total = 0;
-    uint32_t best = s->n;
+    cn_lb_t *lb = cn_xzalloc(sizeof(*lb));
+    cn_lb_kind kind = kind_of(c->lb);
 
-    for (uint32_t i = 0; i < s->n; i++) {
-        const cn_host_t *h = s->v[i];
+    lb->cluster = c;
+    lb->conf = c->lb_conf ? c->lb_conf : &cn_lb_conf_default;
+    lb->kind = lb->conf->affinity && kind != CN_LB_RING_HASH ? CN_LB_MAGLEV : kind;
+    if (prev)
+        take_turn(lb, prev);
+    if (lb->kind == CN_LB_ROUND_ROBIN || lb->kind == CN_LB_LEAST_REQUEST)
+        find_warm_end(lb);
+    destroy(prev);
+    return lb;
+}
 
-        if (!cn_lb_set_usable(h) || (avoid && cn_lb_set_tried(pick, h)))
-            continue;
-        s->credit[i] += h->weight;
-        total += h->weight;
-        if (best == s->n || s->credit[i] > s->credit[best])
-            best = i;
+/* ---- choosing ---- */
+
+static cn_host_t *pick_in_group(const cn_lb_t *lb, cn_lb_group_t *g, const cn_lb_ask_t *ask)
+{
+    switch (lb->kind) {
+    case CN_LB_ROUND_ROBIN:
+        return cn_lb_pick_round_robin(&g->set, ask);
+    case CN_LB_LEAST_REQUEST:
+        return cn_lb_pick_least_request(&g->set, ask);
+    case CN_LB_RANDOM:
+        return cn_lb_set_draw(&g->set, ask);
+    default:
+        return cn_lb_table_pick(g->table, ask);
     }
-    if (best == s->n)
+}
+
+/* By weight, from another part of the hash than the tables use. */
+static cn_lb_group_t *draw_group(const cn_lb_t *lb, cn_lb_level_t *l, const cn_lb_ask_t *ask)
+{
+    uint64_t sum = 0, at;
+
+    for (unsigned i = 0; i < l->ngroups; i++)
+        sum += l->groups[i].effective;
+    if (sum == 0)
         return NULL;
-    s->credit[best] -= total;
-    return s->v[best];
+    at = lb->kind >= CN_LB_RING_HASH
+             ? cn_hash_xxh(cn_str_make((const char *)&ask->hash, sizeof(ask->hash)), 0)
+             : cn_rand_u64(ask->pick->rand);
+    at %= sum;
+    for (unsigned i = 0;; i++) {
+        if (at < l->groups[i].effective)
+            return &l->groups[i];
+        at -= l->groups[i].effective;
+    }
 }
 
-static cn_host_t *pick_round_robin(cn_cluster_t *c CN_UNUSED, void *ctx, const cn_pick_t *pick)
+static cn_host_t *pick_in_level(const cn_lb_t *lb, cn_lb_level_t *l, cn_lb_ask_t *ask)
 {
-    cn_lb_set_t *s = ctx;
+    cn_lb_group_t *g = l->ngroups == 1 ? &l->groups[0] : draw_group(lb, l, ask);
     cn_host_t *h;
 
-    if (!s || s->n == 0)
+    ask->panic = l->panic;
+    h = g ? pick_in_group(lb, g, ask) : NULL;
+    for (unsigned i = 0; !h && i < l->ngroups; i++)
+        if (&l->groups[i] != g)
+            h = pick_in_group(lb, &l->groups[i], ask);
+    return h;
+}
+
+static unsigned draw_level(const cn_lb_t *lb, const cn_lb_view_t *v, const cn_lb_ask_t *ask)
+{
+    uint32_t at;
+    unsigned i = 0;
+
+    if (v->nlevels == 1)
+        return 0;
+    at = lb->kind >= CN_LB_RING_HASH ? (uint32_t)(ask->hash % 100)
+                                     : cn_rand_below(ask->pick->rand, 100);
+    while (i < v->nlevels && at >= v->levels[i].load)
+        at -= v->levels[i++].load;
+    return i < v->nlevels ? i : 0;
+}
+
+static cn_host_t *pick_in_view(const cn_lb_t *lb, cn_lb_view_t *v, cn_lb_ask_t *ask)
+{
+    unsigned drawn;
+    cn_host_t *h;
+
+    if (v->nlevels == 0)
         return NULL;
-    if (!s->credit)
-        return in_turn(s, pick);
-    h = by_credit(s, pick, true);
-    return h || pick->ntried == 0 ? h : by_credit(s, pick, false);
+    drawn = draw_level(lb, v, ask);
+    h = pick_in_level(lb, &v->levels[drawn], ask);
+    for (unsigned i = 0; !h && i < v->nlevels; i++)
+        if (i != drawn)
+            h = pick_in_level(lb, &v->levels[i], ask);
+    return h;
 }
 
-/* ---- least request ---- */
-
-/* Of two, the one with fewer requests for its weight; a when equal. */
-static cn_host_t *less_busy(cn_host_t *a, cn_host_t *b)
+static void explain(const cn_lb_t *lb, const cn_pick_t *pick, const cn_lb_place_t *o,
+                    const cn_lb_view_t *v, bool keyed)
 {
-    uint64_t busy_a = (uint64_t)a->active * b->weight, busy_b = (uint64_t)b->active * a->weight;
-
-    return busy_b < busy_a ? b : a;
+    if (!pick->req || !cn_req_explaining(pick->req))
+        return;
+    if (lb->kind >= CN_LB_RING_HASH)
+        cn_req_explain(pick->req, "lb: %s",
+                       keyed ? "by the hash of the request's key"
+                             : "none of the keys is there: any host");
+    if (lb->conf->locality == CN_LB_ANYWHERE && !lb->conf->local)
+        return;
+    cn_req_explain(pick->req, "lb: from %.*s/%.*s/%.*s, node %.*s: %u level%s of hosts",
+                   CN_STR_ARG(o->locality.region), CN_STR_ARG(o->locality.zone),
+                   CN_STR_ARG(o->locality.subzone), CN_STR_ARG(o->node), v->nlevels,
+                   v->nlevels == 1 ? "" : "s");
+    for (unsigned i = 0; i < v->nlevels; i++)
+        cn_req_explain(pick->req, "lb: level %u: %u hosts take %u %%%s", i, v->levels[i].total,
+                       v->levels[i].load, v->levels[i].panic ? " (too few are healthy: all)" : "");
 }
 
-/* A second one that is not the first, where there is one. */
-static cn_host_t *draw_other(const cn_lb_set_t *s, const cn_pick_t *pick, const cn_host_t *first)
+static cn_host_t *pick(cn_cluster_t *c, void *ctx, const cn_pick_t *p)
 {
-    for (unsigned i = 0; i < 3; i++) {
-        cn_host_t *h = cn_lb_set_draw(s, pick->rand);
+    cn_lb_t *lb = ctx;
+    cn_lb_ask_t ask = {.cluster = c, .pick = p, .conf = lb ? lb->conf : NULL};
+    cn_lb_place_t origin = {0};
+    bool keyed = false;
+    cn_lb_view_t *v;
+    cn_host_t *h;
 
-        if (h != first && cn_lb_set_usable(h) && !cn_lb_set_tried(pick, h))
-            return h;
+    if (!lb)
+        return NULL;
+    if (lb->warm_until_ns) {
+        uint64_t now = cn_clock_mono_ns();
+
+        ask.now_ns = now < lb->warm_until_ns ? now : 0;
     }
-    return NULL;
+    if (lb->kind >= CN_LB_RING_HASH) {
+        keyed = cn_lb_key_hash(lb->conf, p, &ask.hash);
+        if (!keyed)
+            ask.hash = p->hash ? p->hash : cn_rand_u64(p->rand);
+    }
+    if (lb->conf->locality != CN_LB_ANYWHERE || lb->conf->local)
+        cn_lb_view_origin(lb->conf, p, &origin);
+    v = cn_lb_view_get(lb, &origin, &ask);
+    explain(lb, p, &origin, v, keyed);
+    ask.fresh_only = p->ntried > 0;
+    h = pick_in_view(lb, v, &ask);
+    if (h || !ask.fresh_only)
+        return h;
+    ask.fresh_only = false;
+    return pick_in_view(lb, v, &ask);
 }
 
-static cn_host_t *pick_least_request(cn_cluster_t *c CN_UNUSED, void *ctx, const cn_pick_t *pick)
-{
-    const cn_lb_set_t *s = ctx;
-    cn_host_t *a, *b;
-
-    if (!s || s->n == 0)
-        return NULL;
-    a = cn_lb_set_draw_usable(s, pick);
-    if (!a || s->n == 1)
-        return a;
-    b = draw_other(s, pick, a);
-    return b ? less_busy(a, b) : a;
-}
-
-/* ---- random ---- */
-
-static cn_host_t *pick_random(cn_cluster_t *c CN_UNUSED, void *ctx, const cn_pick_t *pick)
-{
-    return ctx ? cn_lb_set_draw_usable(ctx, pick) : NULL;
-}
+/* ---- the balancers ---- */
 
 static const cn_lb_ops_t round_robin = {
     .name = "round_robin",
     .help = "Each healthy endpoint in turn, in proportion to the weights.",
-    .build = cn_lb_set_build,
-    .destroy = cn_lb_set_destroy,
-    .pick = pick_round_robin,
+    .build = build,
+    .destroy = destroy,
+    .pick = pick,
 };
 
 static const cn_lb_ops_t least_request = {
     .name = "least_request",
     .help = "Of two endpoints drawn at random by weight, the one with fewer requests under way.",
-    .build = cn_lb_set_build,
-    .destroy = cn_lb_set_destroy,
-    .pick = pick_least_request,
+    .build = build,
+    .destroy = destroy,
+    .pick = pick,
 };
 
 static const cn_lb_ops_t random_pick = {
     .name = "random",
     .help = "A healthy endpoint at random, by weight.",
-    .build = cn_lb_set_build,
-    .destroy = cn_lb_set_destroy,
-    .pick = pick_random,
+    .build = build,
+    .destroy = destroy,
+    .pick = pick,
 };
 
-static const cn_lb_ops_t *const balancers[] = {&round_robin, &least_request, &random_pick, NULL};
+static const cn_lb_ops_t ring_hash = {
+    .name = "ring_hash",
+    .help =
+        "The endpoint that follows the hash of the request's key (lb_hash) on a ring of points, "
+        "as many for each as its weight says: a key moves only when its endpoint leaves or a "
+        "new one takes its place. Without a key, any endpoint.",
+    .build = build,
+    .destroy = destroy,
+    .pick = pick,
+};
+
+static const cn_lb_ops_t maglev = {
+    .name = "maglev",
+    .help =
+        "The endpoint that the hash of the request's key (lb_hash) has in Maglev's table: evener "
+        "than a ring, and a few more keys move when endpoints change. Without a key, any "
+        "endpoint.",
+    .build = build,
+    .destroy = destroy,
+    .pick = pick,
+};
+
+static const cn_lb_ops_t *const balancers[] = {&round_robin, &least_request, &random_pick,
+                                               &ring_hash,   &maglev,        NULL};
+
+/* The array is in the order of the kinds. */
+static cn_lb_kind kind_of(const cn_lb_ops_t *ops)
+{
+    unsigned i = 0;
+
+    while (balancers[i] != ops)
+        i++;
+    return (cn_lb_kind)i;
+}
+
+/* ---- cookies ---- */
+
+static cn_rc on_response(cn_req_t *req, const void *conf CN_UNUSED, void *ctx CN_UNUSED)
+{
+    const cn_facts_t *f = cn_req_facts(req);
+    const cn_lb_t *lb =
+        f->cluster && f->cluster->lb && f->cluster->lb->pick == pick ? f->cluster->lb_ctx : NULL;
+
+    /* who got no host got no place either */
+    if (lb && f->host && lb->kind >= CN_LB_RING_HASH)
+        cn_lb_key_give(req, lb->conf);
+    return CN_OK;
+}
+
+static bool active(const void *conf CN_UNUSED, cn_phase_t phase)
+{
+    return phase == CN_PH_RESP_HEAD;
+}
 
 const cn_module_t cn_module_lb = {
     .abi = CN_MODULE_ABI,
     .name = "lb",
+    .after = "route_actions",
+    .directives = cn_lb_directives,
+    .conf[CN_LV_MAIN] = {.size = sizeof(cn_lb_conf_t), .init = cn_lb_conf_init},
+    .conf[CN_LV_CLUSTER] = {.size = sizeof(cn_lb_conf_t)},
     .lb = balancers,
+    .phase[CN_PH_RESP_HEAD] = on_response,
+    .active = active,
 };

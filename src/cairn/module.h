@@ -366,6 +366,8 @@ unsigned cn_worker_id(const cn_worker_t *);
  * for as long as the worker lives. */
 cn_shm_view_t cn_worker_shm(const cn_worker_t *, const cn_shm_def_t *);
 bool cn_worker_draining(const cn_worker_t *);
+/* `network` of the mesh block; empty: none was given. */
+cn_str_t cn_worker_network(cn_worker_t *);
 cn_clusters_t *cn_worker_clusters(cn_worker_t *);
 const cn_workloads_t *cn_worker_workloads(cn_worker_t *);
 cn_stats_t *cn_worker_stats(cn_worker_t *);

@@ -32,9 +32,6 @@ cn_tls_ctx_t *cn_worker_tls(cn_worker_t *);
 /* Is it one of the mesh's trust domains (its own or an alias)?  For identities
  * that somebody else has verified; TLS streams check for themselves. */
 bool cn_worker_trusts(cn_worker_t *, cn_str_t trust_domain);
-/* Local (waypoint) facts for CONNECT requests that we originate. */
-cn_str_t cn_worker_network(cn_worker_t *);
-
 /* May another tunnel be taken?  False when memory or descriptors are short:
  * refuse it (503 or REFUSED_STREAM). */
 bool cn_worker_admit(cn_worker_t *);

@@ -66,7 +66,7 @@ static unsigned collect_balancers(cn_worker_t *w)
     for (unsigned i = 0; i < cn_nmodules; i++)
         for (unsigned j = 0; cn_modules[i]->lb && cn_modules[i]->lb[j]; j++) {
             w->balancers = cn_xrealloc(w->balancers, (n + 1) * sizeof(*w->balancers));
-            w->balancers[n++] = cn_modules[i]->lb[j];
+            w->balancers[n++] = (cn_balancer_t){cn_modules[i]->lb[j], CN_UNIT_MODULES + i};
         }
     return n;
 }
@@ -314,7 +314,7 @@ void cn_worker_fini(cn_worker_t *w)
     cn_admission_fini(&w->admissions);
     free(w->transports);
     free(w->layers);
-    free((void *)(uintptr_t)w->balancers);
+    free(w->balancers);
     free((void *)(uintptr_t)w->metric_defs);
     free(w->wctx);
 }

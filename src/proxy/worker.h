@@ -58,7 +58,7 @@ struct cn_worker {
     unsigned ntransports;
     cn_layer_t *layers; /* of the modules */
     unsigned nlayers;
-    const cn_lb_ops_t **balancers; /* of the modules */
+    cn_balancer_t *balancers; /* of the modules */
     const cn_units_t *units;
     const cn_metric_def_t **metric_defs;
     unsigned nmetric_defs;

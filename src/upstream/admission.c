@@ -123,6 +123,20 @@ bool cn_cluster_admits(cn_cluster_t *c, const cn_pick_t *pick, cn_host_t *host)
     return true;
 }
 
+cn_cluster_look_t cn_cluster_look(cn_cluster_t *c, const cn_pick_t *pick)
+{
+    const cn_admissions_t *all = pick->admissions;
+    cn_cluster_look_t look = {0, 0};
+
+    for (unsigned i = 0; all && i < all->n; i++) {
+        const cn_admission_t *a = &all->v[i];
+
+        if (a->ops->look)
+            a->ops->look(a->wctx, c, conf_of(c->section, a), &look);
+    }
+    return look;
+}
+
 void cn_admission_report(const cn_admissions_t *all, cn_cluster_t *c, cn_host_t *host,
                          const cn_outcome_t *outcome)
 {

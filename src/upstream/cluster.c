@@ -14,13 +14,13 @@
 
 struct cn_clusters {
     cn_map_t by_name;
-    const cn_lb_ops_t *const *balancers;
+    const cn_balancer_t *balancers;
     unsigned nbalancers;
     cn_host_left_cb *left; /* NULL: nobody wants to know */
     void *left_ctx;
 };
 
-cn_clusters_t *cn_clusters_create(const cn_lb_ops_t *const *balancers, unsigned n)
+cn_clusters_t *cn_clusters_create(const cn_balancer_t *balancers, unsigned n)
 {
     cn_clusters_t *cs = cn_xzalloc(sizeof(*cs));
 
@@ -202,22 +202,25 @@ static void set_hosts(cn_clusters_t *cs, cn_cluster_t *c, cn_str_t text)
 
 /* ---- generations ---- */
 
-static const cn_lb_ops_t *find_balancer(const cn_clusters_t *cs, cn_str_t name)
+static const cn_balancer_t *find_balancer(const cn_clusters_t *cs, cn_str_t name)
 {
     for (unsigned i = 0; i < cs->nbalancers; i++)
-        if (cn_str_eq(cn_str_c(cs->balancers[i]->name), name))
-            return cs->balancers[i];
+        if (cn_str_eq(cn_str_c(cs->balancers[i].ops->name), name))
+            return &cs->balancers[i];
     return NULL;
 }
 
 static void use_section(cn_clusters_t *cs, cn_cluster_t *c, cn_section_t *section)
 {
+    const cn_balancer_t *balancer;
     const cn_lb_ops_t *lb;
 
     cn_section_unref(c->section);
     c->section = cn_section_ref(section);
     c->conf = section->confs[CN_UNIT_UPSTREAM];
-    lb = find_balancer(cs, c->conf->lb);
+    balancer = find_balancer(cs, c->conf->lb);
+    lb = balancer ? balancer->ops : NULL;
+    c->lb_conf = balancer ? section->confs[balancer->unit] : NULL;
     if (lb != c->lb) {
         if (c->lb && c->lb->destroy)
             c->lb->destroy(c->lb_ctx);
@@ -292,8 +295,23 @@ cn_cluster_t *cn_clusters_find(cn_clusters_t *cs, cn_str_t name)
     return cn_map_get(&cs->by_name, name);
 }
 
+/* A session's host keeps its session while it drains. */
+static bool is_wanted(cn_cluster_t *c, const cn_pick_t *pick)
+{
+    cn_host_t *h = pick->prefer;
+
+    if (!h || h->gone || (!h->healthy && !h->draining))
+        return false;
+    for (unsigned i = 0; i < pick->ntried; i++)
+        if (pick->tried[i] == h)
+            return false;
+    return cn_cluster_admits(c, pick, h);
+}
+
 cn_host_t *cn_cluster_pick(cn_cluster_t *c, const cn_pick_t *pick)
 {
+    if (is_wanted(c, pick))
+        return pick->prefer;
     if (c->lb)
         return c->lb->pick(c, c->lb_ctx, pick);
     for (uint32_t i = 0; i < c->nhosts; i++)

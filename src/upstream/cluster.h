@@ -81,6 +81,7 @@ struct cn_cluster {
     uint32_t nhosts;
     uint64_t hosts_hash;
     const struct cn_lb_ops *lb;
+    const void *lb_conf;  /* CLUSTER settings of the module that brings it */
     void *lb_ctx;         /* balancer's state for this host set */
     uint32_t connections; /* of this worker; counted where there are admission hooks */
 };
@@ -108,7 +109,8 @@ cn_str_t cn_host_labels_get(cn_str_t labels, cn_str_t key);
 CN_MUST cn_rc cn_endpoint_parse(cn_str_t line, cn_endpoint_t *, const char **why);
 
 /* The balancers that clusters may name; the array is kept by pointer. */
-cn_clusters_t *cn_clusters_create(const struct cn_lb_ops *const *balancers, unsigned n);
+struct cn_balancer;
+cn_clusters_t *cn_clusters_create(const struct cn_balancer *balancers, unsigned n);
 void cn_clusters_destroy(cn_clusters_t *);
 /* Makes the set what the generation says; keeps clusters and hosts that stay. */
 void cn_clusters_update(cn_clusters_t *, const cn_gen_t *);

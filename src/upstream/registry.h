@@ -19,9 +19,12 @@ typedef struct {
     uint64_t hash;           /* for hashing balancers; 0: none */
     cn_host_t *const *tried; /* hosts to avoid when others are there */
     unsigned ntried;
-    bool other_localities;    /* avoid the localities of those, too */
-    const struct cn_req *req; /* for modules (cn_req_facts); NULL: a call of our own */
+    bool other_localities; /* avoid the localities of those, too */
+    struct cn_req *req;    /* for modules (cn_req_facts); NULL: a call of our own */
     const struct cn_admissions *admissions; /* NULL: every host may be used */
+    /* A host that is wanted, as of a session: it is taken when it is there and
+     * healthy or draining, whatever the balancer would say. */
+    cn_host_t *prefer;
 } cn_pick_t;
 
 typedef struct cn_lb_ops {
@@ -35,10 +38,22 @@ typedef struct cn_lb_ops {
     cn_host_t *(*pick)(cn_cluster_t *, void *ctx, const cn_pick_t *);
 } cn_lb_ops_t;
 
+/* A balancer with the place of its module's settings. */
+typedef struct cn_balancer {
+    const cn_lb_ops_t *ops;
+    unsigned unit;
+} cn_balancer_t;
+
 /* A host of the cluster, by its balancer; NULL: there is no healthy one. */
 cn_host_t *cn_cluster_pick(cn_cluster_t *, const cn_pick_t *);
 /* Nobody forbids the host, such as outlier detection; its own health is another matter. */
 bool cn_cluster_admits(cn_cluster_t *, const cn_pick_t *, cn_host_t *);
+/* How things are with the cluster, apart from its configuration. */
+typedef struct {
+    uint64_t epoch;         /* another number whenever an answer of cn_cluster_admits() changes */
+    uint32_t panic_percent; /* with fewer usable hosts of a hundred, all are chosen from */
+} cn_cluster_look_t;
+cn_cluster_look_t cn_cluster_look(cn_cluster_t *, const cn_pick_t *);
 
 /* A way to reach a host. */
 typedef struct {
@@ -108,6 +123,8 @@ typedef struct {
     bool (*admit)(void *wctx, cn_cluster_t *, const void *conf, cn_admit_kind); /* false: full */
     void (*release)(void *wctx, cn_cluster_t *, const void *conf, cn_admit_kind);
     bool (*usable)(void *wctx, cn_cluster_t *, const void *conf, cn_host_t *); /* false: ejected */
+    /* Adds to epoch, and may raise panic_percent. */
+    void (*look)(void *wctx, cn_cluster_t *, const void *conf, cn_cluster_look_t *);
     void (*report)(void *wctx, cn_cluster_t *, const void *conf, cn_host_t *, const cn_outcome_t *);
 } cn_admission_ops_t;
 

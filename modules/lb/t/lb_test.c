@@ -41,6 +41,7 @@ static void open_bed(bed_t *b, const char *name, uint32_t n)
         b->hosts[i] = (cn_host_t){.weight = 1, .healthy = true};
         b->v[i] = &b->hosts[i];
     }
+    b->cluster.lb = b->ops;
     b->cluster.hosts = b->v;
     b->cluster.nhosts = n;
     cn_rand_init(&b->rand, 7);

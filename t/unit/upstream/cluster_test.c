@@ -367,7 +367,7 @@ static void test_a_balancer_is_told_of_hosts_and_of_settings(void **state)
 {
     static const cn_lb_ops_t ops = {
         .name = "least_request", .build = count_build, .destroy = free, .pick = pick_none};
-    static const cn_lb_ops_t *const balancers[] = {&ops};
+    static const cn_balancer_t balancers[] = {{&ops, CN_UNIT_MAIN}};
     fixture_t *fx = *state;
     cn_cluster_t *c;
 
