@@ -82,7 +82,7 @@ typedef struct {
 
 /* Of one request. */
 typedef struct {
-    bool ours;       /* it came as far as POLICY: responses get the edits */
+    bool preflight;  /* answered here */
     cn_str_t origin; /* that CORS allowed */
 } cn_route_actions_ctx_t;
 

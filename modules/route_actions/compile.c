@@ -237,16 +237,16 @@ static const cn_directive_t cors_directives[] = {
      .set = cn_set_strs,
      .off = C(methods),
      .syntax = "allow_methods METHOD...",
-     .help = "Access-Control-Allow-Methods of answered preflights. A single * stands for any; "
-             "with allow_credentials the method that was asked for is named instead."},
+     .help = "Access-Control-Allow-Methods of answered preflights. A single * stands for any: the "
+             "method that was asked for is named in its place."},
     {.name = "allow_headers",
      .where = CN_AT_PRIVATE | CN_D_REPEAT,
      .args = CN_ARGS(1, CN_ARGS_ANY),
      .set = cn_set_strs,
      .off = C(headers),
      .syntax = "allow_headers NAME...",
-     .help = "Access-Control-Allow-Headers of answered preflights. A single * stands for any; "
-             "with allow_credentials the headers that were asked for are named instead."},
+     .help = "Access-Control-Allow-Headers of answered preflights. A single * stands for any: the "
+             "headers that were asked for are named in its place."},
     {.name = "expose_headers",
      .where = CN_AT_PRIVATE | CN_D_REPEAT,
      .args = CN_ARGS(1, CN_ARGS_ANY),
@@ -351,9 +351,9 @@ const cn_directive_t cn_route_actions_directives[] = {
      .set = cn_edit_set_response,
      .off = F(response),
      .syntax = "response_header set | add NAME VALUE, or response_header remove NAME",
-     .help = "Edits the header of responses: those of the backend, and of the waypoint itself when "
-             "the request was to go to the backend, be redirected or answered directly. A route's "
-             "own lines take the place of its service's."},
+     .help = "Edits the header of responses: those of the backend, and those that the waypoint "
+             "itself gives to requests of this route, denials too, but not answers to preflights. "
+             "A route's own lines take the place of its service's."},
     {.name = "cors",
      .where = CN_AT_SERVICE | CN_AT_ROUTE | CN_D_BLOCK | CN_D_TABLE,
      .args = CN_ARGS(0, 0),

@@ -51,10 +51,11 @@ static void reply_header(cn_req_t *req, const char *name, cn_str_t value)
         cn_req_reply_header(req, cn_str_c(name), value);
 }
 
-/* With credentials a star is no wildcard to browsers (Fetch 3.2.5). */
-static cn_str_t spelled(const cn_route_actions_cors_t *c, cn_str_t list, cn_str_t asked)
+/* A star is no wildcard to browsers when credentials are sent (Fetch 3.2.5), so
+ * what was asked for is named in its place. */
+static cn_str_t spelled(cn_str_t list, cn_str_t asked)
 {
-    return c->credentials && cn_str_eq(list, CN_STR("*")) ? asked : list;
+    return cn_str_eq(list, CN_STR("*")) ? asked : list;
 }
 
 static void answer(cn_req_t *req, const cn_route_actions_cors_t *c, cn_str_t origin)
@@ -66,9 +67,9 @@ static void answer(cn_req_t *req, const cn_route_actions_cors_t *c, cn_str_t ori
     if (c->credentials)
         reply_header(req, "access-control-allow-credentials", CN_STR("true"));
     reply_header(req, "access-control-allow-methods",
-                 spelled(c, c->methods_list, field(msg, CN_STR("access-control-request-method"))));
+                 spelled(c->methods_list, field(msg, CN_STR("access-control-request-method"))));
     reply_header(req, "access-control-allow-headers",
-                 spelled(c, c->headers_list, field(msg, CN_STR("access-control-request-headers"))));
+                 spelled(c->headers_list, field(msg, CN_STR("access-control-request-headers"))));
     reply_header(req, "access-control-max-age", c->max_age);
     if (origin.n)
         reply_header(req, "access-control-expose-headers", c->expose_list);
@@ -97,6 +98,7 @@ cn_rc cn_route_actions_cors(cn_req_t *req, const cn_route_actions_cors_t *c,
     if (is_preflight(msg) && (rc == CN_OK || !c->unmatched)) {
         cn_req_explain(req, "cors: the preflight is answered here");
         answer(req, c, rc == CN_OK ? origin : CN_STR_NULL);
+        ctx->preflight = true;
         return CN_DONE;
     }
     if (rc == CN_OK)

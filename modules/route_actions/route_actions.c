@@ -65,7 +65,6 @@ static cn_rc on_policy(cn_req_t *req, const void *conf, void *p)
         return undecided(req, "cors");
     if (rc == CN_DONE)
         return rc;
-    ctx->ours = true;
     if (c->redirect)
         return redirect(req, c->redirect);
     if (c->direct_status)
@@ -73,13 +72,15 @@ static cn_rc on_policy(cn_req_t *req, const void *conf, void *p)
     return edit(req, c);
 }
 
+/* Also of replies that others gave, denials and faults too: Envoy edits all
+ * that belong to a route, but not answers to preflights. */
 static cn_rc on_response(cn_req_t *req, const void *conf, void *p)
 {
     const cn_route_actions_conf_t *c = conf;
     const cn_route_actions_ctx_t *ctx = p;
     cn_msg_t *resp = cn_req_edit(req);
 
-    if (ctx->ours)
+    if (!ctx->preflight)
         cn_edits_apply(&c->response, resp, &resp->headers);
     if (ctx->origin.n)
         cn_route_actions_cors_mark(c->cors, ctx->origin, resp);

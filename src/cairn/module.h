@@ -189,6 +189,8 @@ typedef struct cn_module {
     /* A new generation is in force (also the first). main: conf of MAIN level. */
     void (*reconfigured)(cn_worker_t *, void *wctx, const void *main);
     void (*reopen)(cn_worker_t *, void *wctx); /* log files were moved away (USR1) */
+    /* The worker begins to drain: what waits on purpose ends its wait. */
+    void (*drain)(cn_worker_t *, void *wctx);
     void (*worker_fini)(cn_worker_t *, void *wctx);
     size_t ctx_size; /* per request, zeroed before its first hook, in the request's pool */
     void (*ctx_fini)(cn_req_t *, void *ctx); /* the request ends: stop timers, sub-requests */
@@ -236,6 +238,8 @@ void cn_req_reply(cn_req_t *, unsigned status, cn_str_t body, cn_str_t details, 
 void cn_req_reply_header(cn_req_t *, cn_str_t name, cn_str_t value);
 /* What a gRPC client gets for it, in place of what its HTTP status maps to. */
 void cn_req_reply_grpc(cn_req_t *, unsigned grpc_status);
+/* Adds response flags without a reply. */
+void cn_req_flag(cn_req_t *, uint32_t flags);
 /* L4: end the connection; return CN_DONE after it. */
 void cn_req_refuse(cn_req_t *, cn_str_t termination_details);
 /* Adds response flags (cn_flag_t). */
@@ -255,6 +259,8 @@ void cn_req_set_claims(cn_req_t *, cn_claim_fn *fn, const void *claims);
 /* Adds a line to the account of how this request was decided; free unless
  * somebody asked (cairn explain, debug log). */
 bool cn_req_explaining(const cn_req_t *);
+/* The request is made up (cairn explain): nothing is sent, waited for or counted. */
+bool cn_req_dry(const cn_req_t *);
 void cn_req_explain(cn_req_t *, const char *fmt, ...) CN_PRINTF(2, 3);
 
 /* ---- how it is forwarded: set before CONTENT ---- */

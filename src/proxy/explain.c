@@ -11,6 +11,11 @@ bool cn_req_explaining(const cn_req_t *req)
     return req->explain != NULL || cn_log_enabled(CN_LOG_DEBUG);
 }
 
+bool cn_req_dry(const cn_req_t *req)
+{
+    return req->explain != NULL;
+}
+
 void cn_req_explain(cn_req_t *req, const char *fmt, ...)
 {
     va_list ap;

@@ -240,6 +240,11 @@ void cn_req_reply_grpc(cn_req_t *req, unsigned grpc_status)
     req->reply_grpc = (int16_t)(grpc_status + 1);
 }
 
+void cn_req_flag(cn_req_t *req, uint32_t flags)
+{
+    req->f.flags |= flags;
+}
+
 void cn_req_refuse(cn_req_t *req, cn_str_t termination_details)
 {
     req->local = true;

@@ -278,6 +278,9 @@ void cn_worker_drain(cn_worker_t *w)
     w->draining = true;
     cn_list_each (node, &w->inner)
         cn_inner_drain(cn_list_entry(node, cn_inner_t, link));
+    for (unsigned m = 0; m < cn_nmodules; m++)
+        if (cn_modules[m]->drain)
+            cn_modules[m]->drain(w, w->wctx[m]);
 }
 
 /* Every request still running is logged and counted before it is dropped. */

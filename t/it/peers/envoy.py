@@ -82,7 +82,7 @@ def pod_listener(ip, identity, to, port=15008):
 class Envoy:
     """A running Envoy with these listeners and clusters."""
 
-    def __init__(self, folder, listeners, clusters):
+    def __init__(self, folder, listeners, clusters, *arguments):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.ip = net.new_ip()
@@ -93,7 +93,7 @@ class Envoy:
         self.log_path = self.folder / 'envoy.log'
         with open(self.log_path, 'wb') as log:
             self.process = subprocess.Popen([str(binary()), '-c', str(path), '--concurrency', '1', '-l', 'warn',
-                                             '--use-dynamic-base-id', '--disable-hot-restart'], stdout=log, stderr=log)
+                                             '--use-dynamic-base-id', '--disable-hot-restart', *arguments], stdout=log, stderr=log)
         for listener in listeners:
             at = listener['address']['socket_address']
             net.wait_port(at['address'], at['port_value'], 20.0, self.is_alive)

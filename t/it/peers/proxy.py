@@ -100,6 +100,12 @@ class Cairn:
         done = subprocess.run(self.command('-t', *words), capture_output=True, text=True, timeout=30)
         return done.returncode, done.stdout + done.stderr
 
+    def explain(self, identity, to, *words):
+        """What `cairn explain` says of a request by this conf."""
+        done = subprocess.run([str(self.binary), 'explain', '-p', str(self.folder), '-c', 'cairn.conf', '--from', identity.uri,
+                               '--to', to, *words], capture_output=True, text=True, timeout=30)
+        return done.stdout + done.stderr
+
     def start(self, timeout=15.0):
         env = {**os.environ, 'ASAN_OPTIONS': 'detect_leaks=1:exitcode=99:quarantine_size_mb=16', 'UBSAN_OPTIONS': 'print_stacktrace=1'}
         self._errors = open(self.error_path, 'ab')

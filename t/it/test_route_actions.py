@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What routes do beside choosing a backend: header edits, redirects, rewrites, answers, CORS.
+
+One table, put to cairn and to a real Envoy with an equivalent configuration.
+"""
+
+import pytest
+
+from peers import alike, chain, envoy as envoys, net, proxy
+from peers.alike import Ask, Row
+
+VIP = '10.96.0.1:9080'
+SERVICE = 'svc.ns:9080'
+OTHER = 'other.ns:9080'
+TO = 'backend %s;' % SERVICE
+FORWARD = {'cluster': SERVICE, 'timeout': '0s'}
+SEGMENTS = 'match { path prefix PATH; } '
+TEXT = 'match { path text_prefix PATH; } '
+
+
+def segments(**action):
+    return {'match': {'path_separated_prefix': 'PATH'}, **action}
+
+
+def text(**action):
+    return {'match': {'prefix': 'PATH'}, **action}
+
+
+def strip_prefix():
+    """How istiod says ReplacePrefixMatch: /."""
+    return {**FORWARD, 'regex_rewrite': {'pattern': {'regex': '^PATH(/?)(.*)'}, 'substitution': '/\\2'}}
+
+
+# ---- header edits ----
+
+ORDER = 'removed first, then set or added in the order of the list'
+EDITS = [
+    Row('request edits', SEGMENTS + """
+        request_header add x-b 2;
+        request_header set x-a new;
+        request_header remove x-b;
+        request_header remove X-C;
+        request_header add x-d 2;
+        """ + TO,
+        segments(route=FORWARD, request_headers_to_remove=['x-b', 'x-c'],
+                 request_headers_to_add=[chain.put('x-b', '2', add=True), chain.put('x-a', 'new'), chain.put('x-d', '2', add=True)]),
+        Ask({'status': 200, 'x_a': 'new', 'x_b': '2', 'x_c': None, 'x_d': '2'}),
+        Ask({'x_a': 'new', 'x_b': '2', 'x_c': None, 'x_d': '1 | 2'},
+            headers=[('X-A', '1'), ('x-b', '1'), ('x-c', '1'), ('x-d', '1'), ('x-a', '2'), ('x-c', '3')])),
+    Row('Host in set rewrites the host', SEGMENTS + 'request_header set Host new.example; ' + TO,
+        segments(route={**FORWARD, 'host_rewrite_literal': 'new.example'}),
+        Ask({'status': 200, 'host': 'new.example', 'x_envoy_original_host': 'svc:9080'})),
+    Row('response edits', SEGMENTS + """
+        response_header set x-pod edited;
+        response_header add x-more 1;
+        response_header add x-more 2;
+        response_header remove content-type;
+        """ + TO,
+        segments(route=FORWARD, response_headers_to_remove=['content-type'],
+                 response_headers_to_add=[chain.put('x-pod', 'edited'), chain.put('x-more', '1', add=True),
+                                          chain.put('x-more', '2', add=True)]),
+        Ask({'status': 200, 'x-pod!': 'edited', 'x-more!': '1 | 2', 'content-type': None})),
+    Row('a removed header that the proxy itself adds', SEGMENTS + 'request_header remove x-request-id; ' + TO,
+        segments(route=FORWARD, request_headers_to_remove=['x-request-id']),
+        Ask({'status': 200, 'x_request_id': None})),
+]
+
+# Replies of the proxy are edited as well, whoever gave them.
+MARK = 'response_header set x-edited yes; '
+MARKED = {'response_headers_to_add': [chain.put('x-edited', 'yes')]}
+EDITED = [
+    Row('edited: direct response', SEGMENTS + MARK + 'direct_response 200 hello;',
+        segments(direct_response={'status': 200, 'body': {'inline_string': 'hello'}}, **MARKED),
+        Ask({'status': 200, 'x-edited!': 'yes', 'body': 'hello'})),
+    Row('edited: redirect', SEGMENTS + MARK + 'redirect path=/x;',
+        segments(redirect={'path_redirect': '/x'}, **MARKED),
+        Ask({'status': 301, 'x-edited!': 'yes'})),
+    Row('edited: no endpoint', SEGMENTS + MARK + 'backend empty.ns:9080;',
+        segments(route={'cluster': 'empty.ns:9080'}, **MARKED),
+        Ask({'status': 503, 'x-edited!': 'yes', 'body': 'no healthy upstream', 'flags': 'UH', 'details': 'no_healthy_upstream'})),
+    Row('edited: no cluster', SEGMENTS + MARK + 'backend nowhere.ns:9080;',
+        segments(route={'cluster': 'nowhere.ns:9080'}, **MARKED),
+        Ask({'status': 503, 'x-edited!': 'yes', 'body': '', 'flags': 'NC', 'details': 'cluster_not_found'})),
+    Row('edited: no cluster, 500', SEGMENTS + MARK + 'backend nowhere.ns:9080 missing=500;',
+        segments(route={'cluster': 'nowhere.ns:9080', 'cluster_not_found_response_code': 'INTERNAL_SERVER_ERROR'}, **MARKED),
+        Ask({'status': 500, 'x-edited!': 'yes', 'body': '', 'flags': 'NC', 'details': 'cluster_not_found'})),
+    Row('edited: fault', SEGMENTS + MARK + 'fault abort 418 percent=100; ' + TO,
+        segments(route=FORWARD, typed_per_filter_config=chain.fault(
+            abort={'http_status': 418, 'percentage': chain.percent(100)}), **MARKED),
+        Ask({'status': 418, 'x-edited!': 'yes', 'body': 'fault filter abort', 'flags': 'FI', 'details': 'fault_filter_abort'})),
+    Row('edited: denied', SEGMENTS + MARK + TO, segments(route=FORWARD, **MARKED),
+        Ask({'status': 403, 'x-edited!': 'yes', 'body': 'RBAC: access denied'}, headers={'x-deny': '1'})),
+]
+
+# ---- redirects ----
+
+HOST_PORT = 'the port rule of Gateway API: a given scheme brings its own port; Envoy keeps the one in Host'
+REDIRECTS = [
+    Row('redirect: nothing given', SEGMENTS + 'redirect;', segments(redirect={'port_redirect': 9080}),
+        Ask({'status': 301, 'location': 'http://svc:9080PATH/x?y=1', 'body': '', 'flags': '-', 'details': 'direct_response', 'pod': None}, '/x?y=1'),
+        Ask({'location': 'http://svc:9080PATH'}, host='svc'),
+        Ask({'location': 'http://[::1]:9080PATH'}, host='[::1]'),
+        Ask({'location': 'http://[::1]:9080PATH'}, host='[::1]:80')),
+    Row('redirect: scheme', SEGMENTS + 'redirect scheme=https;', segments(redirect={'scheme_redirect': 'https'}),
+        Ask({'location': 'https://svcPATH/x'}, '/x', envoy={'location': 'https://svc:9080PATH/x'}, why=HOST_PORT),
+        Ask({'location': 'https://svcPATH'}, host='svc:80'),
+        Ask({'location': 'https://svcPATH'}, host='svc')),
+    Row('redirect: scheme, port of the host kept', SEGMENTS + 'redirect scheme=https port=host;',
+        segments(redirect={'scheme_redirect': 'https'}),
+        Ask({'location': 'https://svc:9080PATH'}),
+        Ask({'location': 'https://svcPATH'}, host='svc:80'),
+        Ask({'location': 'https://[::1]PATH'}, host='[::1]:80')),
+    Row('redirect: host, no port', SEGMENTS + 'redirect host=new.example port=host;',
+        segments(redirect={'host_redirect': 'new.example'}),
+        Ask({'location': 'http://new.examplePATH/x?y'}, '/x?y')),
+    Row('redirect: host', SEGMENTS + 'redirect host=new.example;',
+        segments(redirect={'host_redirect': 'new.example', 'port_redirect': 9080}),
+        Ask({'location': 'http://new.example:9080PATH'})),
+    Row('redirect: port 80 of http is left out', SEGMENTS + 'redirect host=new.example port=80;',
+        segments(redirect={'host_redirect': 'new.example'}), Ask({'location': 'http://new.examplePATH'})),
+    Row('redirect: port 443 of https is left out', SEGMENTS + 'redirect scheme=https port=443;',
+        segments(redirect={'scheme_redirect': 'https', 'host_redirect': 'svc'}), Ask({'location': 'https://svcPATH'})),
+    Row('redirect: port 80 of https is not', SEGMENTS + 'redirect scheme=https port=80;',
+        segments(redirect={'scheme_redirect': 'https', 'port_redirect': 80}), Ask({'location': 'https://svc:80PATH'})),
+    Row('redirect: port', SEGMENTS + 'redirect port=8080 status=302;',
+        segments(redirect={'port_redirect': 8080, 'response_code': 'FOUND'}),
+        Ask({'status': 302, 'location': 'http://svc:8080PATH'}),
+        Ask({'location': 'http://[::1]:8080PATH'}, host='[::1]')),
+    Row('redirect: path', SEGMENTS + 'redirect port=service path=/new status=303;',
+        segments(redirect={'port_redirect': 9080, 'path_redirect': '/new', 'response_code': 'SEE_OTHER'}),
+        Ask({'status': 303, 'location': 'http://svc:9080/new?q=1'}, '/x?q=1'),
+        Ask({'location': 'http://svc:9080/new?'}, '/x?')),
+    Row('redirect: path with a query of its own', SEGMENTS + 'redirect port=service path=/new?a=b status=307;',
+        segments(redirect={'port_redirect': 9080, 'path_redirect': '/new?a=b', 'response_code': 'TEMPORARY_REDIRECT'}),
+        Ask({'status': 307, 'location': 'http://svc:9080/new?a=b'}, '/x?q=1')),
+    Row('redirect: prefix', SEGMENTS + 'redirect port=service path_prefix=/new status=308;',
+        segments(redirect={'port_redirect': 9080, 'prefix_rewrite': '/new', 'response_code': 'PERMANENT_REDIRECT'}),
+        Ask({'status': 308, 'location': 'http://svc:9080/new/x/y?q=1'}, '/x/y?q=1'),
+        Ask({'location': 'http://svc:9080/new'}),
+        Ask({'location': 'http://svc:9080/new/'}, '/')),
+    Row('redirect: for POST', SEGMENTS + 'redirect status=308;', segments(redirect={'port_redirect': 9080, 'response_code': 'PERMANENT_REDIRECT'}),
+        Ask({'status': 308, 'location': 'http://svc:9080PATH'}, method='POST', body=b'x')),
+    Row('redirect: for gRPC', SEGMENTS + 'redirect;', segments(redirect={'port_redirect': 9080}),
+        Ask({'status': 200, 'location': 'http://svc:9080PATH', 'grpc-status': '2'}, method='POST',
+            headers={'content-type': 'application/grpc'})),
+]
+
+# ---- rewrites ----
+
+ONE_SLASH = 'the table of ReplacePrefixMatch in Gateway API: one / at the joint; a plain prefix_rewrite is text'
+
+
+def replace_prefix(to, *table):
+    """The table in Gateway API's HTTPPathModifier."""
+    asks = [Ask({'status': 200, 'path': path}, rest, envoy={'path': there} if there != path else None, why=ONE_SLASH)
+            for rest, path, there in table]
+    return Row('rewrite: prefix becomes %s' % (to or 'nothing'), SEGMENTS + 'rewrite_prefix "%s"; ' % to + TO,
+               segments(route={**FORWARD, 'prefix_rewrite': to} if to.strip('/') else strip_prefix()), *asks)
+
+
+REWRITES = [
+    Row('rewrite: host', SEGMENTS + 'rewrite_host new.example; ' + TO, segments(route={**FORWARD, 'host_rewrite_literal': 'new.example'}),
+        Ask({'status': 200, 'host': 'new.example', 'path': 'PATH/x', 'x_envoy_original_host': 'svc:9080', 'x_envoy_original_path': None,
+             'x_forwarded_host': None}, '/x')),
+    Row('rewrite: path', SEGMENTS + 'rewrite_path /new; ' + TO,
+        segments(route={**FORWARD, 'regex_rewrite': {'pattern': {'regex': '^.*$'}, 'substitution': '/new'}}),
+        Ask({'status': 200, 'path': '/new?q=1', 'host': 'svc:9080', 'x_envoy_original_path': 'PATH/x?q=1', 'x_envoy_original_host': None}, '/x?q=1'),
+        Ask({'path': '/new'})),
+    replace_prefix('/new', ('/x?q', '/new/x?q', '/new/x?q'), ('', '/new', '/new'), ('/', '/new/', '/new/')),
+    replace_prefix('/new/', ('/x', '/new/x', '/new//x'), ('', '/new', '/new/'), ('/', '/new/', '/new//')),
+    replace_prefix('', ('/x', '/x', '/x'), ('', '/', '/'), ('/', '/', '/')),
+    replace_prefix('/', ('/x', '/x', '/x'), ('', '/', '/'), ('/', '/', '/')),
+    Row('rewrite: text prefix', TEXT + 'rewrite_prefix /new; ' + TO, text(route={**FORWARD, 'prefix_rewrite': '/new'}),
+        Ask({'path': '/newx?q=1', 'x_envoy_original_path': 'PATHx?q=1'}, 'x?q=1'), Ask({'path': '/new/x'}, '/x'), Ask({'path': '/new'})),
+    Row('rewrite: text prefix becomes /', TEXT + 'rewrite_prefix /; ' + TO, text(route={**FORWARD, 'prefix_rewrite': '/'}),
+        Ask({'path': '/x'}, 'x'), Ask({'path': '//x'}, '/x'), Ask({'path': '/'})),
+    Row('rewrite: prefix of an exact path', 'match { path exact PATH/e; } rewrite_prefix /new; ' + TO,
+        {'match': {'path': 'PATH/e'}, 'route': {**FORWARD, 'prefix_rewrite': '/new'}}, Ask({'path': '/new?q'}, '/e?q')),
+    Row('rewrite: prefix of an expression', 'match { path regex "PATH/[a-z]+"; } rewrite_prefix /new; ' + TO,
+        {'match': {'safe_regex': {'regex': 'PATH/[a-z]+'}}, 'route': {**FORWARD, 'prefix_rewrite': '/new'}}, Ask({'path': '/new?q'}, '/e?q')),
+    Row('rewrite: ignored case', 'match { path text_prefix PATH/Up; ignore_case on; } rewrite_prefix /new; ' + TO,
+        {'match': {'prefix': 'PATH/Up', 'case_sensitive': False}, 'route': {**FORWARD, 'prefix_rewrite': '/new'}},
+        Ask({'path': '/new/X'}, '/uP/X')),
+    Row('rewrite: expression', SEGMENTS + 'rewrite_regex "^PATH/([a-z]+)/(.*)$" "/\\\\2/\\\\1"; ' + TO,
+        segments(route={**FORWARD, 'regex_rewrite': {'pattern': {'regex': '^PATH/([a-z]+)/(.*)$'}, 'substitution': '/\\2/\\1'}}),
+        Ask({'path': '/1/2/abc?q=/PATH', 'x_envoy_original_path': 'PATH/abc/1/2?q=/PATH'}, '/abc/1/2?q=/PATH'),
+        Ask({'path': 'PATH/9/x'}, '/9/x')),
+    Row('rewrite: every match of an expression', SEGMENTS + 'rewrite_regex a+ "<\\\\0>"; ' + TO,
+        segments(route={**FORWARD, 'regex_rewrite': {'pattern': {'regex': 'a+'}, 'substitution': '<\\0>'}}),
+        Ask({'path': 'PATH/<aa>b<a>?aa'}, '/aaba?aa')),
+    Row('rewrite: empty matches', SEGMENTS + 'rewrite_regex "a*" -; ' + TO,
+        segments(route={**FORWARD, 'regex_rewrite': {'pattern': {'regex': 'a*'}, 'substitution': '-'}}),
+        Ask({'status': 200}, '/aab')),
+    Row('rewrite: host and path and edits', SEGMENTS + 'rewrite_prefix /new; rewrite_host new.example; request_header set x-a 1; ' + TO,
+        segments(route={**FORWARD, 'prefix_rewrite': '/new', 'host_rewrite_literal': 'new.example'},
+                 request_headers_to_add=[chain.put('x-a', '1')]),
+        Ask({'path': '/new/x', 'host': 'new.example', 'x_a': '1', 'x_envoy_original_path': 'PATH/x', 'x_envoy_original_host': 'svc:9080'}, '/x')),
+]
+
+# ---- direct responses ----
+
+DIRECT = [
+    Row('direct: body', SEGMENTS + 'direct_response 418 "I am a teapot";',
+        segments(direct_response={'status': 418, 'body': {'inline_string': 'I am a teapot'}}),
+        Ask({'status': 418, 'body': 'I am a teapot', 'content-type': 'text/plain', 'flags': '-', 'details': 'direct_response', 'pod': None}),
+        Ask({'status': 418, 'body': ''}, method='HEAD')),
+    Row('direct: empty', SEGMENTS + 'direct_response 200;', segments(direct_response={'status': 200}),
+        Ask({'status': 200, 'body': '', 'content-length': '0', 'content-type': None})),
+    Row('direct: type of its own', SEGMENTS + 'direct_response 200 "{}"; response_header set content-type application/json;',
+        segments(direct_response={'status': 200, 'body': {'inline_string': '{}'}},
+                 response_headers_to_add=[chain.put('content-type', 'application/json')]),
+        Ask({'status': 200, 'body': '{}', 'content-type': 'application/json'})),
+]
+
+# ---- CORS ----
+
+PREFLIGHT = {'Origin': 'https://a.example', 'Access-Control-Request-Method': 'PUT', 'Access-Control-Request-Headers': 'x-z,x-y'}
+STRANGER = {**PREFLIGHT, 'Origin': 'https://b.example'}
+NO_ACTION = 'Envoy has no CORS on routes that redirect or answer: browsers could not use those'
+ALLOWED = {'access-control-allow-origin': 'https://a.example'}
+REFUSED_ORIGIN = {'access-control-allow-origin': None, 'access-control-expose-headers': None}
+
+
+def cors(conf, action=None, envoy_action=None, **policy):
+    policy = {'allow_origin_string_match': [{'exact': 'https://a.example'}], 'forward_not_matching_preflights': False, **policy}
+    return (SEGMENTS + MARK + 'cors { %s } ' % conf + (action or TO),
+            segments(typed_per_filter_config=chain.cors(**policy), **MARKED, **(envoy_action or {'route': FORWARD})))
+
+
+EVERYTHING = {'allow_methods': 'GET,POST', 'allow_headers': 'x-a,x-b', 'expose_headers': 'x-e', 'max_age': '86400', 'allow_credentials': True}
+CORS = [
+    Row('cors: everything', *cors('allow_origin exact https://a.example; allow_methods GET POST; allow_headers x-a x-b; expose_headers x-e; '
+                                  'max_age 86400; allow_credentials on;', **EVERYTHING),
+        Ask({'status': 200, 'details': 'cors_response', 'flags': '-', 'pod': None, **ALLOWED, 'access-control-allow-methods': 'GET,POST',
+             'access-control-allow-headers': 'x-a,x-b', 'access-control-max-age': '86400', 'access-control-allow-credentials': 'true',
+             'access-control-expose-headers': 'x-e', 'x-edited!': None, 'body': ''}, method='OPTIONS', headers=PREFLIGHT),
+        Ask({'status': 200, 'details': 'cors_response', 'pod': None, **REFUSED_ORIGIN, 'access-control-allow-methods': 'GET,POST',
+             'access-control-allow-headers': 'x-a,x-b', 'access-control-max-age': '86400', 'access-control-allow-credentials': 'true'},
+            method='OPTIONS', headers=STRANGER),
+        Ask({'pod': 'svc', **ALLOWED, 'access-control-allow-credentials': 'true', 'access-control-expose-headers': 'x-e',
+             'access-control-allow-methods': None, 'x-edited!': 'yes'}, headers={'Origin': 'https://a.example'}),
+        Ask({'pod': 'svc', **REFUSED_ORIGIN, 'access-control-allow-credentials': None}, headers={'Origin': 'https://b.example'}),
+        Ask({'pod': 'svc', **REFUSED_ORIGIN}, headers={'Origin': 'https://A.example'}),
+        Ask({'pod': 'svc', **REFUSED_ORIGIN}, headers={'Origin': ''}),
+        Ask({'pod': 'svc', **REFUSED_ORIGIN}),
+        Ask({'pod': 'svc', **ALLOWED}, method='OPTIONS', headers={'Origin': 'https://a.example'}),
+        Ask({'pod': 'svc', **ALLOWED}, method='OPTIONS', headers={'Origin': 'https://a.example', 'Access-Control-Request-Method': ''})),
+    Row('cors: origins', *cors('allow_origin prefix https://p.; allow_origin regex "https://[a-z]+[.]r[.]example"; allow_methods GET;',
+                               allow_origin_string_match=[{'prefix': 'https://p.'}, {'safe_regex': {'regex': 'https://[a-z]+[.]r[.]example'}}],
+                               allow_methods='GET'),
+        Ask({'access-control-allow-origin': 'https://p.example', 'access-control-allow-credentials': None}, headers={'Origin': 'https://p.example'}),
+        Ask({'access-control-allow-origin': 'https://x.r.example'}, headers={'Origin': 'https://x.r.example'}),
+        Ask({'access-control-allow-origin': None}, headers={'Origin': 'https://x.r.example.evil'}),
+        Ask({'access-control-allow-origin': None}, headers={'Origin': 'https://9.r.example'})),
+    Row('cors: stars, with credentials', *cors('allow_origin any; allow_methods *; allow_headers *; expose_headers *; allow_credentials on;',
+                                               allow_origin_string_match=[{'safe_regex': {'regex': '.*'}}], allow_methods='*', allow_headers='*',
+                                               expose_headers='*', allow_credentials=True),
+        Ask({'details': 'cors_response', **ALLOWED, 'access-control-allow-methods': 'PUT', 'access-control-allow-headers': 'x-z,x-y',
+             'access-control-allow-credentials': 'true', 'access-control-expose-headers': '*'}, method='OPTIONS', headers=PREFLIGHT),
+        Ask({'pod': 'svc', 'access-control-allow-origin': 'null'}, headers={'Origin': 'null'})),
+    Row('cors: stars', *cors('allow_origin any; allow_methods *; allow_headers *;', allow_origin_string_match=[{'safe_regex': {'regex': '.*'}}],
+                             allow_methods='*', allow_headers='*'),
+        Ask({'details': 'cors_response', **ALLOWED, 'access-control-allow-methods': 'PUT', 'access-control-allow-headers': 'x-z,x-y',
+             'access-control-allow-credentials': None}, method='OPTIONS', headers=PREFLIGHT),
+        Ask({'access-control-allow-methods': 'PUT', 'access-control-allow-headers': None}, method='OPTIONS',
+            headers={k: v for k, v in PREFLIGHT.items() if not k.endswith('Headers')},
+            envoy={'access-control-allow-headers': ''}, why='an empty list says no more than none')),
+    Row('cors: strangers go on', *cors('allow_origin exact https://a.example; allow_methods GET; unmatched_preflight forward;',
+                                       allow_methods='GET', forward_not_matching_preflights=True),
+        Ask({'details': 'cors_response', 'pod': None, **ALLOWED}, method='OPTIONS', headers=PREFLIGHT),
+        Ask({'details': 'via_upstream', 'pod': 'svc', **REFUSED_ORIGIN}, method='OPTIONS', headers=STRANGER)),
+    Row('cors: on replies of the proxy', *cors('allow_origin exact https://a.example;', 'backend empty.ns:9080;', {'route': {'cluster': 'empty.ns:9080'}}),
+        Ask({'status': 503, **ALLOWED}, headers={'Origin': 'https://a.example'})),
+    Row('cors: the fault comes first', *cors('allow_origin exact https://a.example;', 'fault abort 418 percent=100; ' + TO, {
+        'route': FORWARD}), Ask({'status': 418, **REFUSED_ORIGIN, 'x-edited!': 'yes'}, method='OPTIONS', headers=PREFLIGHT)),
+    Row('cors: authorization comes first', *cors('allow_origin exact https://a.example;'),
+        Ask({'status': 403, **REFUSED_ORIGIN}, method='OPTIONS', headers={**PREFLIGHT, 'x-deny': '1'})),
+    Row('cors: with a redirect', *cors('allow_origin exact https://a.example;', 'redirect path=/x;', {'redirect': {'path_redirect': '/x'}}),
+        Ask({'details': 'cors_response', **ALLOWED}, method='OPTIONS', headers=PREFLIGHT,
+            envoy={'details': 'direct_response', **REFUSED_ORIGIN}, why=NO_ACTION),
+        Ask({'status': 301, **ALLOWED}, headers={'Origin': 'https://a.example'}, envoy=REFUSED_ORIGIN, why=NO_ACTION)),
+    Row('cors: with a direct response', *cors('allow_origin exact https://a.example;', 'direct_response 200 hi;', {
+        'direct_response': {'status': 200, 'body': {'inline_string': 'hi'}}}),
+        Ask({'details': 'cors_response', **ALLOWED}, method='OPTIONS', headers=PREFLIGHT,
+            envoy={'details': 'direct_response', **REFUSED_ORIGIN}, why=NO_ACTION),
+        Ask({'status': 200, 'body': 'hi', **ALLOWED}, headers={'Origin': 'https://a.example'}, envoy=REFUSED_ORIGIN, why=NO_ACTION)),
+]
+CORS[6].envoy[0]['typed_per_filter_config'].update(chain.fault(abort={'http_status': 418, 'percentage': chain.percent(100)}))
+
+# ---- backends ----
+
+BOTH = 'the backend, being the more specific, has the last word; in Envoy the route has'
+BACKENDS = [
+    Row('backend filter', SEGMENTS + 'request_header add x-a route; request_header set x-o route; response_header add x-a route; '
+        'backend %s filter=f; backend_filter f { request_header add x-a backend; request_header set x-o backend; '
+        'request_header remove x-r; response_header add x-b backend; }' % SERVICE,
+        segments(route={**{k: v for k, v in FORWARD.items() if k != 'cluster'}, 'weighted_clusters': {'clusters': [{
+            'name': SERVICE, 'weight': 1, 'request_headers_to_remove': ['x-r'],
+            'request_headers_to_add': [chain.put('x-a', 'backend', add=True), chain.put('x-o', 'backend')],
+            'response_headers_to_add': [chain.put('x-b', 'backend', add=True)]}]}},
+            request_headers_to_add=[chain.put('x-a', 'route', add=True), chain.put('x-o', 'route')],
+            response_headers_to_add=[chain.put('x-a', 'route', add=True)]),
+        Ask({'pod': 'svc', 'x_a': 'route | backend', 'x_o': 'backend', 'x_r': None, 'x-a!': 'route', 'x-b!': 'backend'}, headers={'x-r': '1'},
+            envoy={'x_a': 'backend | route', 'x_o': 'route'}, why=BOTH)),
+    Row('no backend', SEGMENTS, segments(direct_response={'status': 500}),
+        Ask({'status': 500, 'body': '', 'flags': '-', 'details': 'direct_response'})),
+    Row('invalid backend', SEGMENTS + 'backend invalid;', segments(route={
+        'cluster': 'nowhere.ns:9080', 'cluster_not_found_response_code': 'INTERNAL_SERVER_ERROR'}),
+        Ask({'status': 500, 'body': '', 'flags': 'NC', 'details': 'cluster_not_found'})),
+    Row('unsupported', SEGMENTS + 'unsupported "a filter of type ExtensionRef"; redirect; ', segments(direct_response={'status': 500}),
+        Ask({'status': 500, 'body': '', 'flags': '-', 'details': 'unsupported_filter'}, envoy={'details': 'direct_response'},
+            why='the details say what happened')),
+]
+ROWS = EDITS + EDITED + REDIRECTS + REWRITES + DIRECT + CORS + BACKENDS
+
+# ---- the tests ----
+
+
+def with_path(rows):
+    """PATH in expectations, too."""
+    for row, path in alike.placed(rows):
+        for ask in row.asks:
+            for which in (ask.expect, ask.envoy):
+                which.update({k: v.replace('PATH', path) for k, v in which.items() if isinstance(v, str)})
+            ask.path = ask.path.replace('PATH', path)
+    return rows
+
+
+ROWS = with_path(ROWS)
+
+
+@pytest.fixture
+def app(new_origin):
+    return new_origin('svc')
+
+
+def conf(app):
+    body = 'authz { policy ns/no deny { rule { when "request.headers[x-deny]" *; } } }\n'
+    return (proxy.cluster(SERVICE, proxy.endpoint(app)) + proxy.cluster('empty.ns:9080') +
+            proxy.service(SERVICE, VIP, body + alike.cairn_routes(ROWS)))
+
+
+def test_routes_act_as_the_table_says(cairn, app, curl):
+    waypoint = cairn(conf(app))
+    wrong = alike.against_cairn(ROWS, waypoint, curl, VIP, [app])
+    assert not wrong, '\n'.join(wrong)
+
+
+def test_envoy_acts_as_the_table_says(tmp_path, stopping, app):
+    if not envoys.binary():
+        pytest.skip('no Envoy')
+    clusters = {SERVICE: (app.ip, app.port), 'empty.ns:9080': None}
+    wrong = alike.against_envoy(ROWS, tmp_path / 'envoy', clusters, [app], stopping, deny='x-deny')
+    assert not wrong, '\n'.join(wrong)
