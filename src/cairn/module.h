@@ -304,6 +304,12 @@ void cn_req_set_retry(cn_req_t *, const cn_retry_policy_t *);
  * of one attempt.  idle: without a byte in either direction. */
 void cn_req_set_timeouts(cn_req_t *, uint64_t request_ms, uint64_t try_ms, uint64_t idle_ms);
 
+/* Sends a copy of the request to another cluster when it is forwarded, head and
+ * body, as it is then; its response is dropped.  It never delays or fails the
+ * request: a mirror that is too slow, too large or one too many is given up.
+ * Several may be asked for.  The name must live as long as the request. */
+void cn_req_mirror(cn_req_t *, cn_str_t cluster);
+
 /* ---- calls: requests of our own ---- */
 
 /* A request to a cluster: for a rate limit or authorization service, a mirror, a

@@ -221,7 +221,10 @@ void cn_chain_share(cn_chain_t *dst, const cn_chain_t *src)
 {
     for (uint32_t i = 0; i < src->n; i++) {
         const cn_buf_t *b = cn_chain_at(src, i);
-        cn_chain_push(dst, cn_chunk_ref(b->chunk), b->off, b->len);
+        if (b->len >= b->chunk->cap / 2)
+            cn_chain_push(dst, cn_chunk_ref(b->chunk), b->off, b->len);
+        else
+            cn_chain_copy(dst, b->chunk->data + b->off, b->len);
     }
 }
 

@@ -66,7 +66,8 @@ static inline void cn_chain_puts(cn_chain_t *c, cn_str_t s)
  * a small slice must not pin a large chunk.  Does not take a reference. */
 void cn_chain_add(cn_chain_t *, cn_chunk_t *, uint32_t off, uint32_t len);
 
-/* Appends all of src without taking it: both share the bytes. */
+/* Appends all of src without taking it: both share the bytes, except those of
+ * slices that are small for their chunk. */
 void cn_chain_share(cn_chain_t *dst, const cn_chain_t *src);
 
 /* Moves the first n (at most src->bytes) bytes from src to the end of dst. */

@@ -350,6 +350,8 @@ void cn_call_close(cn_call_t *call)
     give_back(call);
     cn_chain_clear(&call->in);
     cn_task_fini(&call->task);
+    if (call->detached)
+        call->w->detached--;
     cn_list_remove(&call->link);
     cn_host_unref(call->host);
     cn_cluster_unref(call->cluster);
@@ -359,6 +361,7 @@ void cn_call_close(cn_call_t *call)
 void cn_call_detach(cn_call_t *call)
 {
     call->detached = true;
+    call->w->detached++;
     call->conf.owner = NULL;
     if (call->ended)
         cn_call_close(call);

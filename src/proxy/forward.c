@@ -170,6 +170,7 @@ cn_rc cn_req_forward_start(cn_req_t *req)
     req->f.cluster = c;
     note_name(req);
     req->up_start_ns = cn_clock_mono_ns();
+    cn_mirror_begin(req);
     cn_timeout_begin(req);
     return attempt(req) == CN_DONE ? CN_DONE : CN_OK;
 }
@@ -300,6 +301,7 @@ static cn_rc pull(cn_req_t *req)
     rc = req->down->ops->recv_body(req->down, &req->taken, CHUNK - req->to_host.bytes);
     if (rc == CN_ERR)
         return CN_ERR;
+    cn_mirror_body(req, &req->taken, rc == CN_DONE);
     if (req->taken.bytes) {
         req->f.body_rx += req->taken.bytes;
         cn_retry_keep(req, &req->taken);

@@ -136,6 +136,7 @@ void cn_req_finish(cn_req_t *req)
 {
     cn_req_set_state(req, CN_RQ_END);
     cn_req_forward_end(req);
+    cn_mirror_end(req);
     if (req->f.req || !req->down) /* a head that never came is no request */
         run_log(req);
     fini_modules(req);

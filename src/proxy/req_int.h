@@ -65,6 +65,12 @@ typedef struct {
     cn_chain_t replay; /* body bytes taken from the client so far, shared */
 } cn_retry_t;
 
+/* One copy of the request (mirror.c). */
+typedef struct {
+    cn_str_t cluster;
+    cn_call_t *call; /* NULL: not started, or given up */
+} cn_mirror_t;
+
 /* What timeout.c keeps. */
 typedef struct {
     uint64_t request_ms, try_ms, idle_ms; /* 0: none */
@@ -151,6 +157,7 @@ struct cn_req {
     cn_timer_t later; /* WAIT, BACKOFF */
     cn_retry_t retry;
     cn_req_times_t times;
+    cn_vec_t mirrors; /* cn_mirror_t */
     /* L4 (l4.c) */
     cn_stream_t *client, *server;
     cn_relay_t relay;
@@ -200,6 +207,14 @@ cn_retry_what cn_retry_decide(cn_req_t *, cn_fail, uint64_t *wait_ms);
 /* Is the response in resp one that the policy lists? */
 bool cn_retry_lists(const cn_req_t *);
 void cn_retry_explain(cn_req_t *);
+
+/* mirror.c */
+/* The request is about to be forwarded. */
+void cn_mirror_begin(cn_req_t *);
+/* Bytes came from the client, the last ones with eos. */
+void cn_mirror_body(cn_req_t *, const cn_chain_t *taken, bool eos);
+/* The request ends: copies that are complete go on alone. */
+void cn_mirror_end(cn_req_t *);
 
 /* timeout.c */
 void cn_timeout_init(cn_req_t *);

@@ -48,15 +48,7 @@ void cn_retry_keep(cn_req_t *req, const cn_chain_t *taken)
         cn_retry_settled(req);
         return;
     }
-    /* slices that are small for their chunk are copied: they would pin it */
-    for (uint32_t i = 0; i < taken->n; i++) {
-        const cn_buf_t *b = cn_chain_at(taken, i);
-
-        if (b->len >= b->chunk->cap / 2)
-            cn_chain_push(&r->replay, cn_chunk_ref(b->chunk), b->off, b->len);
-        else
-            cn_chain_copy(&r->replay, b->chunk->data + b->off, b->len);
-    }
+    cn_chain_share(&r->replay, taken);
 }
 
 void cn_retry_settled(cn_req_t *req)

@@ -17,7 +17,14 @@ static const cn_metric_def_t tunnels_open = {"cairn_tunnels_open", CN_METRIC_GAU
                                              "Tunnels now being served."};
 static const cn_metric_def_t requests_active = {"cairn_requests_active", CN_METRIC_GAUGE,
                                                 "Requests and L4 connections now under way."};
-static const cn_metric_def_t *const core_metrics[] = {&tunnels_open, &requests_active};
+static const cn_metric_def_t mirrors = {"cairn_mirrors_total", CN_METRIC_COUNTER,
+                                        "Copies of requests that were sent to a mirror."};
+static const cn_metric_def_t mirrors_given_up = {
+    "cairn_mirrors_given_up_total", CN_METRIC_COUNTER,
+    "Copies of requests that were not sent, or not completely: no such cluster, no healthy "
+    "endpoint, too many under way, or a mirror that takes the body too slowly."};
+static const cn_metric_def_t *const core_metrics[] = {&tunnels_open, &requests_active, &mirrors,
+                                                      &mirrors_given_up};
 
 const cn_units_t *cn_worker_units_create(const cn_conf_unit_t *main_unit)
 {
@@ -105,6 +112,9 @@ static void open_series(cn_worker_t *w)
     w->tunnels_open = cn_stats_series(w->stats, cn_worker_metric(w, &tunnels_open), CN_STR_NULL);
     w->requests_active =
         cn_stats_series(w->stats, cn_worker_metric(w, &requests_active), CN_STR_NULL);
+    w->mirrors = cn_stats_series(w->stats, cn_worker_metric(w, &mirrors), CN_STR_NULL);
+    w->mirrors_given_up =
+        cn_stats_series(w->stats, cn_worker_metric(w, &mirrors_given_up), CN_STR_NULL);
     /* a respawned worker inherits the numbers of the one before it */
     cn_series_set(w->tunnels_open, 0);
     cn_series_set(w->requests_active, 0);

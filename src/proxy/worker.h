@@ -48,11 +48,12 @@ struct cn_worker {
     cn_rand_t rand;
     void **wctx;      /* by module index */
     uint32_t tunnels; /* now open */
-    cn_series_t *tunnels_open, *requests_active;
+    cn_series_t *tunnels_open, *requests_active, *mirrors, *mirrors_given_up;
     bool stopping;              /* in cn_worker_fini() */
     cn_list_t inner;            /* tunnels being served */
     cn_list_t reqs;             /* requests and L4 connections now running */
     cn_list_t calls;            /* requests of our own, ended ones too */
+    uint32_t detached;          /* those that nobody owns */
     cn_admissions_t admissions; /* of the modules */
     cn_transport_t *transports; /* of the modules */
     unsigned ntransports;

@@ -327,6 +327,23 @@ static void test_a_share_leaves_both_chains_whole(void **state)
     assert_int_equal(cn_chunk_total(), 0);
 }
 
+static void test_a_share_of_small_slices_does_not_pin_their_chunks(void **state)
+{
+    (void)state;
+    cn_chain_t a = {0}, b = {0};
+    for (unsigned i = 0; i < 100; i++) {
+        cn_chunk_t *c = cn_chunk_new(CN_CHUNK_LARGE);
+        c->used = 10;
+        memcpy(c->data, "0123456789", 10);
+        cn_chain_push(&a, c, 0, 10);
+    }
+    cn_chain_share(&b, &a);
+    cn_chain_clear(&a);
+    assert_int_equal(b.bytes, 1000);
+    assert_true(cn_chunk_total() <= 4096);
+    cn_chain_clear(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_commit_of_nothing_leaves_nothing),
         cmocka_unit_test(test_iov_describes_the_leading_slices),
         cmocka_unit_test(test_a_share_leaves_both_chains_whole),
+        cmocka_unit_test(test_a_share_of_small_slices_does_not_pin_their_chunks),
         cmocka_unit_test(test_random_operations_agree_with_a_byte_array),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
