@@ -97,4 +97,47 @@ static inline const rls_t *rls_at(const rls_conf_t *c, uint32_t i)
 
 extern const cn_directive_t rls_directives[];
 
+/* ---- descriptor.c ---- */
+
+typedef struct {
+    cn_str_t key, value;
+} rls_pair_t;
+
+/* A descriptor as it is sent. */
+typedef struct {
+    const rls_descriptor_t *from;
+    rls_pair_t pairs[RLS_ENTRIES];
+    uint32_t n;
+} rls_filled_t;
+
+/* Is the service asked about this request? */
+bool rls_applies(const rls_t *, const cn_facts_t *);
+/* The descriptors that are complete for this request (rls_filled_t, in pool). */
+void rls_fill(const rls_t *, const cn_facts_t *, cn_pool_t *, cn_vec_t *out);
+/* "user=anna, plan=gold", for the account of a decision; in pool. */
+cn_str_t rls_text(const rls_filled_t *, cn_pool_t *);
+
+/* ---- wire.c ---- */
+
+/* A gRPC message: its length and a Request. */
+void rls_write(const rls_t *, const cn_vec_t *filled, cn_pool_t *, cn_chain_t *out);
+
+/* Bytes of an answer, and headers in each of its lists: more is no answer. */
+#define RLS_ANSWER_MAX 65536
+#define RLS_HEADERS_MAX 64
+
+typedef struct {
+    bool over_limit;
+    rls_header_t *to_response, *to_request; /* that may be set; in pool */
+    uint32_t nto_response, nto_request;
+    cn_str_t body; /* NULL: none */
+    bool limited;  /* a limit is known: the one with the fewest requests left */
+    uint32_t limit, remaining;
+    uint64_t reset_s;
+    cn_str_t policy; /* ", 10;w=1;name=\"x\"": of all limits */
+} rls_answer_t;
+
+/* body: a gRPC message with a Response; is used up.  CN_ERR: *why. */
+CN_MUST cn_rc rls_read(cn_chain_t *body, cn_pool_t *, rls_answer_t *, const char **why);
+
 #endif

@@ -86,7 +86,8 @@ typedef enum {
     CN_FLAG_UPE = 1 << 16,
     CN_FLAG_SI = 1 << 17,
     CN_FLAG_OM = 1 << 18,
-    CN_FLAG_DR = 1 << 19
+    CN_FLAG_DR = 1 << 19,
+    CN_FLAG_RLSE = 1 << 20
 } cn_flag_t;
 /* "UF,URX" or "-" into buf (64 bytes, NUL-terminated); in Envoy's printed order. */
 size_t cn_flags_put(char *buf, uint32_t flags, bool l4);

@@ -266,11 +266,12 @@ typedef struct {
 /* HTTP prints the retry and delay flags before the cause, TCP after it
  * (facts/verified 10). */
 static const flag_name_t http_order[] = {
-    {CN_FLAG_URX, "URX"}, {CN_FLAG_DI, "DI"}, {CN_FLAG_UH, "UH"},     {CN_FLAG_UF, "UF"},
-    {CN_FLAG_UO, "UO"},   {CN_FLAG_NR, "NR"}, {CN_FLAG_NC, "NC"},     {CN_FLAG_DC, "DC"},
-    {CN_FLAG_UT, "UT"},   {CN_FLAG_LR, "LR"}, {CN_FLAG_UR, "UR"},     {CN_FLAG_UC, "UC"},
-    {CN_FLAG_FI, "FI"},   {CN_FLAG_RL, "RL"}, {CN_FLAG_UAEX, "UAEX"}, {CN_FLAG_DPE, "DPE"},
-    {CN_FLAG_UPE, "UPE"}, {CN_FLAG_SI, "SI"}, {CN_FLAG_OM, "OM"},     {CN_FLAG_DR, "DR"}};
+    {CN_FLAG_URX, "URX"}, {CN_FLAG_DI, "DI"},   {CN_FLAG_UH, "UH"},     {CN_FLAG_UF, "UF"},
+    {CN_FLAG_UO, "UO"},   {CN_FLAG_NR, "NR"},   {CN_FLAG_NC, "NC"},     {CN_FLAG_DC, "DC"},
+    {CN_FLAG_UT, "UT"},   {CN_FLAG_LR, "LR"},   {CN_FLAG_UR, "UR"},     {CN_FLAG_UC, "UC"},
+    {CN_FLAG_FI, "FI"},   {CN_FLAG_RL, "RL"},   {CN_FLAG_UAEX, "UAEX"}, {CN_FLAG_RLSE, "RLSE"},
+    {CN_FLAG_DPE, "DPE"}, {CN_FLAG_UPE, "UPE"}, {CN_FLAG_SI, "SI"},     {CN_FLAG_OM, "OM"},
+    {CN_FLAG_DR, "DR"}};
 
 static size_t put_flag(char *buf, size_t n, const char *name)
 {

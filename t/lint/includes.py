@@ -20,6 +20,8 @@ def check_module(path, kind, name):
     own = (tree.TOP / path).parent
     if name in CONTRACT:
         return None if kind == '<' else 'write <%s>: a module stands outside the tree' % name
+    if kind == '"' and name.endswith('.pb-c.h'):
+        return None if (own / name.replace('.pb-c.h', '.proto')).exists() else 'there is no such .proto file'
     if kind == '"':
         return None if (own / name).exists() else 'a module includes only <cairn/module.h> and its own files'
     return 'a module may not include %s' % name if exists(name) else None

@@ -141,19 +141,21 @@ def sandwich(folder, ip, waypoint, identity, port=9080):
     return envoy
 
 
-def inner(folder, app):
-    """Envoy's HTTP settings inside of a waypoint, in the clear on .address, before one pod."""
+def inner(folder, app, filters=(), clusters=(), rate_limits=()):
+    """Envoy's HTTP settings inside of a waypoint, in the clear on .address, before one pod.
+
+    filters stand before the router; rate_limits are the route's."""
     ip = net.new_ip()
     hcm = {
         '@type': HCM, 'stat_prefix': 'inbound', 'codec_type': 'AUTO', 'server_name': 'istio-envoy',
         'normalize_path': True, 'proxy_100_continue': True, 'stream_idle_timeout': '0s',
         'upgrade_configs': [{'upgrade_type': 'websocket'}],
         'route_config': {'virtual_hosts': [{'name': 'all', 'domains': ['*'], 'routes': [
-            {'match': {'prefix': '/'}, 'route': {'cluster': 'app', 'timeout': '0s'}}]}]},
-        'http_filters': [typed('envoy.filters.http.router', 'filters.http.router.v3.Router')],
+            {'match': {'prefix': '/'}, 'route': {'cluster': 'app', 'timeout': '0s', 'rate_limits': list(rate_limits)}}]}]},
+        'http_filters': [*filters, typed('envoy.filters.http.router', 'filters.http.router.v3.Router')],
     }
     listener = {'name': 'inner', 'address': address(ip, 8080),
                 'filter_chains': [{'filters': [{'name': 'hcm', 'typed_config': hcm}]}]}
-    envoy = Envoy(folder, [listener], [cluster('app', app.ip, app.port)])
+    envoy = Envoy(folder, [listener], [cluster('app', app.ip, app.port), *clusters])
     envoy.address = (ip, 8080)
     return envoy
