@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Enrolment (which waypoint a service or pod uses; semantics 2.2) and
- * attachment (which service or waypoint a route or policy acts on; 3.1, 5.1).
- * Writes its results into the world: bindings, lists on services and gateways,
- * and an audit row for every reference.
+ * Enrolment: which waypoint a service or workload uses (semantics 2.2).  Writes
+ * the bindings into the world, and an audit row for each.
  */
-#include "kube/model.h"
+#include "kube/attach_int.h"
 
 #define USE "istio.io/use-waypoint"
 #define USE_NAMESPACE "istio.io/use-waypoint-namespace"
 #define GATEWAY_NAME "gateway.networking.k8s.io/gateway-name"
-#define GATEWAY_GROUP "gateway.networking.k8s.io"
 #define METADATA_NAME "kubernetes.io/metadata.name"
 
-#define text(w, ...) cn_pool_printf((w)->pool, __VA_ARGS__)
+#define text(...) cn_attach_text(__VA_ARGS__)
 
 /* ---- enrolment ---- */
 
@@ -103,7 +100,7 @@ static cn_binding_t enrol(cn_world_t *w, const cn_object_t *o, const char *traff
 }
 
 /* A gateway's own pods carry its name as a label, its Service selects them by it. */
-static bool is_gateways_own(const cn_world_t *w, cn_str_t ns, cn_str_t name)
+bool cn_attach_is_gateways_own(const cn_world_t *w, cn_str_t ns, cn_str_t name)
 {
     const cn_gateway_t *g = name.n ? cn_map_get(&w->gateway_map, cn_model_key(w, ns, name)) : NULL;
 
@@ -116,14 +113,26 @@ static bool selects_waypoint(const cn_world_t *w, const cn_service_t *s)
 
     for (uint32_t i = 0; i < s->selector.terms.n; i++)
         if (cn_str_eq(t[i].key, CN_STR(GATEWAY_NAME)))
-            return is_gateways_own(w, s->obj->ns, ((const cn_str_t *)t[i].values.v)[0]);
+            return cn_attach_is_gateways_own(w, s->obj->ns, ((const cn_str_t *)t[i].values.v)[0]);
     return false;
+}
+
+static const char *entry_exemption(const cn_world_t *w, const cn_service_t *s)
+{
+    if (cn_model_find_host(w, s->host, s->obj->ns) != s)
+        return "another object in its namespace has the same host";
+    if (s->vips.n == 0 && s->resolution != CN_RESOLVE_DYNAMIC)
+        return "it has no address: neither spec.addresses nor what istiod allocates in "
+               "status.addresses";
+    return NULL;
 }
 
 static const char *service_exemption(const cn_world_t *w, const cn_service_t *s)
 {
     cn_str_t managed = cn_store_label(s->obj, "gateway.istio.io/managed");
 
+    if (s->is_entry)
+        return entry_exemption(w, s);
     if (s->external_name)
         return "an ExternalName Service has no traffic of its own";
     if (s->headless)
@@ -137,7 +146,7 @@ static const char *service_exemption(const cn_world_t *w, const cn_service_t *s)
 
 static const char *pod_exemption(const cn_world_t *w, const cn_pod_t *p)
 {
-    if (is_gateways_own(w, p->obj->ns, cn_store_label(p->obj, GATEWAY_NAME)))
+    if (cn_attach_is_gateways_own(w, p->obj->ns, cn_store_label(p->obj, GATEWAY_NAME)))
         return "it is a pod of a waypoint";
     if (p->host_network)
         return "a pod in the host's network cannot be told from its node";
@@ -152,25 +161,30 @@ static void exempt(cn_world_t *w, cn_binding_t *b, const char *why)
         .state = CN_BIND_EXEMPT, .inherited = b->inherited, .why = text(w, "%s", why)};
 }
 
-static void add_row(cn_world_t *w, cn_audit_row_t row)
+void cn_attach_row(cn_world_t *w, cn_audit_row_t row)
 {
     *(cn_audit_row_t *)cn_vec_push(w->pool, &w->audit, sizeof(row)) = row;
 }
 
-static void audit_binding(cn_world_t *w, const cn_object_t *o, const cn_binding_t *b)
+/* target: the host that is meant of several; empty: the object as a whole. */
+static void audit_binding(cn_world_t *w, const cn_object_t *o, cn_str_t target,
+                          const cn_binding_t *b)
 {
-    cn_audit_row_t row = {.obj = o, .effect = b->state == CN_BIND_OK, .text = b->why};
+    cn_audit_row_t row = {
+        .obj = o, .target = target, .effect = b->state == CN_BIND_OK, .text = b->why, .said = true};
 
     row.expected = b->state == CN_BIND_NONE || b->state == CN_BIND_OPT_OUT ||
                    (b->state == CN_BIND_EXEMPT && b->inherited);
     if (b->state == CN_BIND_OK)
         row.waypoint = b->gateway->obj->id;
-    add_row(w, row);
+    cn_attach_row(w, row);
     if (row.effect || row.expected)
         return;
     if (b->inherited) /* said once for the namespace, not for each object in it */
         cn_store_warn(w->diag, namespace_of(w, o->ns), NULL, "its %s have no waypoint: %.*s",
-                      o->kind == CN_KIND_POD ? "pods" : "services", CN_STR_ARG(b->why));
+                      o->kind == CN_KIND_POD || o->kind == CN_KIND_WORKLOAD_ENTRY ? "workloads"
+                                                                                  : "services",
+                      CN_STR_ARG(b->why));
     else
         cn_store_warn(w->diag, o, NULL, "has no waypoint: %.*s", CN_STR_ARG(b->why));
 }
@@ -189,7 +203,9 @@ static void bind_services(cn_world_t *w)
     for (uint32_t i = 0; i < w->services.n; i++) {
         v[i]->binding = enrol(w, v[i]->obj, "service");
         exempt(w, &v[i]->binding, service_exemption(w, v[i]));
-        audit_binding(w, v[i]->obj, &v[i]->binding);
+        audit_binding(w, v[i]->obj,
+                      v[i]->is_entry ? text(w, "host %.*s", CN_STR_ARG(v[i]->host)) : CN_STR_NULL,
+                      &v[i]->binding);
         say_canary(w, v[i]->obj);
         say_canary(w, namespace_of(w, v[i]->obj->ns));
     }
@@ -209,238 +225,23 @@ static void bind_pods(cn_world_t *w)
             continue;
         exempt(w, b, pod_exemption(w, v[i]));
         if (b->state != CN_BIND_NONE)
-            audit_binding(w, v[i]->obj, b);
+            audit_binding(w, v[i]->obj, CN_STR_NULL, b);
     }
 }
 
-/* ---- routes ---- */
-
-static const cn_service_port_t *port_of(const cn_service_t *s, uint16_t port)
+static void bind_entries(cn_world_t *w)
 {
-    const cn_service_port_t *p = s->ports.v;
+    cn_entry_t **v = w->entries.v;
 
-    for (uint32_t i = 0; i < s->ports.n; i++)
-        if (p[i].port == port)
-            return &p[i];
-    return NULL;
-}
+    for (uint32_t i = 0; i < w->entries.n; i++) {
+        cn_binding_t *b = &v[i]->binding;
 
-static bool has_http(const cn_service_t *s, uint16_t port)
-{
-    const cn_service_port_t *p = s->ports.v;
-
-    for (uint32_t i = 0; i < s->ports.n; i++)
-        if ((port == 0 || p[i].port == port) && p[i].protocol != CN_PROTOCOL_TCP)
-            return true;
-    return false;
-}
-
-static bool is_core(cn_str_t group)
-{
-    return group.n == 0 || cn_str_eq(group, CN_STR("core"));
-}
-
-static cn_str_t parent_name(const cn_world_t *w, const cn_parent_ref_t *p)
-{
-    if (p->port)
-        return text(w, "%.*s %.*s/%.*s:%u", CN_STR_ARG(p->kind), CN_STR_ARG(p->ns),
-                    CN_STR_ARG(p->name), p->port);
-    return text(w, "%.*s %.*s/%.*s", CN_STR_ARG(p->kind), CN_STR_ARG(p->ns), CN_STR_ARG(p->name));
-}
-
-/* Why a parent that is not a Service has no effect here. */
-static void refuse_parent(cn_world_t *w, const cn_parent_ref_t *p, cn_audit_row_t *row)
-{
-    const cn_gateway_t *g = cn_map_get(&w->gateway_map, cn_model_key(w, p->ns, p->name));
-
-    if (cn_str_eq(p->kind, CN_STR("Service"))) {
-        row->text = text(w, "a Service has the group \"\", not \"%.*s\": write group: \"\"",
-                         CN_STR_ARG(p->group));
-    } else if (cn_str_eq(p->kind, CN_STR("Gateway"))) {
-        row->expected = !g || !g->is_waypoint;
-        row->text =
-            row->expected
-                ? CN_STR("not for a waypoint: routes reach one through a Service")
-                : CN_STR("a waypoint takes no routes as a parent: name the Service instead");
-    } else {
-        row->text = text(w, "kind %.*s of group \"%.*s\" is not supported as a parent",
-                         CN_STR_ARG(p->kind), CN_STR_ARG(p->group));
-    }
-}
-
-static void attach_parent(cn_world_t *w, const cn_http_route_t *r, const cn_parent_ref_t *p)
-{
-    cn_audit_row_t row = {.obj = r->obj, .at = p->node, .target = parent_name(w, p)};
-    cn_service_t *s = cn_map_get(&w->service_map, cn_model_key(w, p->ns, p->name));
-    const cn_gateway_t *g = s && s->binding.state == CN_BIND_OK ? s->binding.gateway : NULL;
-    cn_bound_route_t *bound;
-
-    if (!cn_str_eq(p->kind, CN_STR("Service")) || !is_core(p->group)) {
-        refuse_parent(w, p, &row);
-    } else if (!s) {
-        row.text = CN_STR("no such Service in the input");
-    } else if (p->port && !port_of(s, p->port)) {
-        row.text = text(w, "the Service has no TCP port %u", p->port);
-    } else if (!g) {
-        row.text = text(w, "the Service uses no waypoint: %.*s", CN_STR_ARG(s->binding.why));
-    } else if (!cn_str_eq(r->obj->ns, s->obj->ns) && !cn_str_eq(r->obj->ns, g->obj->ns)) {
-        row.text = text(
-            w,
-            "a waypoint takes routes from the Service's namespace (%.*s) and its own (%.*s) only",
-            CN_STR_ARG(s->obj->ns), CN_STR_ARG(g->obj->ns));
-    } else if (!has_http(s, p->port)) {
-        row.text = CN_STR("the port does not carry HTTP, as its name or appProtocol says");
-    } else {
-        row.effect = true;
-        row.waypoint = g->obj->id;
-        row.text = text(w, "%u rule%s", r->rules.n, r->rules.n == 1 ? "" : "s");
-        bound = cn_vec_push(w->pool, &s->routes, sizeof(*bound));
-        *bound = (cn_bound_route_t){r, p->port};
-        if (p->section)
-            cn_store_warn(w->diag, r->obj, p->node,
-                          "sectionName: has no effect: a Service is chosen by port");
-    }
-    add_row(w, row);
-}
-
-static void attach_routes(cn_world_t *w)
-{
-    const cn_http_route_t **v = w->routes.v;
-
-    for (uint32_t i = 0; i < w->routes.n; i++) {
-        const cn_parent_ref_t *p = v[i]->parents.v;
-
-        for (uint32_t k = 0; k < v[i]->parents.n; k++)
-            attach_parent(w, v[i], &p[k]);
-        if (v[i]->parents.n == 0)
-            add_row(w, (cn_audit_row_t){.obj = v[i]->obj, .text = CN_STR("has no parentRefs")});
-        if (v[i]->hostnames && v[i]->parents.n && cn_str_eq(p[0].kind, CN_STR("Service")))
-            cn_store_warn(w->diag, v[i]->obj, cn_node_get(v[i]->obj->spec, "hostnames"),
-                          "spec.hostnames: has no "
-                          "effect: the parent Service says which requests are meant");
-    }
-}
-
-/* ---- policies ---- */
-
-static void push_policy(cn_world_t *w, cn_vec_t *list, const cn_policy_t *p)
-{
-    const cn_policy_t **v = list->v;
-
-    if (list->n && v[list->n - 1] == p) /* two references to the same target */
-        return;
-    *(const cn_policy_t **)cn_vec_push(w->pool, list, sizeof(p)) = p;
-}
-
-static void attach_to_service(cn_world_t *w, const cn_policy_t *p, const cn_target_ref_t *t,
-                              cn_audit_row_t *row)
-{
-    cn_service_t *s = cn_map_get(&w->service_map, cn_model_key(w, p->obj->ns, t->name));
-
-    if (!s) {
-        row->text = CN_STR("no such Service in the input");
-    } else if (s->binding.state != CN_BIND_OK) {
-        row->text = text(w, "the Service uses no waypoint: %.*s", CN_STR_ARG(s->binding.why));
-    } else {
-        row->effect = true;
-        row->waypoint = s->binding.gateway->obj->id;
-        push_policy(w, &s->policies, p);
-    }
-}
-
-static void attach_to_gateway(cn_world_t *w, const cn_policy_t *p, const cn_target_ref_t *t,
-                              cn_audit_row_t *row)
-{
-    cn_gateway_t *g = cn_map_get(&w->gateway_map, cn_model_key(w, p->obj->ns, t->name));
-
-    if (!g) {
-        row->text = CN_STR("no such Gateway in the input");
-    } else if (!g->is_waypoint) {
-        row->text = CN_STR("the Gateway is not a waypoint");
-        row->expected = true;
-    } else {
-        row->effect = true;
-        row->waypoint = g->obj->id;
-        push_policy(w, &g->policies, p);
-    }
-}
-
-static void attach_to_class(cn_world_t *w, const cn_policy_t *p, const cn_target_ref_t *t,
-                            cn_audit_row_t *row)
-{
-    row->target = text(w, "GatewayClass %.*s", CN_STR_ARG(t->name));
-    if (!cn_str_eq(t->name, CN_STR("istio-waypoint"))) {
-        row->text = CN_STR("only the GatewayClass istio-waypoint can be a target");
-    } else if (!cn_str_eq(p->obj->ns, w->mesh.root_namespace)) {
-        row->text = text(w, "a GatewayClass can be a target only in the root namespace, %.*s",
-                         CN_STR_ARG(w->mesh.root_namespace));
-    } else {
-        row->effect = true;
-        row->waypoint = CN_STR("(all)");
-        push_policy(w, &w->class_policies, p);
-    }
-}
-
-static void attach_target(cn_world_t *w, const cn_policy_t *p, const cn_target_ref_t *t)
-{
-    bool gateway_group = cn_str_eq(t->group, CN_STR(GATEWAY_GROUP));
-    cn_str_t ns = t->ns.n ? t->ns : p->obj->ns;
-    cn_audit_row_t row = {.obj = p->obj, .at = t->node};
-
-    row.target =
-        text(w, "%.*s %.*s/%.*s", CN_STR_ARG(t->kind), CN_STR_ARG(ns), CN_STR_ARG(t->name));
-    if (!cn_str_eq(ns, p->obj->ns))
-        row.text = CN_STR("a target must be in the policy's namespace");
-    else if (cn_str_eq(t->kind, CN_STR("Service")) && is_core(t->group))
-        attach_to_service(w, p, t, &row);
-    else if (cn_str_eq(t->kind, CN_STR("Gateway")) && gateway_group)
-        attach_to_gateway(w, p, t, &row);
-    else if (cn_str_eq(t->kind, CN_STR("GatewayClass")) && gateway_group)
-        attach_to_class(w, p, t, &row);
-    else
-        row.text = text(w, "kind \"%.*s\" of group \"%.*s\" is not supported as a target",
-                        CN_STR_ARG(t->kind), CN_STR_ARG(t->group));
-    if (row.effect)
-        row.text = p->custom    ? CN_STR("CUSTOM, not supported: what matches is denied")
-                   : p->dry_run ? CN_STR("dry run: decides nothing, is only recorded")
-                                : CN_STR("");
-    add_row(w, row);
-}
-
-/* Whether a selector picks pods of a waypoint, which somebody will have meant. */
-static bool selects_waypoint_pods(const cn_world_t *w, const cn_policy_t *p)
-{
-    const cn_sel_term_t *t = p->selector.terms.v;
-    cn_pod_t *const *pods = w->pods.v;
-
-    for (uint32_t i = 0; i < p->selector.terms.n; i++)
-        if (cn_str_eq(t[i].key, CN_STR(GATEWAY_NAME)) &&
-            is_gateways_own(w, p->obj->ns, ((const cn_str_t *)t[i].values.v)[0]))
-            return true;
-    for (uint32_t i = 0; p->has_selector && i < w->pods.n; i++)
-        if (cn_str_eq(pods[i]->obj->ns, p->obj->ns) &&
-            cn_read_selects(&p->selector, pods[i]->obj->meta, NULL, CN_STR_NULL) &&
-            is_gateways_own(w, p->obj->ns, cn_store_label(pods[i]->obj, GATEWAY_NAME)))
-            return true;
-    return false;
-}
-
-static void attach_policies(cn_world_t *w)
-{
-    const cn_policy_t **v = w->policies.v;
-
-    for (uint32_t i = 0; i < w->policies.n; i++) {
-        const cn_target_ref_t *t = v[i]->targets.v;
-
-        for (uint32_t k = 0; k < v[i]->targets.n; k++)
-            attach_target(w, v[i], &t[k]);
-        if (v[i]->targets.n)
+        *b = enrol(w, v[i]->obj, "workload");
+        if (b->inherited && b->state != CN_BIND_OK)
             continue;
-        add_row(w, (cn_audit_row_t){
-                       .obj = v[i]->obj,
-                       .expected = !selects_waypoint_pods(w, v[i]),
-                       .text = CN_STR("without targetRefs it is for ztunnel; a waypoint does not "
-                                      "enforce it")});
+        exempt(w, b, v[i]->is_ip ? NULL : "it has a name instead of an address");
+        if (b->state != CN_BIND_NONE)
+            audit_binding(w, v[i]->obj, CN_STR_NULL, b);
     }
 }
 
@@ -449,8 +250,7 @@ static void warn_about_rows(cn_world_t *w)
     const cn_audit_row_t *row = w->audit.v;
 
     for (uint32_t i = 0; i < w->audit.n; i++) {
-        if (row[i].effect || row[i].expected || row[i].obj->kind == CN_KIND_SERVICE ||
-            row[i].obj->kind == CN_KIND_POD)
+        if (row[i].effect || row[i].expected || row[i].said)
             continue;
         cn_store_warn(w->diag, row[i].obj, row[i].at, "%.*s%shas no effect: %.*s",
                       CN_STR_ARG(row[i].target), row[i].target.n ? ": " : "",
@@ -462,7 +262,9 @@ void cn_attach_all(cn_world_t *w)
 {
     bind_services(w);
     bind_pods(w);
-    attach_routes(w);
-    attach_policies(w);
+    bind_entries(w);
+    cn_attach_routes(w);
+    cn_attach_backends(w);
+    cn_attach_policies(w);
     warn_about_rows(w);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Who answers for a service port: its EndpointSlices, or, where the input has
- * none (manifests written by hand), the Pods that its selector picks.
+ * none (manifests written by hand), the Pods that its selector picks; the
+ * WorkloadEntries that it picks, and the endpoints of a ServiceEntry.
  */
 #include "kube/model.h"
 
@@ -15,11 +16,52 @@ static const cn_pod_t *pod_at(const cn_map_t *by_ip, const cn_addr_t *addr)
     return cn_map_get(by_ip, cn_str_make(text, n));
 }
 
-cn_str_t cn_endpoints_identity(const cn_world_t *w, const cn_pod_t *p)
+static cn_str_t identity_of(const cn_world_t *w, cn_str_t ns, cn_str_t account)
 {
     return cn_pool_printf(w->pool, "spiffe://%.*s/ns/%.*s/sa/%.*s",
-                          CN_STR_ARG(w->mesh.trust_domain), CN_STR_ARG(p->obj->ns),
-                          CN_STR_ARG(p->service_account));
+                          CN_STR_ARG(w->mesh.trust_domain), CN_STR_ARG(ns), CN_STR_ARG(account));
+}
+
+cn_str_t cn_endpoints_locality(const cn_world_t *w, cn_str_t node)
+{
+    const cn_machine_t *m = node.n ? cn_map_get(&w->machines, node) : NULL;
+
+    return m ? m->locality : CN_STR_NULL;
+}
+
+static void set_node(const cn_world_t *w, cn_endpoint_out_t *ep, cn_str_t node)
+{
+    if (!cn_store_is_dns_subdomain(node))
+        return;
+    ep->node = node;
+    ep->locality = cn_endpoints_locality(w, node);
+}
+
+cn_endpoint_out_t cn_endpoints_pod(const cn_world_t *w, const cn_pod_t *p)
+{
+    cn_endpoint_out_t ep = {.addr = ((const cn_addr_t *)p->ips.v)[0],
+                            .healthy = p->ready,
+                            .pod = p,
+                            .owner = p->obj->meta,
+                            .weight = 1};
+
+    if (p->captured)
+        ep.identity = identity_of(w, p->obj->ns, p->service_account);
+    set_node(w, &ep, p->node);
+    return ep;
+}
+
+cn_endpoint_out_t cn_endpoints_entry(const cn_world_t *w, const cn_entry_t *e)
+{
+    cn_endpoint_out_t ep = {.addr = e->addr,
+                            .healthy = true,
+                            .owner = e->node,
+                            .weight = e->weight,
+                            .locality = e->locality};
+
+    if (e->captured)
+        ep.identity = identity_of(w, e->obj->ns, e->service_account);
+    return ep;
 }
 
 static int by_address(const void *va, const void *vb)
@@ -66,6 +108,7 @@ static bool add_slice_endpoint(const cn_world_t *w, const cn_slice_t *s,
 {
     const cn_pod_t *pod = NULL;
     cn_endpoint_out_t *to;
+    cn_addr_t addr = ep->addr;
 
     if (ep->terminating)
         return true;
@@ -76,11 +119,17 @@ static bool add_slice_endpoint(const cn_world_t *w, const cn_slice_t *s,
     if (pod ? !pod->running : pod_at(&w->leaving, &ep->addr) != NULL)
         return true;
     to = cn_vec_push(w->pool, out, sizeof(*to));
-    *to = (cn_endpoint_out_t){ep->addr, ep->ready, pod};
+    *to = (cn_endpoint_out_t){.weight = 1};
+    if (pod)
+        *to = cn_endpoints_pod(w, pod);
+    else
+        set_node(w, to, ep->node);
     /* a dual-stack pod is one endpoint, dialled at its first address */
     if (pod && has_ip(pod, &ep->addr))
-        to->addr = ((const cn_addr_t *)pod->ips.v)[0];
+        addr = ((const cn_addr_t *)pod->ips.v)[0];
+    to->addr = addr;
     to->addr.port = port;
+    to->healthy = ep->ready;
     return pod || ep->pod.n == 0;
 }
 
@@ -161,18 +210,74 @@ static void from_pods(const cn_world_t *w, const cn_service_t *svc, const cn_ser
             continue;
         }
         to = cn_vec_push(w->pool, out, sizeof(*to));
-        *to = (cn_endpoint_out_t){((const cn_addr_t *)v[i]->ips.v)[0],
-                                  v[i]->ready || svc->publish_not_ready, v[i]};
+        *to = cn_endpoints_pod(w, v[i]);
+        to->healthy = v[i]->ready || svc->publish_not_ready;
         to->addr.port = number;
     }
 }
 
-void cn_endpoints_build(const cn_world_t *w, const cn_service_t *svc, const cn_service_port_t *port,
-                        cn_vec_t *out)
+/* ---- WorkloadEntry, ServiceEntry ---- */
+
+static void add_entry(const cn_world_t *w, const cn_entry_t *e, const cn_service_port_t *port,
+                      cn_vec_t *out)
 {
+    const cn_named_port_t *p = e->ports.v;
+    cn_endpoint_out_t *to;
+
+    if (!e->is_ip)
+        return;
+    to = cn_vec_push(w->pool, out, sizeof(*to));
+    *to = cn_endpoints_entry(w, e);
+    to->addr.port = port->target ? port->target : port->port;
+    for (uint32_t i = 0; i < e->ports.n; i++)
+        if (cn_str_eq(p[i].name, port->name))
+            to->addr.port = p[i].port;
+}
+
+/* Labels of a WorkloadEntry are those of its metadata or of its spec. */
+static bool selects_entry(const cn_selector_t *sel, const cn_entry_t *e)
+{
+    return cn_read_selects(sel, e->node, NULL, CN_STR_NULL) ||
+           cn_read_selects(sel, e->obj->meta, NULL, CN_STR_NULL);
+}
+
+static void from_entries(const cn_world_t *w, const cn_service_t *svc,
+                         const cn_service_port_t *port, cn_vec_t *out)
+{
+    cn_entry_t *const *v = w->entries.v, *const *own = svc->entries.v;
+
+    for (uint32_t i = 0; svc->has_selector && i < w->entries.n; i++)
+        if (cn_str_eq(v[i]->obj->ns, svc->obj->ns) && selects_entry(&svc->selector, v[i]))
+            add_entry(w, v[i], port, out);
+    for (uint32_t i = 0; i < svc->entries.n; i++)
+        add_entry(w, own[i], port, out);
+}
+
+static void keep_subset(const cn_selector_t *subset, cn_vec_t *out)
+{
+    cn_endpoint_out_t *v = out->v;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < out->n; i++)
+        if (cn_read_selects(subset, v[i].owner, NULL, CN_STR_NULL))
+            v[n++] = v[i];
+    out->n = n;
+}
+
+void cn_endpoints_build(const cn_world_t *w, const cn_service_t *svc, const cn_service_port_t *port,
+                        const cn_selector_t *subset, cn_vec_t *out)
+{
+    cn_endpoint_out_t *v;
+
     if (svc->slices.n)
         from_slices(w, svc, port, out);
     else if (svc->has_selector)
         from_pods(w, svc, port, out);
+    from_entries(w, svc, port, out);
+    if (subset)
+        keep_subset(subset, out);
     finish(out);
+    v = out->v;
+    for (uint32_t i = 0; svc->external && i < out->n; i++)
+        v[i].identity = CN_STR_NULL;
 }

@@ -21,6 +21,7 @@ typedef struct {
     const char *inputs[MAX_INPUTS];
     unsigned ninputs;
     const char *waypoint, *dir, *mesh_config;
+    bool tls_files;
     cn_render_opts_t render;
 } options_t;
 
@@ -39,6 +40,7 @@ static void usage(FILE *to)
         "usage: cairn-gen render -f FILE|FOLDER|- ... -w NAMESPACE/NAME [-o FOLDER]\n"
         "                 [--bind ADDRESS] [--cert FILE --key FILE --roots FILE] [--mesh-config "
         "FILE]\n"
+        "                 [--node NAME] [--locality REGION/ZONE/SUBZONE] [--tls-files]\n"
         "       cairn-gen check -f FILE|FOLDER|- ... [--mesh-config FILE]\n"
         "       cairn-gen -V\n"
         "\n"
@@ -52,7 +54,11 @@ static void usage(FILE *to)
         "      ports, else the admin port stays at 127.0.0.1\n"
         "  --cert, --key, --roots  PEM files as the conf shall name them, relative to the folder\n"
         "      of the conf (cert.pem, key.pem, roots.pem)\n"
-        "  --mesh-config  Istio's MeshConfig, or the ConfigMap that holds it\n",
+        "  --mesh-config  Istio's MeshConfig, or the ConfigMap that holds it\n"
+        "  --node, --locality  where the waypoint runs, for services that prefer near endpoints;\n"
+        "      else what its pods in the input have in common\n"
+        "  --tls-files  certificates that DestinationRules name are files of the waypoint's "
+        "machine\n",
         to);
 }
 
@@ -95,6 +101,15 @@ static cn_rc take_option(options_t *o, int c, const char *arg)
     case 'r':
         o->render.roots = cn_str_c(arg);
         return CN_OK;
+    case 'n':
+        o->render.node = cn_str_c(arg);
+        return cn_store_is_dns_subdomain(o->render.node) ? CN_OK : CN_ERR;
+    case 'l':
+        o->render.locality = cn_str_c(arg);
+        return o->render.locality.n ? CN_OK : CN_ERR;
+    case 't':
+        o->tls_files = true;
+        return CN_OK;
     default:
         return CN_ERR;
     }
@@ -102,17 +117,22 @@ static cn_rc take_option(options_t *o, int c, const char *arg)
 
 static cn_rc take_options(options_t *o, int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"bind", required_argument, NULL, 'b'},        {"cert", required_argument, NULL, 'c'},
-        {"key", required_argument, NULL, 'k'},         {"roots", required_argument, NULL, 'r'},
-        {"mesh-config", required_argument, NULL, 'm'}, {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {{"bind", required_argument, NULL, 'b'},
+                                          {"cert", required_argument, NULL, 'c'},
+                                          {"key", required_argument, NULL, 'k'},
+                                          {"roots", required_argument, NULL, 'r'},
+                                          {"mesh-config", required_argument, NULL, 'm'},
+                                          {"node", required_argument, NULL, 'n'},
+                                          {"locality", required_argument, NULL, 'l'},
+                                          {"tls-files", no_argument, NULL, 't'},
+                                          {NULL, 0, NULL, 0}};
     int c;
 
     *o = (options_t){.render = {.cert = CN_STR("cert.pem"),
                                 .key = CN_STR("key.pem"),
                                 .roots = CN_STR("roots.pem")}};
     while ((c = getopt_long(argc, argv, "f:w:o:", longs, NULL)) != -1)
-        if (c == '?' || take_option(o, c, optarg) != CN_OK) {
+        if (c == '?' || take_option(o, c, optarg ? optarg : "") != CN_OK) {
             if (c != '?')
                 fprintf(stderr, "cairn-gen: \"%s\" cannot be the value of that option\n", optarg);
             return CN_ERR;
@@ -156,6 +176,7 @@ static cn_rc load(program_t *p, const options_t *o)
     if (o->mesh_config &&
         cn_input_read(p->pool, &p->diag, o->mesh_config, &p->sources, take_mesh_config, p) != CN_OK)
         return CN_ERR;
+    p->mesh.rules_name_files = o->tls_files;
     cn_store_finish(&p->store);
     cn_model_init(&p->world, &p->store, &p->mesh);
     cn_attach_all(&p->world);

@@ -8,6 +8,7 @@
 #include "kube/logformat.h"
 #include "kube/schema.h"
 #include "kube/store.h"
+#include "kube/value.h"
 #include "kube/yaml.h"
 
 typedef struct {
@@ -115,20 +116,15 @@ static void take_normalization(mesh_reader_t *r, const cn_node_t *root)
                   CN_STR_ARG(text));
 }
 
-/* "10s" or "500ms", at most a day. */
 static void take_timeout(mesh_reader_t *r, const cn_node_t *root)
 {
     cn_str_t text = cn_node_str(root, "connectTimeout");
-    bool ms = cn_str_ends(text, CN_STR("ms"));
-    size_t unit = ms ? 2 : 1;
-    uint64_t number = 0;
+    uint64_t ms = 0;
 
     if (text.n == 0)
         return;
-    if ((ms || cn_str_ends(text, CN_STR("s"))) &&
-        cn_str_u64(cn_str_make(text.p, text.n - unit), ms ? 86400000 : 86400, &number) == CN_OK &&
-        number > 0)
-        r->mesh->connect_timeout = text;
+    if (cn_value_duration(text, &ms) == CN_OK && ms > 0)
+        r->mesh->connect_timeout = cn_dir_time(r->pool, ms);
     else
         cn_diag_error(
             r->diag, cn_node_get(root, "connectTimeout")->pos,
@@ -136,12 +132,42 @@ static void take_timeout(mesh_reader_t *r, const cn_node_t *root)
             CN_STR_ARG(text));
 }
 
+static void take_exports(mesh_reader_t *r, const cn_node_t *root, const char *key, cn_vec_t *out)
+{
+    const cn_node_item_t *items = NULL;
+    uint32_t n = cn_node_list(root, key, &items);
+
+    *out = (cn_vec_t){0};
+    for (uint32_t i = 0; i < n; i++)
+        if (items[i].value->kind < CN_NODE_LIST)
+            *(cn_str_t *)cn_vec_push(r->pool, out, sizeof(cn_str_t)) = items[i].value->text;
+}
+
+/* What clusters and routes start with; it is read where it is applied. */
+static void take_traffic(mesh_reader_t *r, const cn_node_t *root)
+{
+    cn_mesh_t *m = r->mesh;
+    cn_object_t *o = cn_pool_zalloc(r->pool, sizeof(*o));
+    cn_str_t upgrade = cn_node_str(root, "h2UpgradePolicy");
+
+    o->label = CN_STR("MeshConfig");
+    o->pos = root->pos;
+    o->root = o->spec = root;
+    m->obj = o;
+    m->retry = cn_node_get(root, "defaultHttpRetryPolicy");
+    m->locality = cn_node_get(root, "localityLbSetting");
+    m->keepalive = cn_node_get(root, "tcpKeepalive");
+    m->upgrade_h2 = cn_str_eq(upgrade, CN_STR("UPGRADE")) || cn_str_eq(upgrade, CN_STR("1"));
+    take_exports(r, root, "defaultServiceExportTo", &m->service_exports);
+    take_exports(r, root, "defaultVirtualServiceExportTo", &m->virtual_exports);
+    take_exports(r, root, "defaultDestinationRuleExportTo", &m->destination_exports);
+}
+
 static void say_unsupported(mesh_reader_t *r, const cn_node_t *root)
 {
-    static const char *const fields[] = {"extensionProviders",          "defaultProviders",
-                                         "defaultHttpRetryPolicy",      "hboneIdleTimeout",
-                                         "enableEnvoyAccessLogService", "h2UpgradePolicy",
-                                         "localityLbSetting",           "caCertificates"};
+    static const char *const fields[] = {"extensionProviders", "defaultProviders",
+                                         "hboneIdleTimeout", "enableEnvoyAccessLogService",
+                                         "caCertificates"};
 
     for (size_t i = 0; i < CN_COUNT(fields); i++) {
         const cn_node_item_t *it = cn_node_item(root, fields[i]);
@@ -184,6 +210,7 @@ static void take_document(void *arg, const cn_node_t *root)
     take_access_log(r, root);
     take_normalization(r, root);
     take_timeout(r, root);
+    take_traffic(r, root);
     say_unsupported(r, root);
 }
 

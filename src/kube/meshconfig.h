@@ -5,7 +5,7 @@
 #ifndef CN_KUBE_MESHCONFIG_H
 #define CN_KUBE_MESHCONFIG_H
 
-#include "kube/node.h"
+#include "kube/store.h"
 
 typedef struct {
     cn_str_t trust_domain;
@@ -17,6 +17,13 @@ typedef struct {
     cn_str_t log_format;            /* empty: Istio's default line */
     const char *path_normalization; /* the conf's word */
     cn_str_t connect_timeout;       /* the conf's form: "10s" */
+    const cn_object_t *obj;         /* for messages about the following; NULL: none was read */
+    const cn_node_t *retry;         /* defaultHttpRetryPolicy */
+    const cn_node_t *locality;      /* localityLbSetting */
+    const cn_node_t *keepalive;     /* tcpKeepalive */
+    bool rules_name_files;          /* --tls-files */
+    bool upgrade_h2;                /* h2UpgradePolicy: UPGRADE */
+    cn_vec_t service_exports, virtual_exports, destination_exports; /* cn_str_t; none: all */
 } cn_mesh_t;
 
 void cn_meshconfig_default(cn_mesh_t *);

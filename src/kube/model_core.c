@@ -22,6 +22,39 @@ void cn_model_core_namespace(cn_world_t *w, const cn_object_t *o)
     cn_map_put(&w->namespaces, o->name, ns);
 }
 
+/* Names of the topology labels may be anything that a label may be. */
+void cn_model_core_machine(cn_world_t *w, const cn_object_t *o)
+{
+    static const char *const keys[] = {"topology.kubernetes.io/region",
+                                       "topology.kubernetes.io/zone", "topology.istio.io/subzone"};
+    cn_machine_t *m = cn_pool_zalloc(w->pool, sizeof(*m));
+
+    for (size_t i = 0; i < CN_COUNT(keys); i++) {
+        cn_str_t v = cn_store_label(o, keys[i]);
+
+        if (!cn_store_is_label_value(v)) /* without a region there is no zone, and so on */
+            break;
+        m->locality =
+            i ? cn_pool_printf(w->pool, "%.*s/%.*s", CN_STR_ARG(m->locality), CN_STR_ARG(v)) : v;
+    }
+    cn_map_put(&w->machines, o->name, m);
+}
+
+static void put_object(cn_map_t *map, const cn_object_t *o)
+{
+    cn_map_put(map, o->id, (void *)(uintptr_t)o);
+}
+
+void cn_model_core_secret(cn_world_t *w, const cn_object_t *o)
+{
+    put_object(&w->secrets, o);
+}
+
+void cn_model_core_config_map(cn_world_t *w, const cn_object_t *o)
+{
+    put_object(&w->config_maps, o);
+}
+
 /* ---- Service ---- */
 
 /* Istio's rule: appProtocol, else the port's name up to its first '-'. */
@@ -32,8 +65,8 @@ cn_protocol cn_model_core_protocol(uint16_t port, cn_str_t name, cn_str_t app)
         cn_protocol protocol;
     } words[] = {{"http", CN_PROTOCOL_HTTP},   {"http_proxy", CN_PROTOCOL_HTTP},
                  {"http2", CN_PROTOCOL_HTTP2}, {"grpc", CN_PROTOCOL_GRPC},
-                 {"tcp", CN_PROTOCOL_TCP},     {"tls", CN_PROTOCOL_TCP},
-                 {"https", CN_PROTOCOL_TCP},   {"mongo", CN_PROTOCOL_TCP},
+                 {"tcp", CN_PROTOCOL_TCP},     {"tls", CN_PROTOCOL_TLS},
+                 {"https", CN_PROTOCOL_TLS},   {"mongo", CN_PROTOCOL_TCP},
                  {"redis", CN_PROTOCOL_TCP},   {"mysql", CN_PROTOCOL_TCP}};
     static const uint16_t well_known_tcp[] = {25, 53, 3306, 27017};
 
@@ -43,7 +76,7 @@ cn_protocol cn_model_core_protocol(uint16_t port, cn_str_t name, cn_str_t app)
         if (cn_str_eq(app, CN_STR("kubernetes.io/ws")))
             return CN_PROTOCOL_HTTP;
         if (cn_str_eq(app, CN_STR("kubernetes.io/wss")))
-            return CN_PROTOCOL_TCP;
+            return CN_PROTOCOL_TLS;
         name = app;
     }
     if (cn_str_istarts(name, CN_STR("grpc-web")))
@@ -155,7 +188,8 @@ void cn_model_core_service(cn_world_t *w, const cn_object_t *o)
     cn_read_labels(&r, selector, &s->selector);
     read_vips(&r, s);
     read_ports(&r, s);
-    *(cn_service_t **)cn_vec_push(w->pool, &w->services, sizeof(s)) = s;
+    s->block = cn_pool_printf(w->pool, "%.*s.%.*s", CN_STR_ARG(o->name), CN_STR_ARG(o->ns));
+    cn_model_add_service(w, s);
     cn_map_put(&w->service_map, o->id, s);
 }
 
@@ -202,6 +236,7 @@ static void read_slice_endpoint(const cn_reader_t *r, cn_slice_t *s, const cn_no
                            CN_STR_ARG(v[i]));
             continue;
         }
+        ep.node = cn_node_str(node, "nodeName");
         if (cn_str_eq(cn_node_str(ref, "kind"), CN_STR("Pod")))
             ep.pod = cn_node_str(ref, "name");
         *(cn_slice_endpoint_t *)cn_vec_push(r->w->pool, &s->endpoints, sizeof(ep)) = ep;
@@ -422,6 +457,7 @@ void cn_model_core_pod(cn_world_t *w, const cn_object_t *o)
 
     p->obj = o;
     p->host_network = cn_node_true(o->spec, "hostNetwork");
+    p->node = cn_read_text(&r, o->spec, "nodeName");
     read_ips(&r, p);
     read_state(&r, p);
     read_container_ports(&r, p, "containers");

@@ -507,16 +507,9 @@ static void read_rules(policy_reader_t *x)
 
 static void add_target(policy_reader_t *x, const cn_node_t *node)
 {
-    cn_target_ref_t *t;
-
-    if (!node)
-        return;
-    t = cn_vec_push(pool_of(x), &x->p->targets, sizeof(*t));
-    t->node = node;
-    t->group = cn_read_text(&x->r, node, "group");
-    t->kind = cn_read_text(&x->r, node, "kind");
-    t->name = cn_read_text(&x->r, node, "name");
-    t->ns = cn_read_text(&x->r, node, "namespace");
+    if (node)
+        cn_model_read_target(&x->r, node,
+                             cn_vec_push(pool_of(x), &x->p->targets, sizeof(cn_target_ref_t)));
 }
 
 static void read_targets(policy_reader_t *x)

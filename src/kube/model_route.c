@@ -1,255 +1,76 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HTTPRoute: what each rule matches, where it sends, and what of it cannot be
- * done.  A part that cannot be done costs as little as it can: an impossible
- * match is dropped, a filter that would change the meaning of requests makes
- * its rule answer 500, anything else is left out of an otherwise working rule.
+ * HTTPRoute and GRPCRoute: what each rule matches, does and sends to.  A part
+ * that cannot be done costs as little as it can: an impossible match is
+ * dropped, a filter that would change the meaning of requests makes its rule
+ * answer 500, anything else is left out of an otherwise working rule.
  */
-#include "kube/model.h"
+#include "kube/filter.h"
+#include "kube/match.h"
 
-#include "http/regex.h"
-
-#define MAX_VALUE 4096 /* bytes of a header, parameter or path to match */
 #define MAX_WEIGHT 1000000
 #define MAX_BACKENDS 1000 /* of a rule; the API server allows 16 */
 #define MAX_CONF_NAME 255 /* bytes of a block's name in the conf */
 
-typedef struct {
-    cn_reader_t r;
-    cn_http_route_t *route;
-    char rule_name[32]; /* "spec.rules[0]", for messages */
-} route_reader_t;
-
-#define warn(x, node, ...) cn_store_warn((x)->r.w->diag, (x)->r.obj, node, __VA_ARGS__)
-#define error(x, node, ...) cn_store_error((x)->r.w->diag, (x)->r.obj, node, __VA_ARGS__)
-
-/* ---- matches ---- */
-
-static bool is_plain(cn_str_t s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
-            return false;
-    return s.n <= MAX_VALUE;
-}
-
-static bool is_token(cn_str_t s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-
-        if (!alnum && (!c || !strchr("!#$%&'*+-.^_`|~", c)))
-            return false;
-    }
-    return s.n > 0 && s.n <= 256;
-}
-
-static bool check_regex(route_reader_t *x, const cn_node_t *node, const char *what, cn_str_t value)
-{
-    cn_pool_t *pool = cn_pool_create(0);
-    cn_regex_t *regex;
-    cn_str_t why = CN_STR_NULL;
-    cn_rc rc = cn_regex_compile(pool, value, &regex, &why);
-
-    why = cn_pool_dup(x->r.w->pool, why);
-    cn_pool_destroy(pool);
-    if (rc == CN_OK)
-        return true;
-    error(x, node, "%s: %s: \"%.*s\" cannot be used, so this match never holds: %.*s", x->rule_name,
-          what, CN_STR_ARG(value), CN_STR_ARG(why));
-    return false;
-}
-
-static bool read_path(route_reader_t *x, const cn_node_t *node, cn_value_match_t *m)
-{
-    const cn_node_t *path = cn_node_get(node, "path");
-    cn_str_t type = cn_read_text(&x->r, path, "type"), value = cn_read_text(&x->r, path, "value");
-
-    *m = (cn_value_match_t){CN_MATCH_PREFIX, CN_STR_NULL, value.n ? value : CN_STR("/")};
-    if (cn_str_eq(type, CN_STR("Exact")))
-        m->kind = CN_MATCH_EXACT;
-    else if (cn_str_eq(type, CN_STR("RegularExpression")))
-        m->kind = CN_MATCH_REGEX;
-    else if (type.n && !cn_str_eq(type, CN_STR("PathPrefix"))) {
-        error(x, path,
-              "%s: path.type \"%.*s\" is none of Exact, PathPrefix, RegularExpression; this "
-              "match never holds",
-              x->rule_name, CN_STR_ARG(type));
-        return false;
-    }
-    if (!is_plain(m->value)) {
-        error(x, path, "%s: path.value: holds what no path holds, so this match never holds",
-              x->rule_name);
-        return false;
-    }
-    if (m->kind == CN_MATCH_REGEX)
-        return check_regex(x, path, "path", m->value);
-    if (m->value.p[0] != '/') {
-        error(x, path,
-              "%s: path.value \"%.*s\" does not begin with \"/\", so this match never holds",
-              x->rule_name, CN_STR_ARG(m->value));
-        return false;
-    }
-    while (m->kind == CN_MATCH_PREFIX && m->value.n > 1 && m->value.p[m->value.n - 1] == '/')
-        m->value.n--;
-    return true;
-}
-
-static bool read_method(route_reader_t *x, const cn_node_t *node, cn_str_t *method)
-{
-    static const char *const known[] = {"GET",     "HEAD",    "POST",  "PUT",  "DELETE",
-                                        "CONNECT", "OPTIONS", "TRACE", "PATCH"};
-
-    *method = cn_read_text(&x->r, node, "method");
-    if (method->n == 0)
-        return true;
-    for (size_t i = 0; i < CN_COUNT(known); i++)
-        if (cn_str_eq(*method, cn_str_c(known[i])))
-            return true;
-    error(x, cn_node_get(node, "method"),
-          "%s: method \"%.*s\" is not one of HTTP's (in capitals), so this "
-          "match never holds",
-          x->rule_name, CN_STR_ARG(*method));
-    return false;
-}
-
-static void put_value(route_reader_t *x, cn_vec_t *list, cn_value_match_t m)
-{
-    cn_value_match_t *v = list->v;
-
-    for (uint32_t i = 0; i < list->n; i++)
-        if (cn_str_eq(v[i].name, m.name)) { /* as in Istio, the last one of a name counts */
-            v[i] = m;
-            return;
-        }
-    *(cn_value_match_t *)cn_vec_push(x->r.w->pool, list, sizeof(m)) = m;
-}
-
-static bool read_value(route_reader_t *x, const cn_node_t *node, const char *what, bool header,
-                       cn_vec_t *list)
-{
-    cn_str_t type = cn_read_text(&x->r, node, "type"), name = cn_read_text(&x->r, node, "name");
-    cn_value_match_t m = {CN_MATCH_EXACT, name, cn_read_text(&x->r, node, "value")};
-
-    if (cn_str_eq(type, CN_STR("RegularExpression")))
-        m.kind = CN_MATCH_REGEX;
-    else if (type.n && !cn_str_eq(type, CN_STR("Exact"))) {
-        error(x, node,
-              "%s: %s: type \"%.*s\" is none of Exact, RegularExpression; this match never holds",
-              x->rule_name, what, CN_STR_ARG(type));
-        return false;
-    }
-    if (header ? !is_token(name) : name.n == 0 || !is_plain(name)) {
-        error(x, node, "%s: %s: \"%.*s\" is no name of one, so this match never holds",
-              x->rule_name, what, CN_STR_ARG(name));
-        return false;
-    }
-    if (!is_plain(m.value)) {
-        error(x, node, "%s: %s: the value of %.*s cannot occur, so this match never holds",
-              x->rule_name, what, CN_STR_ARG(name));
-        return false;
-    }
-    if (header) {
-        char *lower = cn_pool_bytes(x->r.w->pool, name.n);
-
-        cn_str_lower(lower, name.p, name.n);
-        m.name.p = lower;
-    }
-    if (m.kind == CN_MATCH_REGEX && !check_regex(x, node, what, m.value))
-        return false;
-    put_value(x, list, m);
-    return true;
-}
-
-static bool read_match(route_reader_t *x, const cn_node_t *node, cn_http_match_t *m)
-{
-    const cn_node_item_t *items = NULL;
-    uint32_t n;
-    bool ok = read_path(x, node, &m->path);
-
-    ok = read_method(x, node, &m->method) && ok;
-    n = cn_read_list(&x->r, node, "headers", &items);
-    for (uint32_t i = 0; i < n; i++)
-        ok = read_value(x, items[i].value, "headers", true, &m->headers) && ok;
-    n = cn_read_list(&x->r, node, "queryParams", &items);
-    for (uint32_t i = 0; i < n; i++)
-        ok = read_value(x, items[i].value, "queryParams", false, &m->query) && ok;
-    return ok;
-}
-
-static void read_matches(route_reader_t *x, const cn_node_t *rule, cn_http_rule_t *out)
-{
-    const cn_node_item_t *items = NULL;
-    uint32_t n = cn_read_list(&x->r, rule, "matches", &items);
-
-    for (uint32_t i = 0; i < n; i++) {
-        cn_http_match_t m = {0};
-
-        if (read_match(x, items[i].value, &m))
-            *(cn_http_match_t *)cn_vec_push(x->r.w->pool, &out->matches, sizeof(m)) = m;
-    }
-    if (n == 0)
-        ((cn_http_match_t *)cn_vec_push(x->r.w->pool, &out->matches, sizeof(cn_http_match_t)))
-            ->path = (cn_value_match_t){CN_MATCH_PREFIX, CN_STR_NULL, CN_STR("/")};
-}
-
-/* ---- filters ---- */
-
-/* Leaving these out still sends the request where the rule says. */
-static bool is_harmless(cn_str_t type)
-{
-    static const char *const types[] = {"RequestHeaderModifier", "ResponseHeaderModifier",
-                                        "RequestMirror", "CORS"};
-
-    for (size_t i = 0; i < CN_COUNT(types); i++)
-        if (cn_str_eq(type, cn_str_c(types[i])))
-            return true;
-    return false;
-}
-
-/* Why requests must not be sent on, or empty. */
-static cn_str_t read_filters(route_reader_t *x, const cn_node_t *node, const char *where,
-                             bool backend)
-{
-    const cn_node_item_t *items = NULL;
-    uint32_t n = cn_read_list(&x->r, node, "filters", &items);
-    cn_str_t broken = CN_STR_NULL;
-
-    for (uint32_t i = 0; i < n; i++) {
-        cn_str_t type = cn_read_text(&x->r, items[i].value, "type");
-        bool headers = cn_str_ends(type, CN_STR("HeaderModifier"));
-
-        if (is_harmless(type) && (headers || !backend)) {
-            warn(x, items[i].value,
-                 "%s.filters[%u]: %.*s: not supported yet and has no effect; the rest of "
-                 "the rule is in effect",
-                 where, i, CN_STR_ARG(type));
-            continue;
-        }
-        warn(x, items[i].value, "%s.filters[%u]: %.*s: not supported yet, so %s answers 500", where,
-             i, CN_STR_ARG(type.n ? type : CN_STR("a filter without type")),
-             backend ? "this backend's share" : "this rule");
-        broken = cn_pool_printf(x->r.w->pool, "filter %.*s is not supported", CN_STR_ARG(type));
-    }
-    return broken;
-}
-
-static void say_no_effect(route_reader_t *x, const cn_node_t *rule)
-{
-    static const char *const fields[] = {"timeouts", "retry", "sessionPersistence"};
-
-    for (size_t i = 0; i < CN_COUNT(fields); i++)
-        if (cn_node_get(rule, fields[i]))
-            warn(x, cn_node_get(rule, fields[i]),
-                 "%s.%s: not supported yet and has no effect; the rest of "
-                 "the rule is in effect",
-                 x->rule_name, fields[i]);
-}
+#define pool_of(x) ((x)->r.w->pool)
 
 /* ---- backends ---- */
 
-static bool read_weight(route_reader_t *x, const cn_node_t *node, uint32_t *weight)
+static bool is_core(cn_str_t group)
+{
+    return group.n == 0 || cn_str_eq(group, CN_STR("core"));
+}
+
+static cn_str_t name_service(cn_action_t *x, cn_backend_t *b)
+{
+    if (cn_store_is_dns_label(b->name) && cn_store_is_dns_label(b->ns))
+        return CN_STR_NULL;
+    return cn_pool_printf(pool_of(x), "\"%.*s\" in namespace \"%.*s\" is not a Service's name",
+                          CN_STR_ARG(b->name), CN_STR_ARG(b->ns));
+}
+
+/* Istio's own kind: any host that the mesh knows. */
+static cn_str_t name_host(cn_action_t *x, const cn_node_t *node, cn_backend_t *b)
+{
+    b->host = b->name;
+    if (cn_node_get(node, "namespace"))
+        return CN_STR("a Hostname has no namespace");
+    if (!cn_value_is_host(b->host))
+        return cn_pool_printf(pool_of(x), "\"%.*s\" is no host name", CN_STR_ARG(b->host));
+    return CN_STR_NULL;
+}
+
+static cn_str_t backend_fault(cn_action_t *x, const cn_node_t *node, cn_backend_t *b)
+{
+    cn_str_t group = cn_read_text(&x->r, node, "group"), kind = cn_read_text(&x->r, node, "kind"),
+             why;
+    int64_t port = 0;
+
+    if ((kind.n == 0 || cn_str_eq(kind, CN_STR("Service"))) && is_core(group))
+        why = name_service(x, b);
+    else if (cn_str_eq(kind, CN_STR("Hostname")) && cn_str_eq(group, CN_STR("networking.istio.io")))
+        why = name_host(x, node, b);
+    else
+        return cn_pool_printf(pool_of(x), "kind %.*s of group \"%.*s\" is not supported",
+                              CN_STR_ARG(kind), CN_STR_ARG(group));
+    if (why.n == 0 && !cn_read_number(&x->r, node, "port", 1, 65535, &port))
+        return CN_STR("port is missing");
+    b->port = (uint16_t)port;
+    return why;
+}
+
+void cn_filter_backend_ref(cn_action_t *x, const cn_node_t *node, cn_backend_t *b)
+{
+    b->node = node;
+    b->weight = 1;
+    b->name = cn_read_text(&x->r, node, "name");
+    b->ns = cn_read_text(&x->r, node, "namespace");
+    if (b->ns.n == 0)
+        b->ns = x->r.obj->ns;
+    b->invalid = backend_fault(x, node, b);
+}
+
+static bool read_weight(cn_action_t *x, const cn_node_t *node, uint32_t *weight)
 {
     int64_t n = 1;
 
@@ -259,150 +80,212 @@ static bool read_weight(route_reader_t *x, const cn_node_t *node, uint32_t *weig
     return n > 0;
 }
 
-static cn_str_t backend_fault(route_reader_t *x, const cn_node_t *node, cn_backend_t *b)
+/* One backendRef of any kind of route; false: it has no weight. */
+static bool read_backend(cn_action_t *x, const cn_node_t *node, const char *without,
+                         cn_backend_t *b)
 {
-    cn_str_t group = cn_read_text(&x->r, node, "group"), kind = cn_read_text(&x->r, node, "kind");
-    int64_t port = 0;
-
-    if (kind.n &&
-        !(cn_str_eq(kind, CN_STR("Service")) && (group.n == 0 || cn_str_eq(group, CN_STR("core")))))
-        return cn_pool_printf(x->r.w->pool, "kind %.*s of group \"%.*s\" is not supported",
-                              CN_STR_ARG(kind), CN_STR_ARG(group));
-    if (!cn_store_is_dns_label(b->name) || !cn_store_is_dns_label(b->ns))
-        return cn_pool_printf(x->r.w->pool,
-                              "\"%.*s\" in namespace \"%.*s\" is not a Service's name",
-                              CN_STR_ARG(b->name), CN_STR_ARG(b->ns));
-    if (!cn_read_number(&x->r, node, "port", 1, 65535, &port))
-        return CN_STR("port is missing");
-    b->port = (uint16_t)port;
-    return CN_STR_NULL;
+    cn_filter_backend_ref(x, node, b);
+    if (b->invalid.n)
+        cn_action_warn(x, node, "%s: %.*s, so %s", x->where, CN_STR_ARG(b->invalid), without);
+    return read_weight(x, node, &b->weight);
 }
 
-static void read_backends(route_reader_t *x, const cn_node_t *rule, cn_http_rule_t *out)
+static void read_backends(cn_action_t *x, const cn_node_t *rule)
 {
     const cn_node_item_t *items = NULL;
     uint32_t n = cn_read_list(&x->r, rule, "backendRefs", &items);
 
     if (n > MAX_BACKENDS) {
-        error(x, rule, "%s has more than %d backends, so it answers 500", x->rule_name,
-              MAX_BACKENDS);
-        out->broken = CN_STR("too many backends");
+        cn_action_error(x, rule, "%s has more than %d backends, so it answers 500", x->where,
+                        MAX_BACKENDS);
+        x->rule->broken = CN_STR("too many backends");
         return;
     }
     for (uint32_t i = 0; i < n; i++) {
-        const cn_node_t *node = items[i].value;
-        cn_backend_t b = {.node = node, .name = cn_read_text(&x->r, node, "name")};
-        char where[64];
-        cn_str_t broken;
+        cn_action_t y = *x;
+        cn_backend_t b = {0};
+        bool counts;
 
-        snprintf(where, sizeof(where), "%s.backendRefs[%u]", x->rule_name, i);
-        b.ns = cn_read_text(&x->r, node, "namespace");
-        if (b.ns.n == 0)
-            b.ns = x->r.obj->ns;
-        b.invalid = backend_fault(x, node, &b);
-        if (b.invalid.n)
-            warn(x, node, "%s: %.*s, so its share answers 500", where, CN_STR_ARG(b.invalid));
-        broken = read_filters(x, node, where, true);
-        if (broken.n)
-            b.invalid = broken;
-        if (read_weight(x, node, &b.weight))
-            *(cn_backend_t *)cn_vec_push(x->r.w->pool, &out->backends, sizeof(b)) = b;
+        snprintf(y.where, sizeof(y.where), "%.48s.backendRefs[%u]", x->where, i);
+        counts = read_backend(&y, items[i].value, "its share answers 500", &b);
+        cn_filter_read_backend(&y, items[i].value, &b);
+        if (counts)
+            *(cn_backend_t *)cn_vec_push(pool_of(x), &x->rule->backends, sizeof(b)) = b;
     }
 }
 
 /* ---- rules ---- */
 
-static cn_str_t rule_name(route_reader_t *x, const cn_node_t *rule, uint32_t index)
+static cn_str_t rule_name(const cn_reader_t *r, const cn_node_t *rule, uint32_t index)
 {
-    cn_str_t own = cn_read_text(&x->r, rule, "name"), name = x->r.obj->name, ns = x->r.obj->ns;
+    cn_str_t own = cn_read_text(r, rule, "name"), name = r->obj->name, ns = r->obj->ns;
 
     if (own.n && cn_store_is_dns_subdomain(own))
         return own;
     if (name.n > MAX_CONF_NAME - 63 - 12)
         name.n = MAX_CONF_NAME - 63 - 12;
-    return cn_pool_printf(x->r.w->pool, "%.*s.%.*s.%u", CN_STR_ARG(ns), CN_STR_ARG(name), index);
+    return cn_pool_printf(r->w->pool, "%.*s.%.*s.%u", CN_STR_ARG(ns), CN_STR_ARG(name), index);
 }
 
 /* The API's default: one rule that matches everything and has no backend. */
-static void read_no_rules(route_reader_t *x)
+static void read_no_rules(const cn_reader_t *r, cn_http_route_t *route)
 {
-    cn_http_rule_t *rule = cn_vec_push(x->r.w->pool, &x->route->rules, sizeof(*rule));
+    cn_http_rule_t *rule = cn_vec_push(r->w->pool, &route->rules, sizeof(*rule));
 
-    rule->name = rule_name(x, NULL, 0);
-    read_matches(x, NULL, rule);
-    warn(x, NULL, "has no rules, so requests that no other route matches answer 500");
+    rule->obj = r->obj;
+    rule->name = rule_name(r, NULL, 0);
+    *(cn_http_match_t *)cn_vec_push(r->w->pool, &rule->matches, sizeof(cn_http_match_t)) =
+        cn_match_all();
+    cn_store_warn(r->w->diag, r->obj, NULL,
+                  "has no rules, so requests that no other route matches answer 500");
 }
 
-static void read_rules(route_reader_t *x)
+static void read_rule(cn_action_t *x, const cn_node_t *node, bool grpc)
+{
+    if (grpc)
+        cn_match_read_grpc(x, node);
+    else
+        cn_match_read_http(x, node);
+    cn_filter_read_rule(x, node, grpc);
+    cn_filter_read_times(x, node);
+    read_backends(x, node);
+}
+
+static void read_rules(const cn_reader_t *r, cn_http_route_t *route, bool grpc)
 {
     const cn_node_item_t *items = NULL;
-    uint32_t n = cn_read_list(&x->r, x->r.obj->spec, "rules", &items);
 
-    for (uint32_t i = 0; i < n; i++) {
-        const cn_node_t *node = items[i].value;
-        cn_http_rule_t rule = {.node = node, .index = i};
+    route->given = cn_read_list(r, r->obj->spec, "rules", &items);
+    for (uint32_t i = 0; i < route->given; i++) {
+        cn_http_rule_t rule = {.node = items[i].value, .index = i, .obj = r->obj};
+        cn_action_t x = {.r = *r, .rule = &rule};
 
-        snprintf(x->rule_name, sizeof(x->rule_name), "spec.rules[%u]", i);
-        rule.name = rule_name(x, node, i);
-        read_matches(x, node, &rule);
-        rule.broken = read_filters(x, node, x->rule_name, false);
-        say_no_effect(x, node);
-        read_backends(x, node, &rule);
+        snprintf(x.where, sizeof(x.where), "spec.rules[%u]", i);
+        rule.name = rule_name(r, rule.node, i);
+        read_rule(&x, rule.node, grpc);
+        if (rule.reason && !route->reason)
+            route->reason = rule.reason;
         if (rule.matches.n)
-            *(cn_http_rule_t *)cn_vec_push(x->r.w->pool, &x->route->rules, sizeof(rule)) = rule;
+            *(cn_http_rule_t *)cn_vec_push(r->w->pool, &route->rules, sizeof(rule)) = rule;
     }
-    if (n == 0)
-        read_no_rules(x);
+    if (route->given == 0)
+        read_no_rules(r, route);
 }
 
-static void read_parents(route_reader_t *x)
+/* ---- TCPRoute and TLSRoute ---- */
+
+static void read_snis(const cn_reader_t *r, cn_vec_t *out)
+{
+    cn_vec_t names = {0};
+    const cn_str_t *v;
+
+    cn_read_texts(r, r->obj->spec, "hostnames", &names);
+    v = names.v;
+    for (uint32_t i = 0; i < names.n; i++)
+        if (cn_value_is_domain(v[i], true))
+            *(cn_str_t *)cn_vec_push(r->w->pool, out, sizeof(*v)) =
+                cn_value_lower(r->w->pool, v[i]);
+        else
+            cn_store_error(r->w->diag, r->obj, cn_node_get(r->obj->spec, "hostnames"),
+                           "spec.hostnames: \"%.*s\" is no host name; it is left out",
+                           CN_STR_ARG(v[i]));
+}
+
+static void read_l4_rule(cn_action_t *x, cn_http_route_t *route, const cn_vec_t *snis, bool tls)
 {
     const cn_node_item_t *items = NULL;
-    uint32_t n = cn_read_list(&x->r, x->r.obj->spec, "parentRefs", &items);
+    uint32_t n = cn_read_list(&x->r, x->rule->node, "backendRefs", &items);
+    cn_l4_rule_t out = {
+        .obj = x->r.obj, .node = x->rule->node, .index = x->rule->index, .tls = tls, .snis = *snis};
+
+    for (uint32_t i = 0; i < n && i < MAX_BACKENDS; i++) {
+        cn_action_t y = *x;
+        cn_backend_t b = {0};
+
+        snprintf(y.where, sizeof(y.where), "%.48s.backendRefs[%u]", x->where, i);
+        if (read_backend(&y, items[i].value, "its share of connections is closed", &b))
+            *(cn_backend_t *)cn_vec_push(pool_of(x), &out.backends, sizeof(b)) = b;
+    }
+    *(cn_l4_rule_t *)cn_vec_push(pool_of(x), &route->l4_rules, sizeof(out)) = out;
+}
+
+static void read_l4(const cn_reader_t *r, cn_http_route_t *route, bool tls)
+{
+    const cn_node_item_t *items = NULL;
+    cn_vec_t snis = {0};
+
+    if (tls)
+        read_snis(r, &snis);
+    if (tls && snis.n == 0 && cn_node_get(r->obj->spec, "hostnames")) {
+        route->no_effect = CN_STR("none of its hostnames can be one");
+        return;
+    }
+    route->given = cn_read_list(r, r->obj->spec, "rules", &items);
+    for (uint32_t i = 0; i < route->given; i++) {
+        cn_http_rule_t rule = {.node = items[i].value, .index = i};
+        cn_action_t x = {.r = *r, .rule = &rule};
+
+        snprintf(x.where, sizeof(x.where), "spec.rules[%u]", i);
+        read_l4_rule(&x, route, &snis, tls);
+        if (i == 1)
+            cn_store_warn(r->w->diag, r->obj, rule.node,
+                          "spec.rules[1] has no effect: the first rule takes every connection");
+    }
+}
+
+/* ---- routes ---- */
+
+static void read_parents(const cn_reader_t *r, cn_http_route_t *route)
+{
+    const cn_node_item_t *items = NULL;
+    uint32_t n = cn_read_list(r, r->obj->spec, "parentRefs", &items);
 
     for (uint32_t i = 0; i < n; i++) {
         const cn_node_t *node = items[i].value;
-        cn_parent_ref_t *p = cn_vec_push(x->r.w->pool, &x->route->parents, sizeof(*p));
+        cn_parent_ref_t *p = cn_vec_push(r->w->pool, &route->parents, sizeof(*p));
         int64_t port = 0;
 
         p->node = node;
         /* an absent group is the Gateway API's own; an empty one is core */
-        p->group = cn_node_item(node, "group") ? cn_read_text(&x->r, node, "group")
+        p->group = cn_node_item(node, "group") ? cn_read_text(r, node, "group")
                                                : CN_STR("gateway.networking.k8s.io");
-        p->kind = cn_read_text(&x->r, node, "kind");
+        p->kind = cn_read_text(r, node, "kind");
         if (p->kind.n == 0)
             p->kind = CN_STR("Gateway");
-        p->name = cn_read_text(&x->r, node, "name");
-        p->ns = cn_read_text(&x->r, node, "namespace");
+        p->name = cn_read_text(r, node, "name");
+        p->ns = cn_read_text(r, node, "namespace");
         if (p->ns.n == 0)
-            p->ns = x->r.obj->ns;
-        if (cn_read_number(&x->r, node, "port", 1, 65535, &port))
+            p->ns = r->obj->ns;
+        if (cn_read_number(r, node, "port", 1, 65535, &port))
             p->port = (uint16_t)port;
         p->section = cn_node_get(node, "sectionName") != NULL;
     }
 }
 
 /* Routes of an ingress are somebody else's: nothing is said about their rules. */
-static bool has_service_parent(const cn_http_route_t *route)
+static bool has_mesh_parent(const cn_http_route_t *route)
 {
     const cn_parent_ref_t *p = route->parents.v;
 
     for (uint32_t i = 0; i < route->parents.n; i++)
-        if (cn_str_eq(p[i].kind, CN_STR("Service")))
+        if (cn_str_eq(p[i].kind, CN_STR("Service")) || cn_str_eq(p[i].kind, CN_STR("ServiceEntry")))
             return true;
     return false;
 }
 
 void cn_model_route_read(cn_world_t *w, const cn_object_t *o)
 {
+    const cn_reader_t r = {w, o};
     cn_http_route_t *route = cn_pool_zalloc(w->pool, sizeof(*route));
-    route_reader_t x = {.r = {w, o}, .route = route};
     const cn_node_item_t *items = NULL;
+    bool l4 = o->kind == CN_KIND_TCP_ROUTE || o->kind == CN_KIND_TLS_ROUTE;
 
     route->obj = o;
-    route->hostnames = cn_node_list(o->spec, "hostnames", &items) > 0;
-    read_parents(&x);
-    if (has_service_parent(route))
-        read_rules(&x);
+    route->hostnames = !l4 && cn_node_list(o->spec, "hostnames", &items) > 0;
+    read_parents(&r, route);
+    if (has_mesh_parent(route) && l4)
+        read_l4(&r, route, o->kind == CN_KIND_TLS_ROUTE);
+    else if (has_mesh_parent(route))
+        read_rules(&r, route, o->kind == CN_KIND_GRPC_ROUTE);
     *(cn_http_route_t **)cn_vec_push(w->pool, &w->routes, sizeof(route)) = route;
 }

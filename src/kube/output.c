@@ -122,7 +122,9 @@ static cn_rc write_file(output_t *o, const cn_render_file_t *f)
 
     if (is_same(path, f->text))
         return CN_OK;
-    fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (f->secret) /* its mode is that of whoever made it first */
+        (void)unlink(temp);
+    fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, f->secret ? 0600 : 0666);
     if (fd < 0)
         return fail(o, "write", temp);
     rc = write_all(fd, f->text);
@@ -160,14 +162,18 @@ cn_rc cn_output_write(cn_pool_t *pool, cn_diag_t *diag, const char *dir, const c
     if (make_dir(&o, "/conf.d") != CN_OK || make_dir(&o, "/endpoints.d") != CN_OK)
         rc = CN_ERR;
     for (uint32_t i = 0; rc == CN_OK && i < files->n; i++) {
+        if (f[i].secret)
+            rc = make_dir(&o, "/tls.d");
         cn_map_put(&o.wanted, f[i].path, (void *)(uintptr_t)&f[i]);
-        rc = check_foreign(&o, &f[i]);
+        if (rc == CN_OK)
+            rc = check_foreign(&o, &f[i]);
     }
     for (uint32_t i = 0; rc == CN_OK && i < files->n; i++)
         rc = write_file(&o, &f[i]);
     if (rc == CN_OK) {
         remove_stale(&o, "conf.d");
         remove_stale(&o, "endpoints.d");
+        remove_stale(&o, "tls.d");
     }
     cn_map_fini(&o.wanted);
     return rc;

@@ -6,11 +6,9 @@
  */
 #include "kube/render.h"
 
-static const char *const protocols[] = {[CN_PROTOCOL_AUTO] = "auto",
-                                        [CN_PROTOCOL_HTTP] = "http",
-                                        [CN_PROTOCOL_HTTP2] = "http2",
-                                        [CN_PROTOCOL_GRPC] = "grpc",
-                                        [CN_PROTOCOL_TCP] = "tcp"};
+static const char *const protocols[] = {
+    [CN_PROTOCOL_AUTO] = "auto", [CN_PROTOCOL_HTTP] = "http", [CN_PROTOCOL_HTTP2] = "http2",
+    [CN_PROTOCOL_GRPC] = "grpc", [CN_PROTOCOL_TCP] = "tcp",   [CN_PROTOCOL_TLS] = "tls"};
 
 /* ---- pieces ---- */
 
@@ -57,7 +55,8 @@ static void put_address(cn_kube_text_t *t, const cn_addr_t *addr)
 /* ---- clusters ---- */
 
 /* A ztunnel in front captures what the waypoint sends, too: no HBONE of our own then. */
-static void put_endpoint(cn_kube_text_t *t, const cn_out_t *out, const cn_endpoint_out_t *ep)
+static void put_endpoint(cn_kube_text_t *t, const cn_out_t *out, const cn_out_cluster_t *c,
+                         const cn_endpoint_out_t *ep)
 {
     char text[CN_INET_TEXT];
 
@@ -68,12 +67,24 @@ static void put_endpoint(cn_kube_text_t *t, const cn_out_t *out, const cn_endpoi
         cn_inet_put(text, &ep->addr, false);
         cn_text_printf(t, ep->addr.family == AF_INET6 ? "[%s]:0" : "%s:0", text);
     }
-    cn_text_printf(t, " weight=1 health=%s", ep->healthy ? "ok" : "unhealthy");
-    if (ep->pod && ep->pod->captured && !out->waypoint->proxy_port) {
-        cn_str_t id = cn_endpoints_identity(out->world, ep->pod);
+    cn_text_printf(t, " weight=%u health=%s", ep->weight, ep->healthy ? "ok" : "unhealthy");
+    if (ep->identity.n && !out->waypoint->proxy_port)
+        cn_text_printf(t, " tunnel=hbone identity=%.*s", CN_STR_ARG(ep->identity));
+    if (ep->locality.n)
+        cn_text_printf(t, " locality=%.*s", CN_STR_ARG(ep->locality));
+    if (ep->node.n && c->with_nodes)
+        cn_text_printf(t, " node=%.*s", CN_STR_ARG(ep->node));
+}
 
-        cn_text_printf(t, " tunnel=hbone identity=%.*s", CN_STR_ARG(id));
-    }
+/* Who the requests are for, as metrics and logs name it. */
+static void put_owner(cn_kube_text_t *t, const cn_service_t *s, uint16_t port)
+{
+    cn_str_t name = s->is_entry ? s->host : s->obj->name;
+
+    put_words(t, "    ", "host", &s->host, 1);
+    cn_text_add(t, CN_STR("    service "));
+    cn_text_word(t, name);
+    cn_text_printf(t, " %.*s %u;\n", CN_STR_ARG(s->obj->ns), port);
 }
 
 static void put_cluster(cn_kube_text_t *t, const cn_out_t *out, const cn_out_cluster_t *c,
@@ -83,18 +94,20 @@ static void put_cluster(cn_kube_text_t *t, const cn_out_t *out, const cn_out_clu
 
     open_block(t, "", "cluster", c->name, c->comment);
     if (c->svc)
-        cn_text_printf(t, "    host %.*s;\n    service %.*s %.*s %u;\n", CN_STR_ARG(c->svc->host),
-                       CN_STR_ARG(c->svc->obj->name), CN_STR_ARG(c->svc->obj->ns), c->port);
+        put_owner(t, c->svc, c->port);
     put_words(t, "    ", "alias", &c->alias, 1);
-    cn_text_printf(t, "    protocol %s;\n    lb least_request;\n    connect_timeout %.*s;\n",
-                   protocols[c->protocol], CN_STR_ARG(out->world->mesh.connect_timeout));
+    cn_text_printf(t, "    protocol %s;\n",
+                   c->protocol == CN_PROTOCOL_TLS ? "tcp" : protocols[c->protocol]);
+    cn_dir_put(t, &c->dirs, 1);
     if (c->file.n && !inline_endpoints) {
-        cn_text_printf(t, "    endpoints endpoints.d/%.*s;\n}\n", CN_STR_ARG(c->file));
+        cn_text_add(t, CN_STR("    endpoints "));
+        cn_text_word(t, cn_pool_printf(out->world->pool, "endpoints.d/%.*s", CN_STR_ARG(c->file)));
+        cn_text_add(t, CN_STR(";\n}\n"));
         return;
     }
     for (uint32_t i = 0; i < c->endpoints.n; i++) {
         cn_text_add(t, CN_STR("    endpoint "));
-        put_endpoint(t, out, &ep[i]);
+        put_endpoint(t, out, c, &ep[i]);
         cn_text_add(t, CN_STR(";\n"));
     }
     cn_text_add(t, CN_STR("}\n"));
@@ -160,55 +173,135 @@ static void put_policies(cn_kube_text_t *t, const cn_out_service_t *s)
 
 static void put_value_match(cn_kube_text_t *t, const char *what, const cn_value_match_t *m)
 {
-    static const char *const kinds[] = {
-        [CN_MATCH_EXACT] = "exact", [CN_MATCH_PREFIX] = "prefix", [CN_MATCH_REGEX] = "regex"};
+    static const char *const kinds[] = {[CN_MATCH_EXACT] = "exact",
+                                        [CN_MATCH_PREFIX] = "prefix",
+                                        [CN_MATCH_TEXT_PREFIX] = "prefix",
+                                        [CN_MATCH_REGEX] = "regex",
+                                        [CN_MATCH_PRESENT] = "present"};
+    bool text = m->kind == CN_MATCH_TEXT_PREFIX && strcmp(what, "path") == 0;
 
     cn_text_printf(t, " %s ", what);
     if (m->name.n) {
         cn_text_word(t, m->name);
         cn_text_add(t, CN_STR(" "));
     }
-    cn_text_printf(t, "%s ", kinds[m->kind]);
+    cn_text_add(t, text ? CN_STR("text_prefix") : cn_str_c(kinds[m->kind]));
+    if (m->kind != CN_MATCH_PRESENT) {
+        cn_text_add(t, CN_STR(" "));
+        cn_text_word(t, m->value);
+    }
+    cn_text_add(t, CN_STR(";"));
+}
+
+static void put_value_matches(cn_kube_text_t *t, const char *what, const cn_vec_t *list)
+{
+    const cn_value_match_t *v = list->v;
+
+    for (uint32_t i = 0; i < list->n; i++)
+        put_value_match(t, what, &v[i]);
+}
+
+/* A single value; an exact method is written short, as people do. */
+static void put_field(cn_kube_text_t *t, const char *what, const cn_value_match_t *m)
+{
+    if (m->value.n == 0 || m->kind == CN_MATCH_PRESENT)
+        return;
+    if (m->kind != CN_MATCH_EXACT || strcmp(what, "method") != 0) {
+        put_value_match(t, what, m);
+        return;
+    }
+    cn_text_add(t, CN_STR(" method "));
     cn_text_word(t, m->value);
     cn_text_add(t, CN_STR(";"));
 }
 
-static void put_match(cn_kube_text_t *t, const cn_http_match_t *m)
+/* namespaces: of the clients; none: all */
+static void put_match(cn_kube_text_t *t, const cn_http_match_t *m, const cn_str_t *namespaces,
+                      uint32_t n)
 {
-    const cn_value_match_t *v = m->headers.v;
-
     cn_text_add(t, CN_STR("        match {"));
     put_value_match(t, "path", &m->path);
-    if (m->method.n)
-        cn_text_printf(t, " method %.*s;", CN_STR_ARG(m->method));
-    for (uint32_t i = 0; i < m->headers.n; i++)
-        put_value_match(t, "header", &v[i]);
-    v = m->query.v;
-    for (uint32_t i = 0; i < m->query.n; i++)
-        put_value_match(t, "query", &v[i]);
+    if (m->ignore_case)
+        cn_text_add(t, CN_STR(" ignore_case on;"));
+    put_field(t, "method", &m->method);
+    put_field(t, "authority", &m->authority);
+    put_field(t, "scheme", &m->scheme);
+    put_value_matches(t, "header", &m->headers);
+    put_value_matches(t, "not_header", &m->not_headers);
+    put_value_matches(t, "query", &m->query);
+    put_value_matches(t, "claim", &m->claims);
+    if (n) {
+        cn_text_add(t, CN_STR(" client_namespace"));
+        for (uint32_t i = 0; i < n; i++) {
+            cn_text_add(t, CN_STR(" "));
+            cn_text_word(t, namespaces[i]);
+        }
+        cn_text_add(t, CN_STR(";"));
+    }
     cn_text_add(t, CN_STR(" }\n"));
 }
 
-static void put_route(cn_kube_text_t *t, const cn_out_route_t *r)
+static void put_matches(cn_kube_text_t *t, const cn_out_route_t *r)
 {
     const cn_http_match_t *const *m = r->matches.v;
-    const cn_out_backend_t *b = r->backends.v;
 
-    open_block(t, "    ", "route", r->name, r->comment);
-    for (uint32_t i = 0; i < r->matches.n; i++)
-        put_match(t, m[i]);
-    for (uint32_t i = 0; i < r->backends.n; i++) {
-        cn_text_add(t, CN_STR("        backend "));
+    for (uint32_t i = 0; i < r->matches.n; i++) {
+        const cn_str_t *ns = r->clients.n ? &r->clients : &m[i]->client_namespace;
+
+        put_match(t, m[i], ns, ns->n > 0);
+        if (ns->n == 0 && r->named.n)
+            put_match(t, m[i], r->named.v, r->named.n);
+    }
+}
+
+/* Backends under a directive: what has no cluster is "invalid". */
+static void put_backends(cn_kube_text_t *t, unsigned depth, const char *directive,
+                         const cn_vec_t *list)
+{
+    const cn_out_backend_t *b = list->v;
+
+    for (uint32_t i = 0; i < list->n; i++) {
+        cn_text_printf(t, "%*s%s ", (int)depth * 4, "", directive);
         cn_text_word(t, b[i].cluster.n ? b[i].cluster : CN_STR("invalid"));
-        cn_text_printf(t, " weight=%u;", b[i].weight);
+        cn_text_printf(t, " weight=%u", b[i].weight);
+        if (b[i].filter.n)
+            cn_text_printf(t, " filter=%.*s", CN_STR_ARG(b[i].filter));
+        cn_text_add(t, CN_STR(";"));
         if (b[i].comment.n)
             put_comment(t, b[i].comment);
         else
             cn_text_add(t, CN_STR("\n"));
     }
-    if (r->backends.n == 0)
+}
+
+static void put_route(cn_kube_text_t *t, const cn_out_route_t *r)
+{
+    open_block(t, "    ", "route", r->name, r->comment);
+    put_matches(t, r);
+    cn_dir_put(t, &r->dirs, 2);
+    cn_dir_put(t, &r->filters, 2);
+    put_backends(t, 2, "backend", &r->backends);
+    if (r->backends.n == 0 && !r->answers)
         cn_text_add(t, CN_STR("        # no backend: answers 500\n"));
     cn_text_add(t, CN_STR("    }\n"));
+}
+
+static void put_l4(cn_kube_text_t *t, const cn_out_service_t *s)
+{
+    const cn_out_tls_route_t *r = s->tls_routes.v;
+
+    for (uint32_t i = 0; i < s->tls_routes.n; i++) {
+        open_block(t, "    ", "tls_route", r[i].name, r[i].comment);
+        if (r[i].snis.n)
+            put_words(t, "        ", "sni", r[i].snis.v, r[i].snis.n);
+        put_backends(t, 2, "backend", &r[i].backends);
+        cn_text_add(t, CN_STR("    }\n"));
+    }
+    if (s->tcp_comment.n) {
+        cn_text_add(t, CN_STR("   "));
+        put_comment(t, s->tcp_comment);
+    }
+    put_backends(t, 1, "tcp_backend", &s->tcp_backends);
 }
 
 static void put_service(cn_kube_text_t *t, const cn_out_service_t *s)
@@ -224,11 +317,11 @@ static void put_service(cn_kube_text_t *t, const cn_out_service_t *s)
         cn_text_add(t, CN_STR(";\n"));
     }
     if (s->svc)
-        cn_text_printf(t, "    host %.*s;\n    service %.*s %.*s %u;\n", CN_STR_ARG(s->svc->host),
-                       CN_STR_ARG(s->svc->obj->name), CN_STR_ARG(s->svc->obj->ns), s->port);
+        put_owner(t, s->svc, s->port);
     cn_text_printf(t, "    protocol %s;\n", protocols[s->protocol]);
     put_words(t, "    ", "cluster", &s->cluster, 1);
     put_policies(t, s);
+    put_l4(t, s);
     for (uint32_t i = 0; i < s->routes.n; i++)
         put_route(t, &routes[i]);
     cn_text_add(t, CN_STR("}\n"));
@@ -329,6 +422,20 @@ bool cn_render_bind_ok(cn_str_t bind)
     return cn_inet_parse_ip(bind, &addr) == CN_OK;
 }
 
+/* Where the waypoint is: as told, else what its pods in the input have in common. */
+static void put_place(cn_kube_text_t *t, const cn_out_t *out, const cn_render_opts_t *o)
+{
+    cn_str_t node = o->node.n ? o->node : out->node,
+             locality = o->locality.n ? o->locality : out->locality;
+
+    if (o->node.n && o->locality.n == 0)
+        locality = cn_endpoints_locality(out->world, o->node);
+    if (locality.n)
+        put_words(t, "", "locality", &locality, 1);
+    if (node.n)
+        put_words(t, "", "node", &node, 1);
+}
+
 static void put_access_log(cn_kube_text_t *t, const cn_mesh_t *m)
 {
     if (m->log_file.n == 0) {
@@ -355,6 +462,8 @@ static void put_main(cn_kube_text_t *t, const cn_out_t *out, const cn_render_opt
         cn_text_add(t, CN_STR("workloads endpoints.d/workloads;\n"));
     put_listens(t, o->bind, out->waypoint->proxy_port);
     put_access_log(t, &out->world->mesh);
+    put_place(t, out, o);
+    cn_dir_put(t, &out->defaults, 0);
     if (tree)
         cn_text_add(t, CN_STR("include conf.d/*.conf;\n"));
 }
@@ -391,7 +500,7 @@ static void add_endpoints(const cn_out_t *out, const cn_out_cluster_t *c, cn_kub
     cn_text_comment(t, c->comment);
     cn_text_add(t, CN_STR("\n"));
     for (uint32_t i = 0; i < c->endpoints.n; i++) {
-        put_endpoint(t, out, &ep[i]);
+        put_endpoint(t, out, c, &ep[i]);
         cn_text_add(t, CN_STR("\n"));
     }
     add_file(out, files, cn_pool_printf(out->world->pool, "endpoints.d/%.*s", CN_STR_ARG(c->file)),
@@ -399,9 +508,11 @@ static void add_endpoints(const cn_out_t *out, const cn_out_cluster_t *c, cn_kub
 }
 
 /* app and version are the canonical ones, as Istio's workload discovery has it. */
-static void put_workload(cn_kube_text_t *t, const cn_mesh_t *m, const cn_pod_t *p,
+static void put_workload(cn_kube_text_t *t, const cn_world_t *w, const cn_pod_t *p,
                          const cn_addr_t *ip)
 {
+    const cn_mesh_t *m = &w->mesh;
+    cn_str_t locality = cn_endpoints_locality(w, p->node);
     char text[CN_INET_TEXT];
 
     cn_inet_put(text, ip, false);
@@ -411,8 +522,11 @@ static void put_workload(cn_kube_text_t *t, const cn_mesh_t *m, const cn_pod_t *
     cn_text_printf(t, " canonical_name=%.*s canonical_revision=%.*s cluster=%.*s trust_domain=%.*s",
                    CN_STR_ARG(p->canonical_name), CN_STR_ARG(p->canonical_revision),
                    CN_STR_ARG(m->cluster_id), CN_STR_ARG(m->trust_domain));
-    cn_text_printf(t, " app=%.*s version=%.*s\n", CN_STR_ARG(p->canonical_name),
+    cn_text_printf(t, " app=%.*s version=%.*s", CN_STR_ARG(p->canonical_name),
                    CN_STR_ARG(p->canonical_revision));
+    if (locality.n)
+        cn_text_printf(t, " locality=%.*s node=%.*s", CN_STR_ARG(locality), CN_STR_ARG(p->node));
+    cn_text_add(t, CN_STR("\n"));
 }
 
 static void add_workloads(const cn_out_t *out, cn_kube_text_t *t, cn_vec_t *files)
@@ -428,10 +542,23 @@ static void add_workloads(const cn_out_t *out, cn_kube_text_t *t, cn_vec_t *file
             size_t n = cn_inet_put(text, &ips[k], false);
 
             if (cn_map_get(&out->world->pods_by_ip, cn_str_make(text, n)) == pods[i])
-                put_workload(t, &out->world->mesh, pods[i], &ips[k]);
+                put_workload(t, out->world, pods[i], &ips[k]);
         }
     }
     add_file(out, files, CN_STR("endpoints.d/workloads"), t);
+}
+
+/* Certificates and keys.  Text before the first "-----BEGIN" is no part of a PEM. */
+static void add_secrets(const cn_out_t *out, cn_kube_text_t *t, cn_vec_t *files)
+{
+    const cn_traffic_file_t *f = out->files.v;
+
+    for (uint32_t i = 0; i < out->files.n; i++) {
+        put_head(t, out);
+        cn_text_add(t, f[i].text);
+        add_file(out, files, f[i].path, t);
+        ((cn_render_file_t *)files->v)[files->n - 1].secret = true;
+    }
 }
 
 void cn_render_tree(const cn_out_t *out, const cn_render_opts_t *o, cn_vec_t *files)
@@ -440,6 +567,7 @@ void cn_render_tree(const cn_out_t *out, const cn_render_opts_t *o, cn_vec_t *fi
     cn_kube_text_t t = {0};
 
     add_workloads(out, &t, files);
+    add_secrets(out, &t, files);
     for (uint32_t i = 0; i < out->units.n; i++) {
         const cn_out_cluster_t *c = u[i].clusters.v;
 

@@ -15,11 +15,13 @@
 typedef struct {
     cn_str_t bind; /* replaces 0.0.0.0; empty: not given */
     cn_str_t cert, key, roots;
+    cn_str_t node, locality; /* of the waypoint; empty: not given */
 } cn_render_opts_t;
 
 typedef struct {
     cn_str_t path; /* "cairn.conf", "conf.d/reviews.bookinfo.conf", "endpoints.d/..." */
     cn_str_t text;
+    bool secret; /* only its owner may read it */
 } cn_render_file_t;
 
 /* cn_render_file_t, in the order in which they should be written: what others

@@ -113,15 +113,23 @@ static void check_map(const cn_schema_t *s, cn_diag_t *diag, const cn_node_t *ma
 static void check_value(const cn_schema_t *s, cn_diag_t *diag, const cn_node_t *v, cn_str_t object,
                         cn_str_t path)
 {
-    if (s->open)
+    if (s->open || v->kind == CN_NODE_NULL)
         return;
     if (!s->list) {
-        check_map(s, diag, v, object, path);
+        if (v->kind == CN_NODE_MAP)
+            check_map(s, diag, v, object, path);
+        else
+            cn_diag_warn(diag, v->pos, "%.*s: %.*s must be a map, not %s; it has no effect",
+                         CN_STR_ARG(object), CN_STR_ARG(path), cn_node_kind_name(v));
         return;
     }
-    for (uint32_t i = 0; v->kind == CN_NODE_LIST && i < v->n; i++)
-        check_map(s, diag, v->items[i].value, object,
-                  cn_pool_printf(diag->pool, "%.*s[%u]", CN_STR_ARG(path), i));
+    for (uint32_t i = 0; v->kind == CN_NODE_LIST && i < v->n; i++) {
+        cn_schema_t element = *s;
+
+        element.list = false;
+        check_value(&element, diag, v->items[i].value, object,
+                    cn_pool_printf(diag->pool, "%.*s[%u]", CN_STR_ARG(path), i));
+    }
 }
 
 static void check_map(const cn_schema_t *s, cn_diag_t *diag, const cn_node_t *map, cn_str_t object,

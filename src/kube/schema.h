@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The fields that each kind has, to find misspelt ones.  It says nothing about
- * types; fields below metadata and status are never looked at.
+ * The fields that each kind has, to find misspelt ones and those that should be
+ * maps and are not.  Fields below metadata and status are never looked at.
  */
 #ifndef CN_KUBE_SCHEMA_H
 #define CN_KUBE_SCHEMA_H
@@ -14,7 +14,8 @@ typedef struct cn_schema cn_schema_t;
  * maps, nothing: any value.  The text is ours and correct. */
 const cn_schema_t *cn_schema_compile(cn_pool_t *, const char *text);
 
-/* Warns once for each unknown key, with the known one it may have meant. */
+/* Warns once for each unknown key, with the known one it may have meant, and for
+ * each text or list where a map belongs. */
 void cn_schema_check(const cn_schema_t *, cn_diag_t *, const cn_node_t *root, cn_str_t object);
 
 /* Edits (insert, delete, replace; letters compared without case) that make b of

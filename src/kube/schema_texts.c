@@ -2,7 +2,7 @@
  *
  * The known fields of the kinds that are read, in the language of schema.h:
  * core v1, discovery v1, Gateway API v1 with the experimental channel, Istio's
- * security v1 and MeshConfig.  Parts of a Pod that never matter here are left
+ * networking v1, security v1 and MeshConfig.  Parts of a Pod that never matter here are left
  * open, and so are the rules of a policy: there an unknown field is more than a
  * warning (model_istio.c).
  */
@@ -22,6 +22,36 @@
     " urlRewrite{hostname path{type replaceFullPath replacePrefixMatch}}"                          \
     " cors{allowOrigins allowCredentials allowMethods allowHeaders exposeHeaders maxAge}"          \
     " extensionRef{group kind name} externalAuth]"
+
+#define GRPC_FILTERS                                                                               \
+    "filters[type requestHeaderModifier" HEADER_FILTER " responseHeaderModifier" HEADER_FILTER     \
+    " requestMirror{backendRef{group kind name namespace port} percent "                           \
+    "fraction{numerator denominator}} extensionRef{group kind name}]"
+#define PARENT "group kind namespace name sectionName port"
+#define SESSION                                                                                    \
+    "sessionPersistence{sessionName absoluteTimeout idleTimeout type cookieConfig{lifetimeType}}"
+#define STRING_MATCH "exact prefix regex"
+#define DESTINATION "host subset port{number}"
+#define HEADERS "request{set add remove} response{set add remove}"
+#define RETRIES                                                                                    \
+    "attempts perTryTimeout retryOn retryRemoteLocalities retryIgnorePreviousHosts backoff"
+#define L4_MATCH "destinationSubnets port sourceLabels gateways sourceNamespace sourceSubnet"
+#define TRAFFIC                                                                                    \
+    "loadBalancer{simple consistentHash{httpHeaderName httpCookie{name path ttl attributes} "      \
+    "useSourceIp httpQueryParameterName ringHash{minimumRingSize} maglev{tableSize} "              \
+    "minimumRingSize} localityLbSetting{" LOCALITY_LB                                              \
+    "} zoneAwareLbSetting warmupDurationSecs warmup{duration minimumPercent aggression}} "         \
+    "connectionPool{tcp{maxConnections connectTimeout tcpKeepalive{probes time interval} "         \
+    "maxConnectionDuration idleTimeout} http{http1MaxPendingRequests http2MaxRequests "            \
+    "maxRequestsPerConnection maxRetries idleTimeout h2UpgradePolicy useClientProtocol "           \
+    "maxConcurrentStreams http2KeepAlive{interval timeout}}} "                                     \
+    "outlierDetection{consecutiveErrors splitExternalLocalOriginErrors "                           \
+    "consecutiveLocalOriginFailures consecutiveGatewayErrors consecutive5xxErrors interval "       \
+    "baseEjectionTime maxEjectionPercent minHealthPercent outlierDetectionHttpErrorCodes} "        \
+    "tls{mode clientCertificate privateKey caCertificates credentialName subjectAltNames sni "     \
+    "insecureSkipVerify caCrl} tunnel{protocol targetHost targetPort} proxyProtocol{version} "     \
+    "retryBudget{percent minRetryConcurrency budgetInterval}"
+#define LOCALITY_LB "distribute[from to] failover[from to] failoverPriority enabled"
 
 const char *const cn_schema_texts[CN_KIND_MAX] = {
     [CN_KIND_NAMESPACE] = TOP "spec{finalizers}",
@@ -55,10 +85,55 @@ const char *const cn_schema_texts[CN_KIND_MAX] = {
     "value] infrastructure{labels annotations parametersRef{group kind name}} "
     "allowedListeners backendTLS tls defaultScope}",
     [CN_KIND_HTTP_ROUTE] =
-        TOP "spec{parentRefs[group kind namespace name sectionName port] hostnames "
+        TOP "spec{parentRefs[" PARENT "] hostnames "
             "useDefaultGateways rules[name matches[path{type value} headers[type name value] "
             "queryParams[type name value] method] " FILTERS " backendRefs[" BACKEND " " FILTERS
-            "] timeouts{request backendRequest} retry{codes attempts backoff} sessionPersistence]}",
+            "] timeouts{request backendRequest} retry{codes attempts backoff} " SESSION "]}",
+    [CN_KIND_GRPC_ROUTE] =
+        TOP "spec{parentRefs[" PARENT "] hostnames useDefaultGateways rules[name "
+            "matches[method{type service method} headers[type name value]] " GRPC_FILTERS
+            " backendRefs[" BACKEND " " GRPC_FILTERS "] " SESSION "]}",
+    [CN_KIND_TCP_ROUTE] =
+        TOP "spec{parentRefs[" PARENT "] useDefaultGateways rules[name backendRefs[" BACKEND "]]}",
+    [CN_KIND_TLS_ROUTE] =
+        TOP "spec{parentRefs[" PARENT
+            "] hostnames useDefaultGateways rules[name backendRefs[" BACKEND "]]}",
+    [CN_KIND_VIRTUAL_SERVICE] = TOP
+    "spec{hosts gateways exportTo http[name match[name uri{" STRING_MATCH "} scheme{" STRING_MATCH
+    "} method{" STRING_MATCH "} authority{" STRING_MATCH
+    "} headers withoutHeaders queryParams ignoreUriCase port sourceLabels sourceNamespace gateways "
+    "statPrefix] route[destination{" DESTINATION "} weight headers{" HEADERS
+    "}] redirect{uri authority port derivePort scheme redirectCode prefixRewrite} "
+    "directResponse{status body{string bytes}} delegate{name namespace} "
+    "rewrite{uri authority uriRegexRewrite{match rewrite}} timeout "
+    "retries{" RETRIES "} fault{delay{percent fixedDelay exponentialDelay percentage{value}} "
+    "abort{percent httpStatus grpcStatus http2Error percentage{value}}} mirror{" DESTINATION
+    "} mirrorPercent mirrorPercentage{value} mirrors[destination{" DESTINATION
+    "} percentage{value}] corsPolicy{allowOrigins[" STRING_MATCH
+    "] allowOrigin allowMethods allowHeaders exposeHeaders maxAge allowCredentials "
+    "unmatchedPreflights} headers{" HEADERS "}] "
+    "tcp[match[" L4_MATCH "] route[destination{" DESTINATION "} weight]] "
+    "tls[match[sniHosts " L4_MATCH "] route[destination{" DESTINATION "} weight]]}",
+    [CN_KIND_DESTINATION_RULE] =
+        TOP "spec{host exportTo workloadSelector{matchLabels} "
+            "trafficPolicy{" TRAFFIC " portLevelSettings[port{number} " TRAFFIC
+            "]} subsets[name labels trafficPolicy{" TRAFFIC
+            " portLevelSettings[port{number} " TRAFFIC "]}]}",
+    [CN_KIND_SERVICE_ENTRY] =
+        TOP "spec{hosts addresses ports[number name protocol targetPort] location resolution "
+            "endpoints[address ports labels network locality weight serviceAccount] "
+            "workloadSelector{labels} exportTo subjectAltNames}",
+    [CN_KIND_WORKLOAD_ENTRY] =
+        TOP "spec{address ports labels network locality weight serviceAccount}",
+    [CN_KIND_BACKEND_TLS_POLICY] =
+        TOP "spec{targetRefs[group kind name sectionName] validation{caCertificateRefs[group kind "
+            "name] wellKnownCACertificates hostname subjectAltNames[type hostname uri]} options}",
+    [CN_KIND_BACKEND_TRAFFIC_POLICY] = TOP
+    "spec{targetRefs[group kind name] retryConstraint{budget{percent interval} minRetryRate{count "
+    "interval}} " SESSION "}",
+    [CN_KIND_NODE] = TOP "spec",
+    [CN_KIND_SECRET] = TOP "data stringData type immutable",
+    [CN_KIND_CONFIG_MAP] = TOP "data binaryData immutable",
     [CN_KIND_AUTHORIZATION_POLICY] =
         TOP "spec{selector{matchLabels} targetRef{group kind name namespace} targetRefs[group kind "
             "name namespace] rules action provider{name}}",
@@ -71,10 +146,11 @@ const char cn_schema_meshconfig[] =
     "disableEnvoyListenerLog defaultConfig outboundTrafficPolicy inboundTrafficPolicy "
     "configSources "
     "enableAutoMtls trustDomain trustDomainAliases caCertificates defaultServiceExportTo "
-    "defaultVirtualServiceExportTo defaultDestinationRuleExportTo rootNamespace localityLbSetting "
+    "defaultVirtualServiceExportTo defaultDestinationRuleExportTo rootNamespace "
+    "localityLbSetting{" LOCALITY_LB "} "
     "dnsRefreshRate h2UpgradePolicy inboundClusterStatName outboundClusterStatName "
     "enablePrometheusMerge extensionProviders defaultProviders discoverySelectors "
-    "pathNormalization{normalization} defaultHttpRetryPolicy meshMTLS tlsDefaults "
+    "pathNormalization{normalization} defaultHttpRetryPolicy{" RETRIES "} meshMTLS tlsDefaults "
     "serviceScopeConfigs serviceEntryVisibility protocolDetectionTimeout serviceSettings "
     "verifyCertificateAtClient certificates thriftConfig disableMixerHttpReports clusterName "
     "network";

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "core/hash.h"
+#include "kube/action.h"
 
 #define MAX_CONF_NAME 255
 
@@ -16,44 +17,181 @@ typedef struct {
     const cn_world_t *w;
     const cn_gateway_t *waypoint;
     cn_out_t *out;
-    cn_map_t needed;  /* cluster name -> cn_service_port_t */
+    cn_map_t needed;  /* cluster name -> cn_need_t */
+    cn_map_t choices; /* block of a service -> cn_traffic_choice_t */
+    cn_map_t subsets; /* block of a service -> cn_vec_t of cn_need_t *: those that are needed */
     cn_map_t claimed; /* "address:port" -> what has it (cn_object_t) */
 } translate_t;
 
+typedef struct {
+    const cn_service_port_t *port;
+    const cn_subset_t *subset; /* NULL: all endpoints */
+} need_t;
+
 /* ---- clusters ---- */
 
-static void need_cluster(void *arg, const cn_service_t *svc, const cn_service_port_t *port)
+static const cn_traffic_choice_t *choice_of(translate_t *t, const cn_service_t *svc)
+{
+    cn_traffic_choice_t *c = cn_map_get(&t->choices, svc->block);
+
+    if (!c) {
+        c = cn_pool_alloc(t->w->pool, sizeof(*c));
+        cn_traffic_choose(t->w, t->waypoint, svc, c);
+        cn_map_put(&t->choices, svc->block, c);
+    }
+    return c;
+}
+
+static bool need_cluster(void *arg, const cn_service_t *svc, const cn_service_port_t *port,
+                         cn_str_t subset)
 {
     translate_t *t = arg;
+    cn_str_t name = cn_routes_cluster_name(t->w, svc, port->port, subset);
+    cn_vec_t *list = cn_map_get(&t->subsets, svc->block);
+    need_t *n;
 
-    cn_map_put(&t->needed, cn_routes_cluster_name(t->w, svc, port->port), (void *)(uintptr_t)port);
+    if (cn_map_get(&t->needed, name))
+        return true;
+    n = cn_pool_alloc(t->w->pool, sizeof(*n));
+    *n = (need_t){port, subset.n ? cn_traffic_subset(choice_of(t, svc), subset) : NULL};
+    if (subset.n && !n->subset)
+        return false;
+    cn_map_put(&t->needed, name, n);
+    if (!list) {
+        list = cn_pool_zalloc(t->w->pool, sizeof(*list));
+        cn_map_put(&t->subsets, svc->block, list);
+    }
+    if (n->subset)
+        *(need_t **)cn_vec_push(t->w->pool, list, sizeof(n)) = n;
+    return true;
 }
 
+/* Istio's name of the cluster, for its metrics and logs. */
 static cn_str_t alias_of(const translate_t *t, const cn_service_t *svc,
-                         const cn_service_port_t *port)
+                         const cn_service_port_t *port, cn_str_t subset)
 {
     if (!cn_attach_bound(&svc->binding, t->waypoint))
-        return cn_pool_printf(t->w->pool, "outbound|%u||%.*s", port->port, CN_STR_ARG(svc->host));
-    return cn_pool_printf(t->w->pool, "inbound-vip|%u|%s|%.*s", port->port,
-                          port->protocol == CN_PROTOCOL_TCP ? "tcp" : "http",
-                          CN_STR_ARG(svc->host));
+        return cn_pool_printf(t->w->pool, "outbound|%u|%.*s|%.*s", port->port, CN_STR_ARG(subset),
+                              CN_STR_ARG(svc->host));
+    return cn_pool_printf(t->w->pool, "inbound-vip|%u|%s%s%.*s|%.*s", port->port,
+                          cn_model_is_http(port->protocol) ? "http" : "tcp", subset.n ? "/" : "",
+                          CN_STR_ARG(subset), CN_STR_ARG(svc->host));
 }
 
-static void put_cluster(translate_t *t, const cn_service_t *svc, const cn_service_port_t *port,
+static void put_dns(const cn_world_t *w, const cn_service_port_t *port, const cn_entry_t *e,
+                    cn_vec_t *dirs)
+{
+    const cn_named_port_t *p = e->ports.v;
+    uint16_t number = port->target ? port->target : port->port;
+    cn_dir_t *d = cn_dir_add(w->pool, dirs, "dns");
+    char text[CN_INET_TEXT];
+    cn_addr_t addr = e->addr;
+
+    for (uint32_t i = 0; i < e->ports.n; i++)
+        if (cn_str_eq(p[i].name, port->name))
+            number = p[i].port;
+    addr.port = number;
+    if (e->is_ip)
+        cn_dir_word(w->pool, d,
+                    cn_pool_dup(w->pool, cn_str_make(text, cn_inet_put(text, &addr, true))));
+    else
+        cn_dir_printf(w->pool, d, "%.*s:%u", CN_STR_ARG(e->host), number);
+    cn_dir_printf(w->pool, d, "weight=%u", e->weight);
+    if (e->locality.n)
+        cn_dir_printf(w->pool, d, "locality=%.*s", CN_STR_ARG(e->locality));
+}
+
+/* Of a host that is resolved by name; without endpoints it is itself the name. */
+static void put_names(const cn_traffic_t *x, bool one)
+{
+    cn_entry_t *const *v = x->svc->entries.v;
+    cn_entry_t self = {.host = x->svc->host, .weight = 1};
+
+    for (uint32_t i = 0; i < x->svc->entries.n; i++)
+        if (!x->subset || cn_read_selects(&x->subset->labels, v[i]->node, NULL, CN_STR_NULL))
+            put_dns(x->w, x->port, v[i], x->dirs);
+    if (x->svc->entries.n == 0)
+        put_dns(x->w, x->port, &self, x->dirs);
+    if (one)
+        cn_dir_flag(x->w->pool, x->dirs, "dns_mode", "logical");
+}
+
+/* Where it sends; false: to endpoints that are known. */
+static bool put_target(const cn_traffic_t *x)
+{
+    cn_dir_t *d;
+
+    if (x->original || x->svc->resolution == CN_RESOLVE_NONE) {
+        (void)cn_dir_add(x->w->pool, x->dirs, "original_destination");
+        return true;
+    }
+    switch (x->svc->resolution) {
+    case CN_RESOLVE_DNS:
+    case CN_RESOLVE_DNS_ONE:
+        put_names(x, x->svc->resolution == CN_RESOLVE_DNS_ONE);
+        return true;
+    case CN_RESOLVE_DYNAMIC:
+        d = cn_dir_add(x->w->pool, x->dirs, "dns_dynamic");
+        cn_dir_word(x->w->pool, d, x->svc->host);
+        cn_dir_printf(x->w->pool, d, "%u", x->port->target ? x->port->target : x->port->port);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void put_cluster(translate_t *t, const cn_service_t *svc, const need_t *need,
                         cn_out_unit_t *unit)
 {
     const cn_world_t *w = t->w;
     cn_out_cluster_t *c = cn_vec_push(w->pool, &unit->clusters, sizeof(*c));
+    cn_str_t subset = need->subset ? need->subset->name : CN_STR_NULL;
+    cn_traffic_t x = {.w = w,
+                      .waypoint = t->waypoint,
+                      .svc = svc,
+                      .port = need->port,
+                      .choice = choice_of(t, svc),
+                      .subset = need->subset,
+                      .files = &t->out->files,
+                      .dirs = &c->dirs,
+                      .protocol = need->port->protocol};
 
-    c->name = cn_routes_cluster_name(w, svc, port->port);
-    c->comment = cn_pool_printf(w->pool, "%.*s port %u", CN_STR_ARG(svc->obj->label), port->port);
+    c->name = cn_routes_cluster_name(w, svc, need->port->port, subset);
+    c->comment = cn_pool_printf(w->pool, "%.*s port %u%s%.*s", CN_STR_ARG(svc->obj->label),
+                                need->port->port, subset.n ? " subset " : "", CN_STR_ARG(subset));
     c->svc = svc;
-    c->port = port->port;
-    c->alias = alias_of(t, svc, port);
-    c->protocol = port->protocol;
-    c->file = cn_pool_printf(w->pool, "%.*s.%.*s.%u", CN_STR_ARG(svc->obj->name),
-                             CN_STR_ARG(svc->obj->ns), port->port);
-    cn_endpoints_build(w, svc, port, &c->endpoints);
+    c->port = need->port->port;
+    c->alias = alias_of(t, svc, need->port, subset);
+    cn_traffic_build(&x);
+    c->resolved = !x.blocked && put_target(&x);
+    c->protocol = x.protocol;
+    c->with_nodes = x.uses_node;
+    if (!c->resolved)
+        c->file = cn_pool_printf(w->pool, "%.*s.%u%s%.*s", CN_STR_ARG(svc->block), need->port->port,
+                                 subset.n ? "." : "", CN_STR_ARG(subset));
+    if (!c->resolved && !x.blocked)
+        cn_endpoints_build(w, svc, need->port, need->subset ? &need->subset->labels : NULL,
+                           &c->endpoints);
+}
+
+static int by_subset(const void *va, const void *vb)
+{
+    const need_t *a = *(need_t *const *)va, *b = *(need_t *const *)vb;
+
+    if (a->port->port != b->port->port)
+        return a->port->port < b->port->port ? -1 : 1;
+    return cn_str_cmp(a->subset->name, b->subset->name);
+}
+
+static void put_subsets(translate_t *t, const cn_service_t *svc, cn_out_unit_t *unit)
+{
+    cn_vec_t *list = cn_map_get(&t->subsets, svc->block);
+    need_t **v = list ? list->v : NULL;
+
+    if (list && list->n)
+        qsort(v, list->n, sizeof(need_t *), by_subset);
+    for (uint32_t i = 0; list && i < list->n; i++)
+        put_cluster(t, svc, v[i], unit);
 }
 
 /* ---- services ---- */
@@ -101,8 +239,9 @@ static void put_service(translate_t *t, const cn_service_t *svc, const cn_servic
     const cn_world_t *w = t->w;
     cn_out_service_t *s = cn_vec_push(w->pool, &unit->services, sizeof(*s));
     const cn_addr_t *vips = svc->vips.v;
+    const cn_routes_t routes = {w, svc, port, need_cluster, t};
 
-    s->name = s->cluster = cn_routes_cluster_name(w, svc, port->port);
+    s->name = s->cluster = cn_routes_cluster_name(w, svc, port->port, CN_STR_NULL);
     s->comment = cn_pool_printf(w->pool, "%.*s port %u: %.*s", CN_STR_ARG(svc->obj->label),
                                 port->port, CN_STR_ARG(svc->binding.why));
     s->svc = svc;
@@ -118,8 +257,10 @@ static void put_service(translate_t *t, const cn_service_t *svc, const cn_servic
     put_policies(t, &w->class_policies, s);
     put_policies(t, &t->waypoint->policies, s);
     put_policies(t, &svc->policies, s);
-    if (port->protocol != CN_PROTOCOL_TCP)
-        cn_routes_build(w, svc, port->port, need_cluster, t, &s->routes);
+    if (cn_model_is_http(port->protocol))
+        cn_routes_build(&routes, &s->routes);
+    if (!cn_model_is_http(port->protocol) || port->protocol == CN_PROTOCOL_AUTO)
+        cn_l4routes_build(&routes, s);
 }
 
 /* ---- units ---- */
@@ -128,58 +269,38 @@ static cn_out_unit_t *unit_of(translate_t *t, const cn_service_t *svc)
 {
     cn_out_unit_t *u = cn_vec_push(t->w->pool, &t->out->units, sizeof(*u));
 
-    u->name = cn_pool_printf(t->w->pool, "%.*s.%.*s", CN_STR_ARG(svc->obj->name),
-                             CN_STR_ARG(svc->obj->ns));
+    u->name = svc->block;
     return u;
 }
 
-static void say_unsupported(const translate_t *t, const cn_service_t *svc)
-{
-    const cn_node_t *spec = svc->obj->spec;
-    cn_str_t policy = cn_node_str(spec, "internalTrafficPolicy");
-
-    if (cn_str_eq(policy, CN_STR("Local")))
-        cn_store_warn(t->w->diag, svc->obj, cn_node_get(spec, "internalTrafficPolicy"),
-                      "spec.internalTrafficPolicy: Local: not supported yet and has no effect: "
-                      "endpoints of all nodes are used");
-    if (cn_node_get(spec, "trafficDistribution"))
-        cn_store_warn(t->w->diag, svc->obj, cn_node_get(spec, "trafficDistribution"),
-                      "spec.trafficDistribution: not supported yet and has no effect: near "
-                      "endpoints are not preferred");
-}
-
-static void put_bound(translate_t *t, cn_service_t *svc)
+/* Its services, which tell the clusters that all units need; the clusters follow. */
+static void put_bound(translate_t *t, cn_service_t *svc, cn_out_unit_t *u)
 {
     const cn_service_port_t *p = svc->ports.v;
-    cn_out_unit_t *u;
 
-    if (svc->vips.n == 0)
+    if (svc->vips.n == 0 && svc->resolution != CN_RESOLVE_DYNAMIC)
         cn_store_warn(t->w->diag, svc->obj, NULL,
-                      "has no clusterIP in the input: tunnels can ask for it by name only");
-    if (svc->ports.n == 0) {
+                      "has no %s in the input: tunnels can ask for it by name only",
+                      svc->is_entry ? "address" : "clusterIP");
+    if (svc->ports.n == 0)
         cn_store_warn(t->w->diag, svc->obj, NULL, "has no effect: it has no TCP port");
-        return;
-    }
-    say_unsupported(t, svc);
-    u = unit_of(t, svc);
-    for (uint32_t i = 0; i < svc->ports.n; i++) {
-        put_cluster(t, svc, &p[i], u);
+    for (uint32_t i = 0; i < svc->ports.n; i++)
         put_service(t, svc, &p[i], u);
-    }
 }
 
-static void put_backend_only(translate_t *t, const cn_service_t *svc)
+static void put_clusters(translate_t *t, const cn_service_t *svc, cn_out_unit_t *u)
 {
     const cn_service_port_t *p = svc->ports.v;
-    cn_out_unit_t *u = NULL;
+    bool bound = cn_attach_bound(&svc->binding, t->waypoint);
 
     for (uint32_t i = 0; i < svc->ports.n; i++) {
-        if (!cn_map_get(&t->needed, cn_routes_cluster_name(t->w, svc, p[i].port)))
-            continue;
-        if (!u)
-            u = unit_of(t, svc);
-        put_cluster(t, svc, &p[i], u);
+        const need_t need = {&p[i], NULL};
+
+        if (bound ||
+            cn_map_get(&t->needed, cn_routes_cluster_name(t->w, svc, p[i].port, CN_STR_NULL)))
+            put_cluster(t, svc, &need, u);
     }
+    put_subsets(t, svc, u);
 }
 
 static int by_name(const void *va, const void *vb)
@@ -190,15 +311,28 @@ static int by_name(const void *va, const void *vb)
 static void put_services(translate_t *t)
 {
     cn_service_t **v = t->w->services.v;
+    cn_out_unit_t **units = cn_pool_zalloc(t->w->pool, (t->w->services.n + 1) * sizeof(*units));
+    cn_out_unit_t *all;
 
+    /* one unit for each service at first; they must not move while others are added */
+    t->out->units.v = cn_pool_zalloc(t->w->pool, (t->w->services.n + 2) * sizeof(cn_out_unit_t));
+    t->out->units.cap = t->w->services.n + 2;
     for (uint32_t i = 0; i < t->w->services.n; i++)
-        if (cn_attach_bound(&v[i]->binding, t->waypoint))
-            put_bound(t, v[i]);
-    for (uint32_t i = 0; i < t->w->services.n; i++)
-        if (!cn_attach_bound(&v[i]->binding, t->waypoint))
-            put_backend_only(t, v[i]);
+        if (cn_attach_bound(&v[i]->binding, t->waypoint)) {
+            units[i] = v[i]->ports.n ? unit_of(t, v[i]) : NULL;
+            put_bound(t, v[i], units[i]);
+        }
+    for (uint32_t i = 0; i < t->w->services.n; i++) {
+        bool needed = units[i] || cn_map_get(&t->subsets, v[i]->block);
+
+        if (needed && !units[i])
+            units[i] = unit_of(t, v[i]);
+        if (needed)
+            put_clusters(t, v[i], units[i]);
+    }
+    all = t->out->units.v;
     if (t->out->units.n)
-        qsort(t->out->units.v, t->out->units.n, sizeof(cn_out_unit_t), by_name);
+        qsort(all, t->out->units.n, sizeof(cn_out_unit_t), by_name);
 }
 
 /* ---- pods with a workload waypoint ---- */
@@ -214,49 +348,115 @@ static cn_str_t pod_block_name(const cn_world_t *w, const cn_object_t *o)
                           (unsigned long long)cn_hash_xxh(name, 0));
 }
 
-static void put_pod(translate_t *t, const cn_pod_t *p, cn_out_unit_t *unit)
+/* A workload at its own addresses; its cluster's only endpoint is ep. */
+static void put_workload(translate_t *t, const cn_object_t *o, const cn_addr_t *ips, uint32_t n,
+                         const cn_endpoint_out_t *ep, cn_out_unit_t *unit)
 {
     const cn_world_t *w = t->w;
-    const cn_addr_t *ips = p->ips.v;
     cn_out_cluster_t *c;
     cn_out_service_t *s;
     cn_vec_t addresses = {0};
 
-    for (uint32_t i = 0; i < p->ips.n; i++)
-        if (claim(t, p->obj, &ips[i]))
+    for (uint32_t i = 0; i < n; i++)
+        if (claim(t, o, &ips[i]))
             *(cn_addr_t *)cn_vec_push(w->pool, &addresses, sizeof(*ips)) = ips[i];
     if (addresses.n == 0)
         return;
     c = cn_vec_push(w->pool, &unit->clusters, sizeof(*c));
-    c->name = pod_block_name(w, p->obj);
-    c->comment = p->obj->label;
+    c->name = pod_block_name(w, o);
+    c->comment = o->label;
     c->alias = CN_STR("encap");
-    *(cn_endpoint_out_t *)cn_vec_push(w->pool, &c->endpoints, sizeof(cn_endpoint_out_t)) =
-        (cn_endpoint_out_t){ips[0], true, p};
+    cn_dir_flag(w->pool, &c->dirs, "lb", "least_request");
+    cn_dir_word(w->pool, cn_dir_add(w->pool, &c->dirs, "connect_timeout"), w->mesh.connect_timeout);
+    *(cn_endpoint_out_t *)cn_vec_push(w->pool, &c->endpoints, sizeof(*ep)) = *ep;
     s = cn_vec_push(w->pool, &unit->services, sizeof(*s));
     s->name = s->cluster = c->name;
-    s->comment = cn_pool_printf(w->pool, "%.*s: %.*s", CN_STR_ARG(p->obj->label),
-                                CN_STR_ARG(p->binding.why));
     s->addresses = addresses;
     put_policies(t, &w->class_policies, s);
     put_policies(t, &t->waypoint->policies, s);
 }
 
-static void put_pods(translate_t *t)
+/* The last service of the unit says why it is there. */
+static void put_why(translate_t *t, cn_out_unit_t *unit, const cn_object_t *o,
+                    const cn_binding_t *binding)
+{
+    cn_out_service_t *s = unit->services.v;
+
+    if (unit->services.n && s[unit->services.n - 1].comment.n == 0)
+        s[unit->services.n - 1].comment = cn_pool_printf(
+            t->w->pool, "%.*s: %.*s", CN_STR_ARG(o->label), CN_STR_ARG(binding->why));
+}
+
+static void put_pods(translate_t *t, cn_out_unit_t *unit)
 {
     cn_pod_t **v = t->w->pods.v;
-    cn_out_unit_t *u = NULL;
 
     for (uint32_t i = 0; i < t->w->pods.n; i++) {
+        cn_endpoint_out_t ep;
+
         if (v[i]->ips.n && !v[i]->host_network)
             *(const cn_pod_t **)cn_vec_push(t->w->pool, &t->out->pods, sizeof(*v)) = v[i];
         if (!cn_attach_bound(&v[i]->binding, t->waypoint))
             continue;
-        if (!u) {
-            u = cn_vec_push(t->w->pool, &t->out->units, sizeof(*u));
-            u->name = CN_STR("workloads"); /* no dot: never a service's file */
+        ep = cn_endpoints_pod(t->w, v[i]);
+        ep.healthy = true;
+        put_workload(t, v[i]->obj, v[i]->ips.v, v[i]->ips.n, &ep, unit);
+        put_why(t, unit, v[i]->obj, &v[i]->binding);
+    }
+}
+
+static void put_entries(translate_t *t, cn_out_unit_t *unit)
+{
+    cn_entry_t **v = t->w->entries.v;
+
+    for (uint32_t i = 0; i < t->w->entries.n; i++) {
+        cn_endpoint_out_t ep;
+
+        if (!cn_attach_bound(&v[i]->binding, t->waypoint))
+            continue;
+        ep = cn_endpoints_entry(t->w, v[i]);
+        put_workload(t, v[i]->obj, &v[i]->addr, 1, &ep, unit);
+        put_why(t, unit, v[i]->obj, &v[i]->binding);
+    }
+}
+
+static void put_workloads(translate_t *t)
+{
+    cn_out_unit_t unit = {.name = CN_STR("workloads")}; /* no dot: never a service's file */
+
+    put_pods(t, &unit);
+    put_entries(t, &unit);
+    if (unit.services.n)
+        *(cn_out_unit_t *)cn_vec_push(t->w->pool, &t->out->units, sizeof(unit)) = unit;
+}
+
+/* ---- where the waypoint is ---- */
+
+#define GATEWAY_NAME "gateway.networking.k8s.io/gateway-name"
+
+/* All its pods may run the same conf: only what they have in common is said. */
+static void find_place(cn_out_t *out)
+{
+    cn_pod_t *const *v = out->world->pods.v;
+    bool any = false;
+
+    for (uint32_t i = 0; i < out->world->pods.n; i++) {
+        cn_str_t locality;
+
+        if (!cn_str_eq(v[i]->obj->ns, out->waypoint->obj->ns) ||
+            !cn_str_eq(cn_store_label(v[i]->obj, GATEWAY_NAME), out->waypoint->obj->name) ||
+            !cn_store_is_dns_subdomain(v[i]->node))
+            continue;
+        locality = cn_endpoints_locality(out->world, v[i]->node);
+        if (!any) {
+            out->node = v[i]->node;
+            out->locality = locality;
         }
-        put_pod(t, v[i], u);
+        any = true;
+        if (!cn_str_eq(out->node, v[i]->node))
+            out->node = CN_STR_NULL;
+        if (!cn_str_eq(out->locality, locality))
+            out->locality = CN_STR_NULL;
     }
 }
 
@@ -287,16 +487,48 @@ static cn_str_t network_of(const cn_world_t *w, const cn_gateway_t *g)
     return w->mesh.network.n || !cn_store_is_label_value(label) ? w->mesh.network : label;
 }
 
+/* MeshConfig's default for requests without retries of their own. */
+static void put_defaults(const cn_world_t *w, cn_out_t *out)
+{
+    const cn_reader_t r = {w, w->mesh.obj};
+    cn_action_retry_t retry = {0};
+    cn_str_t on;
+    uint64_t ms = 0;
+
+    if (!w->mesh.retry)
+        return;
+    on = cn_read_text(&r, w->mesh.retry, "retryOn");
+    if (cn_node_get(w->mesh.retry, "attempts"))
+        (void)cn_read_number(&r, w->mesh.retry, "attempts", 0, 1000, &retry.attempts);
+    if (on.n)
+        cn_action_retry_on(&r, cn_node_get(w->mesh.retry, "retryOn"), on, &retry);
+    else
+        cn_action_retry_default(&r, &retry);
+    (void)cn_value_read_duration(&r, w->mesh.retry, "backoff", "defaultHttpRetryPolicy",
+                                 &retry.backoff_ms);
+    retry.other_localities = cn_value_read_bool(&r, w->mesh.retry, "retryRemoteLocalities",
+                                                "defaultHttpRetryPolicy", false);
+    cn_action_retry(w->pool, &out->defaults, &retry);
+    if (cn_value_read_duration(&r, w->mesh.retry, "perTryTimeout", "defaultHttpRetryPolicy", &ms))
+        cn_action_time(w->pool, &out->defaults, "try_timeout", ms);
+}
+
 void cn_translate_run(const cn_world_t *w, const cn_gateway_t *g, cn_out_t *out)
 {
     translate_t t = {.w = w, .waypoint = g, .out = out};
 
     *out = (cn_out_t){.world = w, .waypoint = g, .network = network_of(w, g)};
     cn_map_init(&t.needed);
+    cn_map_init(&t.choices);
+    cn_map_init(&t.subsets);
     cn_map_init(&t.claimed);
     put_services(&t);
-    put_pods(&t);
+    put_workloads(&t);
+    find_place(out);
+    put_defaults(w, out);
     say_unknown_namespaces(&t);
     cn_map_fini(&t.needed);
+    cn_map_fini(&t.choices);
+    cn_map_fini(&t.subsets);
     cn_map_fini(&t.claimed);
 }

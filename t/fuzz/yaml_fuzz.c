@@ -57,7 +57,7 @@ static void expect_whole(cn_str_t t)
 
 static void render(cn_world_t *w, const cn_gateway_t *g)
 {
-    const cn_render_opts_t opts = {CN_STR_NULL, CN_STR("c"), CN_STR("k"), CN_STR("r")};
+    const cn_render_opts_t opts = {.cert = CN_STR("c"), .key = CN_STR("k"), .roots = CN_STR("r")};
     cn_vec_t files = {0};
     cn_kube_text_t text = {0};
     cn_out_t out;

@@ -34,11 +34,12 @@ static const char *const ordered[] = {
 };
 #define N CN_COUNT(ordered)
 
-static void need(void *arg, const cn_service_t *svc, const cn_service_port_t *port)
+static bool need(void *arg, const cn_service_t *svc, const cn_service_port_t *port, cn_str_t subset)
 {
     (void)arg;
     (void)svc;
     (void)port;
+    return subset.n == 0;
 }
 
 /* Rule names in the order in which they are tried, "12 0 3 ...". */
@@ -49,7 +50,7 @@ static void order_of(cn_world_t *w, char *out, size_t cap)
     cn_out_route_t *r;
     size_t n = 0;
 
-    cn_routes_build(w, svc, 80, need, NULL, &routes);
+    cn_routes_build(&(cn_routes_t){w, svc, svc->ports.v, need, NULL}, &routes);
     r = routes.v;
     for (uint32_t i = 0; i < routes.n; i++)
         n += (size_t)snprintf(out + n, cap - n, "%.*s ", CN_STR_ARG(r[i].name));
@@ -140,7 +141,7 @@ static void test_protocols_follow_istios_rule(void **state)
     assert_int_equal(cn_model_core_protocol(80, CN_STR_NULL, CN_STR_NULL), CN_PROTOCOL_AUTO);
     assert_int_equal(cn_model_core_protocol(3306, CN_STR("db"), CN_STR_NULL), CN_PROTOCOL_TCP);
     assert_int_equal(cn_model_core_protocol(3306, CN_STR("http"), CN_STR_NULL), CN_PROTOCOL_HTTP);
-    assert_int_equal(cn_model_core_protocol(80, CN_STR("http"), CN_STR("tls")), CN_PROTOCOL_TCP);
+    assert_int_equal(cn_model_core_protocol(80, CN_STR("http"), CN_STR("tls")), CN_PROTOCOL_TLS);
     assert_int_equal(cn_model_core_protocol(80, CN_STR("tcp"), CN_STR("kubernetes.io/h2c")),
                      CN_PROTOCOL_HTTP2);
 }

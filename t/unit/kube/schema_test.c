@@ -93,7 +93,16 @@ static void test_known_fields_and_open_ones_are_not_looked_into(void **state)
     (void)state;
     check("{kind: x, spec: {selector: {anything: goes}, ports: [{name: a, port: 1}]}}", "");
     check("{kind: {nested: y}, spec: {ports: text}}", "");
-    check("spec: 5", "");
+}
+
+static void test_what_must_be_a_map_and_is_none_is_named(void **state)
+{
+    (void)state;
+    check("spec: 5", "a:1: warning: Thing x: spec must be a map, not a number; it has no effect\n");
+    check("spec: {open: [a], ports: [x]}",
+          "a:1: warning: Thing x: spec.open must be a map, not a list; it has no effect\n"
+          "a:1: warning: Thing x: spec.ports[0] must be a map, not text; it has no effect\n");
+    check("spec: null", "");
 }
 
 static void test_names_are_those_of_dns(void **state)
@@ -160,6 +169,7 @@ int main(void)
         cmocka_unit_test(test_distance_is_bounded),
         cmocka_unit_test(test_unknown_fields_are_named_with_the_nearest_known_one),
         cmocka_unit_test(test_known_fields_and_open_ones_are_not_looked_into),
+        cmocka_unit_test(test_what_must_be_a_map_and_is_none_is_named),
         cmocka_unit_test(test_names_are_those_of_dns),
         cmocka_unit_test(test_words_are_quoted_when_they_could_break_out),
         cmocka_unit_test(test_comments_stay_on_their_line),

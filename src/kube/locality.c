@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which endpoints are preferred by where they are.  A DestinationRule's
+ * localityLbSetting goes before the Service's trafficDistribution, which goes
+ * before the mesh's setting (semantics 4.4).
+ */
+#include "kube/traffic.h"
+
+typedef struct {
+    cn_traffic_t *t;
+    cn_reader_t r;
+} locality_t;
+
+#define pool_of(x) ((x)->t->w->pool)
+
+static cn_dir_t *add(locality_t *x, const char *how)
+{
+    cn_dir_t *d = cn_dir_add(pool_of(x), x->t->dirs, "lb_locality");
+
+    cn_dir_word(pool_of(x), d, cn_str_c(how));
+    return d;
+}
+
+static void prefer(locality_t *x, const char *words)
+{
+    cn_str_t rest = cn_str_c(words), word;
+    cn_dir_t *d = add(x, "prefer");
+
+    while (cn_str_split(&rest, ' ', &word))
+        cn_dir_word(pool_of(x), d, word);
+}
+
+/* ---- localityLbSetting ---- */
+
+static bool put_shares(locality_t *x, const cn_node_t *node)
+{
+    const cn_node_item_t *items = NULL;
+    uint32_t n = cn_read_list(&x->r, node, "distribute", &items);
+
+    for (uint32_t i = 0; i < n; i++) {
+        const cn_node_t *to = cn_node_get(items[i].value, "to");
+        cn_str_t from = cn_value_read_plain(&x->r, items[i].value, "from", "distribute");
+        cn_dir_t *d;
+
+        if (from.n == 0 || !to || to->kind != CN_NODE_MAP || to->n == 0)
+            continue;
+        d = add(x, "distribute");
+        cn_dir_word(pool_of(x), d, from);
+        for (uint32_t k = 0; k < to->n; k++) {
+            uint64_t weight;
+
+            if (cn_value_is_plain(to->items[k].key) && to->items[k].value->kind < CN_NODE_LIST &&
+                cn_str_u64(to->items[k].value->text, 100, &weight) == CN_OK)
+                cn_dir_printf(pool_of(x), d, "%.*s=%u", CN_STR_ARG(to->items[k].key),
+                              (unsigned)weight);
+            else
+                cn_store_error(x->r.w->diag, x->r.obj, to,
+                               "localityLbSetting.distribute[%u].to: a weight is a number from 0 "
+                               "to 100; it is left out",
+                               i);
+        }
+    }
+    return n > 0;
+}
+
+static bool put_failover(locality_t *x, const cn_node_t *node)
+{
+    const cn_node_item_t *items = NULL;
+    uint32_t n = cn_read_list(&x->r, node, "failover", &items);
+    cn_dir_t *d = n ? add(x, "failover") : NULL;
+
+    for (uint32_t i = 0; i < n; i++) {
+        cn_str_t from = cn_value_read_plain(&x->r, items[i].value, "from", "failover"),
+                 to = cn_value_read_plain(&x->r, items[i].value, "to", "failover");
+
+        cn_dir_word(pool_of(x), d, from.n ? from : CN_STR("*"));
+        cn_dir_word(pool_of(x), d, to.n ? to : CN_STR("*"));
+    }
+    return n > 0;
+}
+
+static bool put_priority(locality_t *x, const cn_node_t *node)
+{
+    cn_vec_t labels = {0};
+    const cn_str_t *v;
+    cn_dir_t *d;
+
+    cn_read_texts(&x->r, node, "failoverPriority", &labels);
+    if (labels.n == 0)
+        return false;
+    d = add(x, "priority");
+    v = labels.v;
+    for (uint32_t i = 0; i < labels.n; i++)
+        if (v[i].n && cn_value_is_plain(v[i]))
+            cn_dir_word(pool_of(x), d, v[i]);
+    return true;
+}
+
+/* Failing over needs to know who fails: without outlierDetection only shares count. */
+static void put_setting(locality_t *x, const cn_node_t *node, bool outlier)
+{
+    bool enabled = cn_value_read_bool(&x->r, node, "enabled", "localityLbSetting", true);
+
+    if (!enabled) {
+        (void)add(x, "off");
+        return;
+    }
+    if (put_shares(x, node))
+        return;
+    if (!outlier) {
+        if (cn_node_get(node, "failover") || cn_node_get(node, "failoverPriority"))
+            cn_store_warn(x->r.w->diag, x->r.obj, node,
+                          "localityLbSetting: failover has no effect without outlierDetection");
+        return;
+    }
+    if (!put_priority(x, node) && !put_failover(x, node))
+        prefer(x, "region zone subzone");
+}
+
+/* ---- the Service's ---- */
+
+#define ANNOTATION "networking.istio.io/traffic-distribution"
+
+static bool is_near(cn_str_t word)
+{
+    return cn_str_eq(word, CN_STR("PreferClose")) || cn_str_eq(word, CN_STR("PreferSameZone"));
+}
+
+/* trafficDistribution, else the annotation of the Service or its namespace.
+ * False: there is none. */
+static bool put_distribution(locality_t *x)
+{
+    const cn_object_t *o = x->t->svc->obj;
+    const cn_namespace_t *ns = cn_map_get(&x->t->w->namespaces, o->ns);
+    const cn_reader_t r = {x->t->w, o};
+    cn_str_t word =
+        x->t->svc->is_entry ? CN_STR_NULL : cn_read_text(&r, o->spec, "trafficDistribution");
+
+    if (word.n == 0)
+        word = cn_store_annotation(o, ANNOTATION);
+    if (word.n == 0 && ns)
+        word = cn_store_annotation(ns->obj, ANNOTATION);
+    if (word.n == 0 || cn_str_eq(word, CN_STR("Any")))
+        return false;
+    if (cn_str_eq(word, CN_STR("PreferSameNode"))) {
+        prefer(x, "network region zone subzone node");
+        x->t->uses_node = true;
+    } else if (is_near(word)) {
+        prefer(x, "network region zone");
+    } else {
+        cn_store_error(x->t->w->diag, o, cn_node_get(o->spec, "trafficDistribution"),
+                       "trafficDistribution \"%.*s\" is none of PreferClose, PreferSameZone, "
+                       "PreferSameNode; it has no effect",
+                       CN_STR_ARG(word));
+        return false;
+    }
+    return true;
+}
+
+static void put_internal(locality_t *x)
+{
+    static const char *const words[] = {"Cluster", "Local", NULL};
+    const cn_reader_t r = {x->t->w, x->t->svc->obj};
+
+    if (x->t->svc->is_entry ||
+        cn_value_read_word(&r, x->t->svc->obj->spec, "internalTrafficPolicy", "spec", words) != 1)
+        return;
+    cn_dir_flag(pool_of(x), x->t->dirs, "internal_traffic", "local");
+    x->t->uses_node = true;
+}
+
+void cn_locality_build(cn_traffic_t *t, const cn_object_t *rule, const cn_node_t *lb, bool outlier)
+{
+    const cn_node_t *own = cn_node_get(lb, "localityLbSetting");
+    locality_t x = {t, {t->w, rule}};
+
+    put_internal(&x);
+    if (own) {
+        put_setting(&x, own, outlier);
+        return;
+    }
+    if (put_distribution(&x))
+        return;
+    if (t->w->mesh.locality)
+        x.r.obj = t->w->mesh.obj;
+    if (outlier || cn_node_get(t->w->mesh.locality, "distribute"))
+        put_setting(&x, t->w->mesh.locality, outlier);
+}
