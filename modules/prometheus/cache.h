@@ -13,6 +13,7 @@ typedef struct prom_cache prom_cache_t; /* a worker's */
 /* One label set's series; each may be NULL, as cn_stats_series() says. */
 typedef struct {
     cn_series_t *requests, *duration, *request_bytes, *response_bytes;
+    cn_series_t *request_messages, *response_messages; /* of gRPC only */
 } prom_http_series_t;
 
 prom_cache_t *prom_cache_create(void);

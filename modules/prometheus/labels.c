@@ -120,6 +120,8 @@ size_t prom_labels_put(char *out, const cn_facts_t *f, prom_kind_t kind)
     put(&p, "reporter", CN_STR("waypoint"));
     put_source(&p, f);
     put_destination(&p, f);
+    if (kind == PROM_MESSAGES)
+        return p.n;
     put(&p, "request_protocol",
         kind == PROM_TCP ? CN_STR("tcp")
         : f->grpc        ? CN_STR("grpc")

@@ -12,7 +12,7 @@
 #define PROM_VALUE_MAX 200
 #define PROM_LABELS_MAX (25 * (40 + 2 * PROM_VALUE_MAX))
 
-typedef enum { PROM_HTTP, PROM_TCP } prom_kind_t;
+typedef enum { PROM_HTTP, PROM_TCP, PROM_MESSAGES } prom_kind_t;
 
 /* Writes the labels in Istio's emission order (facts/observability 1.3) as they
  * are exposed, and returns their length. */

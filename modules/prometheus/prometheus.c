@@ -18,6 +18,8 @@ typedef enum {
     M_DURATION,
     M_REQUEST_BYTES,
     M_RESPONSE_BYTES,
+    M_REQUEST_MESSAGES,
+    M_RESPONSE_MESSAGES,
     M_OPENED,
     M_CLOSED,
     M_SENT,
@@ -30,16 +32,25 @@ static const cn_metric_def_t defs[M_MAX] = {
     {"istio_request_duration_milliseconds", CN_METRIC_HISTOGRAM, "Duration of requests."},
     {"istio_request_bytes", CN_METRIC_HISTOGRAM, "Bytes received of requests, heads included."},
     {"istio_response_bytes", CN_METRIC_HISTOGRAM, "Bytes sent of responses, heads included."},
+    {"istio_request_messages_total", CN_METRIC_COUNTER, "gRPC messages from clients."},
+    {"istio_response_messages_total", CN_METRIC_COUNTER, "gRPC messages to clients."},
     {"istio_tcp_connections_opened_total", CN_METRIC_COUNTER, "L4 connections begun."},
     {"istio_tcp_connections_closed_total", CN_METRIC_COUNTER, "L4 connections ended."},
     {"istio_tcp_sent_bytes_total", CN_METRIC_COUNTER, "Bytes sent to clients of L4 connections."},
     {"istio_tcp_received_bytes_total", CN_METRIC_COUNTER,
      "Bytes received from clients of L4 connections."},
 };
-static const cn_metric_def_t *const metrics[] = {
-    &defs[M_REQUESTS],       &defs[M_DURATION], &defs[M_REQUEST_BYTES],
-    &defs[M_RESPONSE_BYTES], &defs[M_OPENED],   &defs[M_CLOSED],
-    &defs[M_SENT],           &defs[M_RECEIVED], NULL};
+static const cn_metric_def_t *const metrics[] = {&defs[M_REQUESTS],
+                                                 &defs[M_DURATION],
+                                                 &defs[M_REQUEST_BYTES],
+                                                 &defs[M_RESPONSE_BYTES],
+                                                 &defs[M_REQUEST_MESSAGES],
+                                                 &defs[M_RESPONSE_MESSAGES],
+                                                 &defs[M_OPENED],
+                                                 &defs[M_CLOSED],
+                                                 &defs[M_SENT],
+                                                 &defs[M_RECEIVED],
+                                                 NULL};
 
 typedef struct {
     bool enabled;
@@ -51,10 +62,11 @@ typedef struct {
 } prom_worker_t;
 
 /* Of an L4 connection: what was already reported, and under which labels, which
- * are frozen at the first report. */
+ * are frozen at the first report.  Of a gRPC stream: messages reported. */
 typedef struct {
     cn_series_t *opened, *closed, *sent, *received;
     uint64_t sent_bytes, received_bytes;
+    uint64_t req_messages, resp_messages;
     bool begun;
 } prom_ctx_t;
 
@@ -98,6 +110,24 @@ static void worker_fini(cn_worker_t *w CN_UNUSED, void *wctx)
 
 /* ---- requests ---- */
 
+static void find_messages(cn_stats_t *st, const prom_worker_t *pw, const cn_facts_t *f,
+                          prom_http_series_t *out)
+{
+    char text[PROM_LABELS_MAX];
+    cn_str_t labels = cn_str_make(text, prom_labels_put(text, f, PROM_MESSAGES));
+
+    out->request_messages = cn_stats_series(st, pw->family[M_REQUEST_MESSAGES], labels);
+    out->response_messages = cn_stats_series(st, pw->family[M_RESPONSE_MESSAGES], labels);
+}
+
+static void count_messages(const prom_http_series_t *series, const cn_facts_t *f, prom_ctx_t *ctx)
+{
+    cn_series_add(series->request_messages, f->req_messages - ctx->req_messages);
+    cn_series_add(series->response_messages, f->resp_messages - ctx->resp_messages);
+    ctx->req_messages = f->req_messages;
+    ctx->resp_messages = f->resp_messages;
+}
+
 static void find_http(cn_stats_t *st, const prom_worker_t *pw, const cn_facts_t *f,
                       prom_http_series_t *out)
 {
@@ -108,9 +138,13 @@ static void find_http(cn_stats_t *st, const prom_worker_t *pw, const cn_facts_t 
     out->duration = cn_stats_series(st, pw->family[M_DURATION], labels);
     out->request_bytes = cn_stats_series(st, pw->family[M_REQUEST_BYTES], labels);
     out->response_bytes = cn_stats_series(st, pw->family[M_RESPONSE_BYTES], labels);
+    out->request_messages = out->response_messages = NULL;
+    if (f->grpc)
+        find_messages(st, pw, f, out);
 }
 
-static void count_http(cn_stats_t *st, const prom_worker_t *pw, const cn_facts_t *f)
+static void count_http(cn_stats_t *st, const prom_worker_t *pw, const cn_facts_t *f,
+                       prom_ctx_t *ctx)
 {
     prom_http_series_t found, *series;
 
@@ -122,6 +156,21 @@ static void count_http(cn_stats_t *st, const prom_worker_t *pw, const cn_facts_t
     cn_series_observe(series->duration, (f->end_ns - f->start_ns) / 1000000);
     cn_series_observe(series->request_bytes, f->wire_rx);
     cn_series_observe(series->response_bytes, f->wire_tx);
+    if (f->grpc)
+        count_messages(series, f, ctx);
+}
+
+/* A stream that goes on: what it will be counted as is not known yet, only its
+ * messages can be told. */
+static void report_grpc(cn_stats_t *st, const prom_worker_t *pw, const cn_facts_t *f,
+                        prom_ctx_t *ctx)
+{
+    prom_http_series_t series;
+
+    if (!f->grpc)
+        return;
+    find_messages(st, pw, f, &series);
+    count_messages(&series, f, ctx);
 }
 
 static void begin_tcp(cn_stats_t *st, const prom_worker_t *pw, const cn_facts_t *f, prom_ctx_t *ctx)
@@ -156,7 +205,12 @@ static const prom_worker_t *worker_of(cn_req_t *req)
 
 static cn_rc on_report(cn_req_t *req, const void *conf CN_UNUSED, void *ctx)
 {
-    report_tcp(req, worker_of(req), ctx);
+    const cn_facts_t *f = cn_req_facts(req);
+
+    if (f->req)
+        report_grpc(cn_worker_stats(cn_req_worker(req)), worker_of(req), f, ctx);
+    else
+        report_tcp(req, worker_of(req), ctx);
     return CN_OK;
 }
 
@@ -165,7 +219,7 @@ static cn_rc on_log(cn_req_t *req, const void *conf CN_UNUSED, void *ctx)
     const cn_facts_t *f = cn_req_facts(req);
 
     if (f->req) {
-        count_http(cn_worker_stats(cn_req_worker(req)), worker_of(req), f);
+        count_http(cn_worker_stats(cn_req_worker(req)), worker_of(req), f, ctx);
     } else {
         report_tcp(req, worker_of(req), ctx);
         cn_series_add(((prom_ctx_t *)ctx)->closed, 1);

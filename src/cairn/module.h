@@ -60,7 +60,7 @@ typedef enum {
     CN_PH_POLICY,    /* cors, redirect, mirror, header edits, rewrite */
     CN_PH_CONTENT,   /* produce a response; the forwarder when nobody does */
     CN_PH_RESP_HEAD, /* response head, local replies too; reverse module order */
-    CN_PH_REPORT,    /* every few seconds for a long L4 connection; cannot fail */
+    CN_PH_REPORT,    /* every few seconds of an L4 connection or gRPC stream; cannot fail */
     CN_PH_LOG,       /* exactly once per request or L4 connection; cannot fail or wait */
     CN_PH_MAX
 } cn_phase_t;
@@ -121,8 +121,9 @@ typedef struct {
     uint64_t upstream_ns;      /* until upstream's response head; 0: none */
     uint64_t body_rx, body_tx; /* L4: connection bytes from and to the client */
     uint64_t wire_rx, wire_tx; /* with heads, as on the inner connection */
-    uint32_t flags;            /* cn_flag_t */
-    uint16_t status;           /* 0: no response was started */
+    uint64_t req_messages, resp_messages; /* of gRPC */
+    uint32_t flags;                       /* cn_flag_t */
+    uint16_t status;                      /* 0: no response was started */
     uint16_t attempts;
     int16_t grpc_status; /* -1: none */
     bool grpc;           /* by request content-type */
@@ -130,6 +131,11 @@ typedef struct {
 } cn_facts_t;
 
 typedef cn_rc cn_phase_fn(cn_req_t *, const void *conf, void *ctx);
+/* A part of a body passes: takes all of `in`, appends what goes on to `out`.
+ * eos: nothing follows; the trailers (cn_req_trailers) are complete and may be
+ * changed.  CN_ERR: it cannot be understood; a request is answered 400, a
+ * response broken off. */
+typedef cn_rc cn_body_fn(cn_req_t *, void *ctx, cn_chain_t *in, bool eos, cn_chain_t *out);
 
 typedef struct cn_admin_req {
     cn_str_t method, path, query;
@@ -206,6 +212,9 @@ typedef struct cn_module {
     /* Is there anything to do with this conf in this phase?  Asked once per
      * section or route; NULL: always. */
     bool (*active)(const void *conf, cn_phase_t);
+    /* For requests on which the module called cn_req_filter(): requests pass in
+     * module order, responses in reverse.  Local replies do not pass. */
+    cn_body_fn *req_body, *resp_body;
     const struct cn_listener_ops *listener;
     const cn_transport_ops_t *transport;
     const cn_layer_ops_t *layer;
@@ -228,6 +237,12 @@ cn_msg_t *cn_req_edit(cn_req_t *);
  * x-envoy-original-path or -host.  Strings must live as long as the request. */
 void cn_req_set_target(cn_req_t *, cn_str_t target);
 void cn_req_set_authority(cn_req_t *, cn_str_t authority);
+/* Bodies of this request and its response pass the module's body hooks.  From a
+ * hook before CONTENT, in which the module has also made the head fit what the
+ * body becomes (no content-length, another content-type). */
+void cn_req_filter(cn_req_t *, const cn_module_t *);
+/* Trailers of the request or response, once all of its body has come. */
+cn_headers_t *cn_req_trailers(cn_req_t *, bool response);
 /* Wakes a parked request. */
 void cn_req_wake(cn_req_t *);
 /* Its task, for the module's own timers. */

@@ -169,6 +169,8 @@ cn_rc cn_req_forward_start(cn_req_t *req)
     req->cluster = cn_cluster_ref(c);
     req->f.cluster = c;
     note_name(req);
+    if (req->f.grpc)
+        cn_req_report_begin(req);
     req->up_start_ns = cn_clock_mono_ns();
     cn_mirror_begin(req);
     cn_timeout_begin(req);
@@ -301,9 +303,13 @@ static cn_rc pull(cn_req_t *req)
     rc = req->down->ops->recv_body(req->down, &req->taken, CHUNK - req->to_host.bytes);
     if (rc == CN_ERR)
         return CN_ERR;
+    req->f.body_rx += req->taken.bytes;
+    if (cn_filter_wanted(req) && cn_filter_request(req, &req->taken, rc == CN_DONE) != CN_OK) {
+        req->bad_body = true;
+        return CN_ERR;
+    }
     cn_mirror_body(req, &req->taken, rc == CN_DONE);
     if (req->taken.bytes) {
-        req->f.body_rx += req->taken.bytes;
         cn_retry_keep(req, &req->taken);
         cn_chain_move(&req->to_host, &req->taken, req->taken.bytes);
     }
@@ -422,25 +428,38 @@ static cn_rc response_broken(cn_req_t *req)
     return CN_ERR;
 }
 
+/* More of the response's body; as recv_body of an exchange. */
+static cn_rc take_response(cn_req_t *req)
+{
+    cn_exch_t *up = req->up->exch;
+    size_t before = req->to_client.bytes;
+    bool filtered = cn_filter_wanted(req);
+    cn_rc rc = up->ops->recv_body(up, filtered ? &req->given : &req->to_client, CHUNK - before);
+
+    if (rc == CN_ERR)
+        return CN_ERR;
+    req->resp_eos = rc == CN_DONE;
+    if (req->resp_eos)
+        note_trailers(req);
+    if (filtered && cn_filter_response(req, &req->given, req->resp_eos) != CN_OK)
+        return CN_ERR;
+    cn_chain_move(&req->to_client, &req->given, req->given.bytes);
+    req->f.body_tx += req->to_client.bytes - before;
+    return rc;
+}
+
 cn_rc cn_req_pump_response(cn_req_t *req)
 {
     cn_exch_t *down = req->down;
 
     for (;;) {
-        size_t before = req->to_client.bytes;
         cn_rc rc;
 
-        if (!req->resp_eos && before < CHUNK) {
-            cn_exch_t *up = req->up->exch;
-
-            rc = up->ops->recv_body(up, &req->to_client, CHUNK - before);
+        if (!req->resp_eos && req->to_client.bytes < CHUNK) {
+            rc = take_response(req);
             if (rc == CN_ERR)
                 return response_broken(req);
-            req->resp_eos = rc == CN_DONE;
-            req->f.body_tx += req->to_client.bytes - before;
-            if (req->resp_eos)
-                note_trailers(req);
-            else if (rc == CN_AGAIN && req->to_client.bytes == 0)
+            if (rc == CN_AGAIN && req->to_client.bytes == 0)
                 return CN_AGAIN;
         }
         rc = down->ops->send_body(down, &req->to_client, req->resp_eos,

@@ -7,7 +7,6 @@
 #include "proxy/req_int.h"
 
 #define BUDGET (256u * 1024)
-#define REPORT_MS 5000
 
 void cn_req_l4_begin(cn_inner_t *inner, cn_stream_t *client)
 {
@@ -107,7 +106,7 @@ static cn_rc on_connect(cn_req_t *req)
         return end(req, true);
     }
     cn_relay_init(&req->relay, req->client, req->server);
-    cn_timer_set(&req->report, REPORT_MS);
+    cn_req_report_begin(req);
     if (req->w->conf->l4_idle_ms)
         cn_timer_set(&req->idle, req->w->conf->l4_idle_ms);
     cn_req_set_state(req, CN_RQ_RELAY);
@@ -117,8 +116,7 @@ static cn_rc on_connect(cn_req_t *req)
 static void run_report(cn_req_t *req)
 {
     count_bytes(req);
-    cn_phase_run_all(req, CN_PH_REPORT);
-    cn_timer_set(&req->report, REPORT_MS);
+    cn_req_report(req);
 }
 
 /* True when no byte moved since the timer was last set. */

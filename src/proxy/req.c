@@ -115,6 +115,7 @@ static void release(cn_req_t *req)
 
     for (unsigned i = 0; i < req->ntried; i++)
         cn_host_unref(req->tried[i]);
+    cn_chain_clear(&req->given);
     cn_chain_clear(&req->to_client);
     cn_chain_clear(&req->to_host);
     cn_chain_clear(&req->taken);
@@ -216,7 +217,7 @@ static bool is_gone(const cn_req_t *req)
  * body is malformed, which is answered as long as there is no other answer. */
 static cn_rc client_broke(cn_req_t *req)
 {
-    cn_xerr err = req->down->xerr;
+    cn_xerr err = req->bad_body ? CN_XERR_PROTOCOL : req->down->xerr;
 
     if (err == CN_XERR_NONE || is_gone(req))
         return client_gone(req);
@@ -433,10 +434,37 @@ static bool stays_parked(const cn_req_t *req, uint32_t why)
     return req->parked && !(why & ~(streams | CN_RQ_WAKE_OWN));
 }
 
+#define REPORT_MS 5000 /* Istio's tcp_reporting_duration */
+
+void cn_req_report_begin(cn_req_t *req)
+{
+    cn_timer_set(&req->report, REPORT_MS);
+}
+
+void cn_req_report(cn_req_t *req)
+{
+    cn_phase_run_all(req, CN_PH_REPORT);
+    cn_req_report_begin(req);
+}
+
+/* A hook that waits keeps its place in its phase. */
+static void report_stream(cn_req_t *req)
+{
+    if (req->state == CN_RQ_FORWARD || req->state == CN_RQ_BODY)
+        cn_req_report(req);
+    else
+        cn_req_report_begin(req);
+}
+
 static void req_run(cn_task_t *task, uint32_t why)
 {
     cn_req_t *req = cn_container_of(task, cn_req_t, task);
     cn_rc rc = CN_OK;
+
+    if (req->down && (why & CN_RQ_WAKE_REPORT)) {
+        why &= ~(uint32_t)CN_RQ_WAKE_REPORT;
+        report_stream(req);
+    }
 
     req->due |= why & CN_RQ_WAKE_OWN;
     if (client_failed(req))

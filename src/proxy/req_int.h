@@ -9,6 +9,7 @@
 #ifndef CN_PROXY_REQ_INT_H
 #define CN_PROXY_REQ_INT_H
 
+#include "http/grpc.h"
 #include "proxy/phase.h"
 #include "proxy/worker.h"
 
@@ -80,6 +81,13 @@ typedef struct {
     cn_timer_t request, attempt;
 } cn_req_times_t;
 
+#define CN_FILTERS_MAX 8
+
+/* What filter.c keeps: modules whose body hooks are called, in module order. */
+typedef struct {
+    uint8_t n, module[CN_FILTERS_MAX];
+} cn_filters_t;
+
 /* One accepted tunnel being served (inner.c). */
 typedef struct cn_inner {
     cn_list_t link; /* worker->inner */
@@ -139,6 +147,10 @@ struct cn_req {
     bool req_eos;  /* request body completely taken from the client */
     bool resp_eos; /* response body completely taken from its source */
     bool broken;   /* its source failed before that */
+    bool bad_body; /* a filter refused the request's */
+    cn_filters_t filters;
+    cn_grpc_count_t asked_count, answer_count;
+    cn_chain_t given; /* from the host, before filters */
     cn_chain_t to_client;
     /* upstream (forward.c) */
     cn_uasked_t asked;
@@ -175,6 +187,9 @@ void cn_req_abandon(cn_req_t *);
 /* The set of known pods is about to go: what facts point to is copied. */
 void cn_req_keep_workloads(cn_req_t *);
 void cn_req_set_state(cn_req_t *, cn_req_state);
+/* Starts, and does, the periodic REPORT. */
+void cn_req_report_begin(cn_req_t *);
+void cn_req_report(cn_req_t *);
 /* The exchange callback of the inner HTTP server. */
 void cn_req_begin(cn_inner_t *, cn_exch_t *);
 
@@ -192,6 +207,13 @@ CN_MUST cn_rc
 cn_req_pump_response(cn_req_t *); /* CN_AGAIN; CN_DONE: all given to the client; CN_ERR: abort */
 void cn_req_forward_end(cn_req_t *);
 cn_host_t *cn_req_pick_host(cn_req_t *);
+
+/* filter.c */
+/* Does anybody look at the bodies? */
+bool cn_filter_wanted(const cn_req_t *);
+/* Bytes that came, in place; CN_ERR: a filter cannot go on. */
+CN_MUST cn_rc cn_filter_request(cn_req_t *, cn_chain_t *, bool eos);
+CN_MUST cn_rc cn_filter_response(cn_req_t *, cn_chain_t *, bool eos);
 
 /* retry.c */
 void cn_retry_init(cn_req_t *);

@@ -64,7 +64,7 @@ static void teach(fix_t *fx, uintptr_t i)
 
     assert_false(prom_cache_find(fx->cache, &fx->f, &s));
     assert_non_null(s);
-    *s = (prom_http_series_t){series(i), series(i + 1), series(i + 2), series(i + 3)};
+    *s = (prom_http_series_t){series(i), series(i + 1), series(i + 2), series(i + 3), NULL, NULL};
 }
 
 static void expect(fix_t *fx, uintptr_t i)
