@@ -58,14 +58,13 @@ static cn_rc set_backend(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void 
     for (unsigned i = 2; i < argc; i++)
         if (parse_option(cf, &b, argv[i]) != CN_OK)
             return CN_ERR;
-    if (b.weight == 0)
-        return CN_OK;
     if (r->total > UINT32_MAX - b.weight)
         return cn_conf_error(cf, "the weights of this route's backends are too large together");
     if (!cn_str_eq(argv[1], CN_STR("invalid")))
         b.cluster = argv[1];
     r->total += b.weight;
     *(cn_http_route_backend_t *)cn_vec_push(cn_conf_pool(cf), &r->backends, sizeof(b)) = b;
+    *(cn_str_t *)cn_vec_push(cn_conf_pool(cf), &r->clusters, sizeof(cn_str_t)) = b.cluster;
     return CN_OK;
 }
 
@@ -195,7 +194,8 @@ const cn_directive_t cn_http_route_directives[] = {
      .help = "A cluster that requests of this route go to, drawn for each request by weight. The "
              "share of invalid, and a route without any backend that has a weight, is answered "
              "500. A cluster that does not exist is answered 503, or 500 with missing=500. filter "
-             "names a backend_filter of this route.",
+             "names a backend_filter of this route. A backend with weight 0 serves the sessions "
+             "that it has.",
      .deflt = "weight=1"},
     {.name = "backend_filter",
      .where = CN_AT_ROUTE | CN_D_BLOCK | CN_D_REPEAT | CN_D_TABLE,

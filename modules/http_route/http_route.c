@@ -14,9 +14,8 @@
 #include "route_int.h"
 
 typedef struct {
-    const cn_http_route_backend_t *backend; /* NULL: the route has none */
-    bool taken;                             /* the route was chosen here */
-    bool sent;                              /* the backend's filter has seen the request */
+    const cn_http_route_t *taken;         /* the route, when it was chosen here */
+    const cn_http_route_filter_t *filter; /* that has seen the request */
 } ctx_t;
 
 /* ---- the account ---- */
@@ -111,23 +110,24 @@ static cn_rc take(cn_req_t *req, const cn_http_route_conf_t *c, const cn_http_ro
     const cn_facts_t *facts = cn_req_facts(req);
     const cn_http_route_t *r = ((cn_http_route_t **)c->routes->v)[e->route];
     const cn_http_route_backend_t *b;
+    uint32_t choice;
     bool segments;
     size_t n = cn_http_route_matched(e->match, facts->req->path, &segments);
 
     cn_req_set_route(req, &facts->section->routes[e->route]);
     cn_req_set_matched(req, n, segments);
-    ctx->taken = true;
+    ctx->taken = r;
     if (r->unsupported.n)
         return refuse(req, r);
     if (r->total == 0)
         return CN_OK;
-    b = cn_http_route_share(r, cn_rand_below(cn_worker_rand(cn_req_worker(req)), r->total));
-    ctx->backend = b;
-    if (b->cluster.n == 0)
-        return CN_OK;
-    cn_req_explain(req, "route: backend %.*s (%u of %u)%s%.*s", CN_STR_ARG(b->cluster), b->weight,
-                   r->total, b->filter ? ", with filter " : "", CN_STR_ARG(b->tag));
-    cn_req_set_cluster(req, b->cluster);
+    choice = cn_http_route_share(r, cn_rand_below(cn_worker_rand(cn_req_worker(req)), r->total));
+    cn_req_set_choices(req, r->clusters.v, r->clusters.n);
+    cn_req_choose(req, choice);
+    b = (const cn_http_route_backend_t *)r->backends.v + choice;
+    if (b->cluster.n)
+        cn_req_explain(req, "route: backend %.*s (%u of %u)%s%.*s", CN_STR_ARG(b->cluster),
+                       b->weight, r->total, b->filter ? ", with filter " : "", CN_STR_ARG(b->tag));
     return CN_OK;
 }
 
@@ -182,15 +182,17 @@ static cn_rc no_backend(cn_req_t *req, const char *why, cn_str_t details, uint32
     return CN_DONE;
 }
 
+/* The choice may be another module's, as of a session. */
 static cn_rc on_content(cn_req_t *req, const void *conf CN_UNUSED, void *p)
 {
     ctx_t *ctx = p;
-    const cn_http_route_backend_t *b = ctx->backend;
+    const cn_http_route_backend_t *b;
 
     if (!ctx->taken)
         return CN_OK;
-    if (!b)
+    if (ctx->taken->total == 0)
         return no_backend(req, "it has no backend", CN_STR("direct_response"), 0);
+    b = (const cn_http_route_backend_t *)ctx->taken->backends.v + cn_req_facts(req)->choice;
     if (b->cluster.n == 0)
         return no_backend(req, "the backend drawn is invalid", CN_STR("cluster_not_found"),
                           CN_FLAG_NC);
@@ -198,10 +200,10 @@ static cn_rc on_content(cn_req_t *req, const void *conf CN_UNUSED, void *p)
         return no_backend(req, "there is no such cluster", CN_STR("cluster_not_found"), CN_FLAG_NC);
     if (!b->filter)
         return CN_OK;
+    ctx->filter = b->filter;
     cn_edits_apply(&b->filter->request, cn_req_edit(req), &cn_req_edit(req)->headers);
     if (b->filter->request.host.n)
         cn_req_set_authority(req, b->filter->request.host);
-    ctx->sent = true;
     return CN_OK;
 }
 
@@ -209,9 +211,8 @@ static cn_rc on_response(cn_req_t *req, const void *conf CN_UNUSED, void *p)
 {
     const ctx_t *ctx = p;
 
-    if (ctx->sent)
-        cn_edits_apply(&ctx->backend->filter->response, cn_req_edit(req),
-                       &cn_req_edit(req)->headers);
+    if (ctx->filter)
+        cn_edits_apply(&ctx->filter->response, cn_req_edit(req), &cn_req_edit(req)->headers);
     return CN_OK;
 }
 

@@ -161,11 +161,12 @@ size_t cn_http_route_matched(const cn_http_route_match_t *m, cn_str_t path, bool
     return m ? m->path.text.n : 0;
 }
 
-const cn_http_route_backend_t *cn_http_route_share(const cn_http_route_t *r, uint32_t at)
+uint32_t cn_http_route_share(const cn_http_route_t *r, uint32_t at)
 {
     const cn_http_route_backend_t *b = r->backends.v;
+    uint32_t i = 0;
 
-    while (at >= b->weight)
-        at -= b++->weight;
-    return b;
+    while (at >= b[i].weight)
+        at -= b[i++].weight;
+    return i;
 }

@@ -63,7 +63,8 @@ typedef struct {
 typedef struct {
     cn_str_t name;
     cn_vec_t matches;     /* any of them; none: matches all */
-    cn_vec_t backends;    /* those with a weight */
+    cn_vec_t backends;    /* cn_http_route_backend_t; one without weight is only for sessions */
+    cn_vec_t clusters;    /* cn_str_t: of the backends */
     uint32_t total;       /* of the weights */
     cn_vec_t filters;     /* cn_http_route_filter_t * */
     cn_str_t unsupported; /* why it answers 500 whatever else it says; empty: it does not */
@@ -135,8 +136,8 @@ CN_MUST cn_rc cn_http_route_match(const cn_http_route_match_t *, const cn_http_r
 /* How much of the path the block's condition names: what a prefix rewrite
  * replaces.  *segments: whole segments, so the rest is empty or begins with '/'. */
 size_t cn_http_route_matched(const cn_http_route_match_t *, cn_str_t path, bool *segments);
-/* The backend in whose share a random number below `total` falls. */
-const cn_http_route_backend_t *cn_http_route_share(const cn_http_route_t *, uint32_t at);
+/* The number of the backend in whose share a random number below `total` falls. */
+uint32_t cn_http_route_share(const cn_http_route_t *, uint32_t at);
 
 /* ---- set.c ---- */
 cn_http_route_sets_t *cn_http_route_sets_build(cn_pool_t *, const cn_vec_t *routes);

@@ -107,12 +107,14 @@ typedef struct {
     const cn_workload_t *source, *destination; /* the client's and the chosen host's pod */
     cn_addr_t remote; /* client after X-Forwarded-For (port 0 then), else the peer */
     cn_addr_t upstream_local;
-    cn_str_t cluster_name;        /* as routed, also when no such cluster exists */
-    cn_str_t original_path;       /* target before a rewrite; empty: not rewritten */
-    cn_str_t original_host;       /* authority before a rewrite; empty: not rewritten */
-    size_t matched;               /* bytes of the path that the route's condition names ... */
-    bool matched_segments;        /* ... as whole segments: the rest is empty or begins with / */
-    cn_str_t details;             /* "via_upstream", "route_not_found", ... */
+    cn_str_t cluster_name;     /* as routed, also when no such cluster exists */
+    const cn_str_t *choices;   /* clusters that the route may choose from; empty: an invalid one */
+    uint32_t nchoices, choice; /* how many there are, and the one that was chosen */
+    cn_str_t original_path;    /* target before a rewrite; empty: not rewritten */
+    cn_str_t original_host;    /* authority before a rewrite; empty: not rewritten */
+    size_t matched;            /* bytes of the path that the route's condition names ... */
+    bool matched_segments;     /* ... as whole segments: the rest is empty or begins with / */
+    cn_str_t details;          /* "via_upstream", "route_not_found", ... */
     cn_str_t termination_details; /* L4 denial */
     cn_str_t upstream_failure;    /* transport failure reason */
     cn_str_t sni;              /* L4: server name in the client's TLS hello; empty: none was seen */
@@ -264,6 +266,12 @@ void cn_req_set_route(cn_req_t *, const cn_route_t *);
 /* How much of the path the route's condition names: what a prefix rewrite replaces. */
 void cn_req_set_matched(cn_req_t *, size_t n, bool segments);
 void cn_req_set_cluster(cn_req_t *, cn_str_t name);
+/* For the module that routes: what may be chosen from; the array lives as long as the request. */
+void cn_req_set_choices(cn_req_t *, const cn_str_t *clusters, uint32_t n);
+/* Chooses one of them: its cluster, unless it is an invalid one. */
+void cn_req_choose(cn_req_t *, uint32_t choice);
+/* The endpoint of its cluster that the request goes to, when that is there and fit to serve. */
+void cn_req_prefer(cn_req_t *, const cn_addr_t *);
 /* The next value of a claim of the request's verified token: start with *iter
  * = 0; false when there is none left.  A dotted path leads into nested claims;
  * a list has several values.  Nothing while no module gives claims. */

@@ -29,6 +29,8 @@ cn_host_t *cn_req_pick_host(cn_req_t *req)
                       .req = req,
                       .admissions = &req->w->admissions};
 
+    if (req->prefer.family)
+        pick.prefer = cn_cluster_host(req->cluster, &req->prefer);
     return cn_cluster_pick(req->cluster, &pick);
 }
 

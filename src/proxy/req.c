@@ -538,3 +538,22 @@ bool cn_req_claim_next(const cn_req_t *req, cn_str_t path, uint32_t *iter, cn_st
 {
     return req->claim && req->claim(req->claims, path, iter, value);
 }
+
+void cn_req_set_choices(cn_req_t *req, const cn_str_t *clusters, uint32_t n)
+{
+    req->f.choices = clusters;
+    req->f.nchoices = n;
+}
+
+void cn_req_choose(cn_req_t *req, uint32_t choice)
+{
+    CN_BUG_ON(choice >= req->f.nchoices);
+    req->f.choice = choice;
+    if (req->f.choices[choice].n)
+        cn_req_set_cluster(req, req->f.choices[choice]);
+}
+
+void cn_req_prefer(cn_req_t *req, const cn_addr_t *addr)
+{
+    req->prefer = *addr;
+}

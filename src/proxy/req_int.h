@@ -135,6 +135,7 @@ struct cn_req {
     /* messages */
     cn_facts_t f;
     cn_msg_t msg, resp;
+    cn_addr_t prefer;   /* endpoint that a session wants; family 0: none */
     cn_claim_fn *claim; /* NULL: none are known */
     const void *claims;
     const cn_workload_t *kept[2]; /* source and destination, once copied to the pool */

@@ -295,6 +295,14 @@ cn_cluster_t *cn_clusters_find(cn_clusters_t *cs, cn_str_t name)
     return cn_map_get(&cs->by_name, name);
 }
 
+cn_host_t *cn_cluster_host(const cn_cluster_t *c, const cn_addr_t *addr)
+{
+    for (uint32_t i = 0; i < c->nhosts; i++)
+        if (c->hosts[i]->addr.port == addr->port && cn_inet_same_ip(&c->hosts[i]->addr, addr))
+            return c->hosts[i];
+    return NULL;
+}
+
 /* A session's host keeps its session while it drains. */
 static bool is_wanted(cn_cluster_t *c, const cn_pick_t *pick)
 {

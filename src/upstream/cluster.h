@@ -119,6 +119,8 @@ typedef void cn_host_left_cb(void *ctx, cn_host_t *);
 void cn_clusters_on_left(cn_clusters_t *, cn_host_left_cb *fn, void *ctx);
 /* NULL: no such cluster.  The pointer is good until the next update; ref to keep. */
 cn_cluster_t *cn_clusters_find(cn_clusters_t *, cn_str_t name);
+/* The host at an address with its port, or NULL. */
+cn_host_t *cn_cluster_host(const cn_cluster_t *, const cn_addr_t *);
 cn_cluster_t *cn_cluster_ref(cn_cluster_t *);
 void cn_cluster_unref(cn_cluster_t *);
 /* Visits all; start with *iter = 0, NULL ends. */

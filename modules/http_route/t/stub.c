@@ -91,3 +91,15 @@ void cn_req_explain(cn_req_t *req, const char *fmt, ...)
     va_end(ap);
     strncat(req->lines, "\n", sizeof(req->lines) - strlen(req->lines) - 1);
 }
+
+void cn_req_set_choices(cn_req_t *req, const cn_str_t *clusters, uint32_t n)
+{
+    req->facts.choices = clusters;
+    req->facts.nchoices = n;
+}
+
+void cn_req_choose(cn_req_t *req, uint32_t choice)
+{
+    req->facts.choice = choice;
+    req->cluster = req->facts.choices[choice];
+}
