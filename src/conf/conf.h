@@ -31,6 +31,7 @@ typedef enum { CN_LV_MAIN, CN_LV_SERVICE, CN_LV_ROUTE, CN_LV_CLUSTER, CN_LV_MAX 
 #define CN_D_BLOCK (1u << 16)      /* takes `{`; the setter reads the block with cn_conf_block() */
 #define CN_D_REPEAT (1u << 17)     /* may stand several times; else a second one is an error */
 #define CN_D_STRUCTURAL (1u << 18) /* a change needs new workers; MAIN level only */
+#define CN_D_BARE (1u << 20)       /* with arguments and `;` instead of its block, too */
 #define CN_D_TABLE (1u << 19)      /* arg is the table of its block: the reference shows it too */
 
 #define CN_ARGS(min, max) ((unsigned)(min) | (unsigned)(max) << 8)
@@ -89,6 +90,8 @@ cn_str_t cn_conf_where(cn_conf_t *);
 bool cn_conf_first(const cn_conf_t *);
 /* The name of the innermost section or route: "reviews.bookinfo:9080"; empty on MAIN level. */
 cn_str_t cn_conf_name(const cn_conf_t *);
+/* The CN_D_BARE directive being set stands without its block. */
+bool cn_conf_bare(const cn_conf_t *);
 /* Reads the block of a CN_D_BLOCK directive with a table of CN_AT_PRIVATE
  * directives (at most 64), up to its closing brace. */
 CN_MUST cn_rc cn_conf_block(cn_conf_t *, const cn_directive_t *table, void *conf);

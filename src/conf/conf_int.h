@@ -121,6 +121,7 @@ struct cn_conf {
     cn_pos_t pos; /* of the directive being set */
     bool first;   /* it is the first of its kind in this block */
     bool unread;  /* its block was not read yet */
+    bool bare;    /* it has none */
     const cn_str_t *argv;
     unsigned argc;
     const char *arg_at; /* where the text of its arguments begins */

@@ -307,7 +307,7 @@ static cn_rc check_shape(cn_conf_t *cf, const cn_directive_t *d, const words_t *
                              block ? "a block in { }" : "\";\"");
     if (w->n - 1 < min || (max != CN_ARGS_ANY && w->n - 1 > max))
         return wrong_count(cf, d, w);
-    if (block && w->end.kind == CN_LEX_SEMI)
+    if (block && w->end.kind == CN_LEX_SEMI && (!(d->where & CN_D_BARE) || w->n == 1))
         return cn_conf_error(cf, "directive \"%s\" needs a block in { } instead of \";\"", d->name);
     if (!block && w->end.kind == CN_LEX_OPEN) {
         cn_str_t h = hint(cf, w);
@@ -330,15 +330,23 @@ static cn_rc set(cn_conf_t *cf, const cn_directive_t *d, void *conf, const words
 {
     cn_rc rc;
 
-    cf->unread = d->where & CN_D_BLOCK;
+    cf->unread = w->end.kind == CN_LEX_OPEN;
+    cf->bare = !cf->unread;
     cf->argv = w->v;
     cf->argc = w->n;
     cf->arg_at = w->arg_at;
     rc = d->set(cf, d, conf, w->v, w->n);
     if (rc != CN_OK)
         return cn_conf_error(cf, "directive \"%s\" was refused", d->name);
+    if (cf->unread && d->where & CN_D_BARE)
+        return cn_conf_error(cf, "directive \"%s\" has either arguments or a block", d->name);
     CN_BUG_ON(cf->unread);
     return CN_OK;
+}
+
+bool cn_conf_bare(const cn_conf_t *cf)
+{
+    return cf->bare;
 }
 
 /* MAIN settings that sections inherit, and those that need new workers, are

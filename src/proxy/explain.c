@@ -45,6 +45,10 @@ static void run_http(cn_req_t *req, cn_explain_t *ex)
             cn_req_reply(req, 500, CN_STR_NULL, CN_STR("module_failed"), 0);
     ex->status = req->local ? req->resp.status : 0;
     ex->details = req->f.details;
+    if (req->local)
+        return;
+    cn_timeout_explain(req);
+    cn_retry_explain(req);
 }
 
 static void run_l4(cn_req_t *req, cn_explain_t *ex)

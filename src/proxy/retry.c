@@ -15,17 +15,11 @@
  * The body is kept while a further attempt is possible, up to REPLAY_MAX bytes;
  * beyond, the request goes on without that possibility.
  */
+#include <inttypes.h>
+
 #include "proxy/req_int.h"
 
 #define REPLAY_MAX (1024u * 1024)
-
-const cn_retry_policy_t cn_retry_default = {
-    .attempts = 2,
-    .on = CN_RETRY_CONNECT_FAILURE | CN_RETRY_REFUSED_STREAM | CN_RETRY_UNAVAILABLE |
-          CN_RETRY_CANCELLED,
-    .backoff_ms = 25,
-    .backoff_max_ms = 250,
-};
 
 void cn_retry_init(cn_req_t *req)
 {
@@ -198,6 +192,34 @@ cn_retry_what cn_retry_decide(cn_req_t *req, cn_fail cause, uint64_t *wait_ms)
     r->done++;
     *wait_ms = wait_before(req, r->done);
     return CN_RETRY_LATER;
+}
+
+static cn_str_t codes_of(cn_req_t *req)
+{
+    const cn_retry_policy_t *p = req->retry.policy;
+    cn_str_t out = CN_STR_NULL;
+
+    for (uint32_t i = 0; i < p->codes.n; i++)
+        out = cn_pool_printf(req->pool, "%.*s %u", CN_STR_ARG(out),
+                             ((const uint16_t *)p->codes.v)[i]);
+    return out;
+}
+
+void cn_retry_explain(cn_req_t *req)
+{
+    const cn_retry_policy_t *p = req->retry.policy;
+
+    if (!p->attempts) {
+        cn_req_explain(req, "retry: off");
+        return;
+    }
+    cn_req_explain(req,
+                   "retry: up to %u times on %.*s%.*s, back-off up to %" PRIu64 "ms doubling to "
+                   "%" PRIu64 "ms%s%s",
+                   p->attempts, CN_STR_ARG(cn_retry_put(req->pool, p->on)),
+                   CN_STR_ARG(codes_of(req)), p->backoff_ms, p->backoff_max_ms,
+                   p->keep_tried ? "" : ", another endpoint where there is one",
+                   p == &cn_retry_default ? " (Istio's default)" : "");
 }
 
 /* ---- for modules ---- */

@@ -184,6 +184,20 @@ cn_rc cn_timeout_check(cn_req_t *req)
     return CN_OK;
 }
 
+static cn_str_t in_words(cn_req_t *req, uint64_t ms)
+{
+    return ms ? cn_pool_printf(req->pool, "%" PRIu64 "ms", ms) : CN_STR("none");
+}
+
+void cn_timeout_explain(cn_req_t *req)
+{
+    const cn_req_times_t *t = &req->times;
+
+    cn_req_explain(req, "timeouts: request %.*s, one attempt %.*s, silence %.*s",
+                   CN_STR_ARG(in_words(req, t->request_ms)), CN_STR_ARG(in_words(req, t->try_ms)),
+                   CN_STR_ARG(in_words(req, t->idle_ms)));
+}
+
 /* ---- for modules ---- */
 
 void cn_req_set_timeouts(cn_req_t *req, uint64_t request_ms, uint64_t try_ms, uint64_t idle_ms)
