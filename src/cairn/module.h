@@ -378,6 +378,8 @@ const cn_workloads_t *cn_worker_workloads(cn_worker_t *);
 cn_stats_t *cn_worker_stats(cn_worker_t *);
 /* The module's own worker context (what worker_init stored). */
 void *cn_worker_module(cn_worker_t *, const cn_module_t *);
+/* Its settings in a section: of a cluster (c->section), a service or MAIN. */
+const void *cn_worker_conf(const cn_worker_t *, const cn_module_t *, const cn_section_t *);
 /* Family number of one of the module's metrics, for cn_stats_series(). */
 unsigned cn_worker_metric(cn_worker_t *, const cn_metric_def_t *);
 

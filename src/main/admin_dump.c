@@ -183,17 +183,52 @@ void cn_admin_config_dump(cn_admin_server_t *s, cn_admin_req_t *r)
 
 /* ---- /clusters ---- */
 
-static void cluster_text(cn_admin_req_t *r, const cn_cluster_t *c)
+/* A line for each number that admission hooks tell. */
+typedef struct {
+    cn_admin_req_t *r;
+    const cn_cluster_t *c;
+    const char *host; /* NULL: of the cluster */
+} number_lines_t;
+
+static void put_line(void *ctx, const char *name, uint64_t value)
+{
+    const number_lines_t *l = ctx;
+
+    cn_admin_printf(l->r, "%.*s::%s%s%s::%llu\n", CN_STR_ARG(l->c->section->name),
+                    l->host ? l->host : "", l->host ? "::" : "", name, (unsigned long long)value);
+}
+
+static void put_member(void *ctx, const char *name, uint64_t value)
+{
+    json_object_set_new(ctx, name, cn_admin_number(value));
+}
+
+static cn_str_t health_flags(cn_worker_t *w, cn_cluster_t *c, cn_host_t *h, cn_pool_t *pool)
+{
+    const cn_pick_t pick = {.admissions = &w->admissions};
+    bool ejected = !cn_cluster_admits(c, &pick, h);
+
+    if (h->healthy && !ejected)
+        return CN_STR("healthy");
+    return cn_pool_printf(pool, "%s%s", ejected ? "/failed_outlier_check" : "",
+                          h->healthy ? "" : "/failed_eds_health");
+}
+
+static void cluster_text(cn_worker_t *w, cn_admin_req_t *r, cn_cluster_t *c)
 {
     char addr[CN_INET_TEXT];
+    number_lines_t numbers = {r, c, NULL};
+    const cn_describe_t out = {put_line, &numbers};
 
+    cn_admission_describe(&w->admissions, c, NULL, &out);
+    numbers.host = addr;
     for (uint32_t i = 0; i < c->nhosts; i++) {
-        const cn_host_t *h = c->hosts[i];
+        cn_host_t *h = c->hosts[i];
         const struct {
             const char *what;
             cn_str_t value;
         } lines[] = {
-            {"health_flags", h->healthy ? CN_STR("healthy") : CN_STR("/failed_eds_health")},
+            {"health_flags", health_flags(w, c, h, r->pool)},
             {"weight", cn_pool_printf(r->pool, "%u", h->weight)},
             {"rq_active", cn_pool_printf(r->pool, "%u", h->active)},
             {"tunnel", h->tunnel == CN_TUNNEL_HBONE ? CN_STR("hbone") : CN_STR("none")},
@@ -203,20 +238,51 @@ static void cluster_text(cn_admin_req_t *r, const cn_cluster_t *c)
         for (size_t k = 0; k < CN_COUNT(lines); k++)
             cn_admin_printf(r, "%.*s::%s::%s::%.*s\n", CN_STR_ARG(c->section->name), addr,
                             lines[k].what, CN_STR_ARG(lines[k].value));
+        cn_admission_describe(&w->admissions, c, h, &out);
     }
 }
 
-static json_t *host_json(const cn_host_t *h)
+static json_t *locality_json(const cn_locality_t *l)
 {
+    json_t *o = json_object();
+
+    json_object_set_new(o, "region", cn_admin_text(l->region));
+    json_object_set_new(o, "zone", cn_admin_text(l->zone));
+    json_object_set_new(o, "sub_zone", cn_admin_text(l->subzone));
+    return o;
+}
+
+static json_t *host_json(cn_worker_t *w, cn_cluster_t *c, cn_host_t *h)
+{
+    const cn_pick_t pick = {.admissions = &w->admissions};
+    json_t *numbers = json_object();
+    const cn_describe_t out = {put_member, numbers};
     char ip[CN_INET_TEXT];
 
     cn_inet_put(ip, &h->addr, false);
-    return json_pack("{s:{s:{s:s,s:i}},s:I,s:{s:s},s:I,s:s,s:o}", "address", "socket_address",
-                     "address", ip, "port_value", (int)h->addr.port, "weight",
-                     (json_int_t)h->weight, "health_status", "eds_health_status",
-                     h->healthy ? "HEALTHY" : "UNHEALTHY", "active", (json_int_t)h->active,
-                     "tunnel", h->tunnel == CN_TUNNEL_HBONE ? "hbone" : "none", "identity",
-                     cn_admin_text(h->identity));
+    cn_admission_describe(&w->admissions, c, h, &out);
+    return json_pack(
+        "{s:{s:{s:s,s:i}},s:I,s:{s:s,s:b},s:I,s:s,s:o,s:o,s:o}", "address", "socket_address",
+        "address", ip, "port_value", (int)h->addr.port, "weight", (json_int_t)h->weight,
+        "health_status", "eds_health_status",
+        h->healthy    ? "HEALTHY"
+        : h->draining ? "DRAINING"
+                      : "UNHEALTHY",
+        "failed_outlier_check", !cn_cluster_admits(c, &pick, h), "active", (json_int_t)h->active,
+        "tunnel", h->tunnel == CN_TUNNEL_HBONE ? "hbone" : "none", "identity",
+        cn_admin_text(h->identity), "locality", locality_json(&h->locality), "stats", numbers);
+}
+
+static json_t *cluster_hosts_json(cn_worker_t *w, cn_str_t name, cn_cluster_t *c)
+{
+    json_t *hosts = json_array(), *numbers = json_object();
+    const cn_describe_t out = {put_member, numbers};
+
+    cn_admission_describe(&w->admissions, c, NULL, &out);
+    for (uint32_t k = 0; k < c->nhosts; k++)
+        json_array_append_new(hosts, host_json(w, c, c->hosts[k]));
+    return json_pack("{s:o,s:o,s:o}", "name", cn_admin_text(name), "stats", numbers,
+                     "host_statuses", hosts);
 }
 
 void cn_admin_clusters(cn_admin_server_t *s, cn_admin_req_t *r)
@@ -228,18 +294,13 @@ void cn_admin_clusters(cn_admin_server_t *s, cn_admin_req_t *r)
     json_t *list = json_array();
 
     for (size_t i = 0; i < n; i++) {
-        const cn_cluster_t *c = cn_clusters_find(w->clusters, v[i]->name);
+        cn_cluster_t *c = cn_clusters_find(w->clusters, v[i]->name);
         if (!c)
             continue;
-        if (!as_json) {
-            cluster_text(r, c);
-            continue;
-        }
-        json_t *hosts = json_array();
-        for (uint32_t k = 0; k < c->nhosts; k++)
-            json_array_append_new(hosts, host_json(c->hosts[k]));
-        json_array_append_new(list, json_pack("{s:o,s:o}", "name", cn_admin_text(v[i]->name),
-                                              "host_statuses", hosts));
+        if (as_json)
+            json_array_append_new(list, cluster_hosts_json(w, v[i]->name, c));
+        else
+            cluster_text(w, r, c);
     }
     if (as_json)
         cn_admin_json(r, json_pack("{s:o}", "cluster_statuses", list));

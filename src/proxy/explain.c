@@ -59,15 +59,22 @@ static void run_l4(cn_req_t *req, cn_explain_t *ex)
     ex->details = req->f.termination_details;
 }
 
+static void tell_number(void *ctx, const char *name, uint64_t value)
+{
+    cn_req_explain(ctx, "cluster: %s %llu", name, (unsigned long long)value);
+}
+
 static cn_str_t pick_host(cn_req_t *req, cn_pool_t *pool)
 {
     cn_cluster_t *c = cn_clusters_find(req->w->clusters, req->f.cluster_name);
+    const cn_describe_t out = {tell_number, req};
     char text[CN_INET_TEXT];
     cn_host_t *host;
 
     if (!c)
         return CN_STR("no such cluster");
     req->cluster = cn_cluster_ref(c);
+    cn_admission_describe(&req->w->admissions, req->cluster, NULL, &out);
     host = cn_req_pick_host(req);
     if (!host)
         return CN_STR("no healthy endpoint");

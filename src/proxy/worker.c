@@ -390,6 +390,15 @@ void *cn_worker_module(cn_worker_t *w, const cn_module_t *module)
     return NULL;
 }
 
+const void *cn_worker_conf(const cn_worker_t *w CN_UNUSED, const cn_module_t *module,
+                           const cn_section_t *section)
+{
+    for (unsigned i = 0; i < cn_nmodules; i++)
+        if (cn_modules[i] == module)
+            return section->confs[CN_UNIT_MODULES + i];
+    return NULL;
+}
+
 unsigned cn_worker_metric(cn_worker_t *w, const cn_metric_def_t *def)
 {
     for (unsigned i = 0; i < w->nmetric_defs; i++)

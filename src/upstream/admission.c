@@ -147,3 +147,14 @@ void cn_admission_report(const cn_admissions_t *all, cn_cluster_t *c, cn_host_t 
             a->ops->report(a->wctx, c, conf_of(c->section, a), host, outcome);
     }
 }
+
+void cn_admission_describe(const cn_admissions_t *all, cn_cluster_t *c, const cn_host_t *host,
+                           const cn_describe_t *out)
+{
+    for (unsigned i = 0; all && i < all->n; i++) {
+        const cn_admission_t *a = &all->v[i];
+
+        if (a->ops->describe)
+            a->ops->describe(a->wctx, c, conf_of(c->section, a), host, out);
+    }
+}

@@ -52,6 +52,9 @@ void cn_admission_wait(cn_admissions_t *, cn_waiter_t *);
 /* A connection of the cluster may be had: wakes the first who waits for one. */
 void cn_admission_wake(cn_admissions_t *, const cn_cluster_t *);
 
+/* host NULL: of the cluster. */
+void cn_admission_describe(const cn_admissions_t *, cn_cluster_t *, const cn_host_t *,
+                           const cn_describe_t *);
 void cn_admission_report(const cn_admissions_t *, cn_cluster_t *, cn_host_t *,
                          const cn_outcome_t *);
 

@@ -323,7 +323,7 @@ cn_host_t *cn_cluster_pick(cn_cluster_t *c, const cn_pick_t *pick)
     if (c->lb)
         return c->lb->pick(c, c->lb_ctx, pick);
     for (uint32_t i = 0; i < c->nhosts; i++)
-        if (c->hosts[i]->healthy)
+        if (c->hosts[i]->healthy && cn_cluster_admits(c, pick, c->hosts[i]))
             return c->hosts[i];
     return NULL;
 }

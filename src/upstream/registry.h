@@ -114,6 +114,12 @@ typedef struct {
     uint64_t latency_ns; /* since the attempt began */
 } cn_outcome_t;
 
+/* Takes numbers with their names, for operators: "default_priority::max_requests". */
+typedef struct {
+    void (*put)(void *ctx, const char *name, uint64_t value);
+    void *ctx;
+} cn_describe_t;
+
 /* Whether a request may go to a cluster or host, and how it ended (circuit
  * breakers, outlier detection).  All hooks may be NULL.  conf: the module's
  * settings of the cluster, the same in admit and its release although the
@@ -126,6 +132,9 @@ typedef struct {
     /* Adds to epoch, and may raise panic_percent. */
     void (*look)(void *wctx, cn_cluster_t *, const void *conf, cn_cluster_look_t *);
     void (*report)(void *wctx, cn_cluster_t *, const void *conf, cn_host_t *, const cn_outcome_t *);
+    /* Limits and counts of the cluster (host NULL) or of one of its hosts. */
+    void (*describe)(void *wctx, cn_cluster_t *, const void *conf, const cn_host_t *,
+                     const cn_describe_t *);
 } cn_admission_ops_t;
 
 #endif

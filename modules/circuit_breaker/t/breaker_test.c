@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Four workers in one process, on the shared memory that a master would have
+ * made.  Their loops' clock is the test's.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+/* cmocka wants the ones above first */
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "core/log.h"
+#include "event/loop_int.h"
+#include "os/shm.h"
+#include "proxy/worker.h"
+#include "upstream/admission.h"
+
+#define WORKERS 4
+
+extern const cn_module_t cn_module_circuit_breaker;
+const cn_module_t *const cn_modules[] = {&cn_module_circuit_breaker, NULL};
+const unsigned cn_nmodules = 1;
+
+typedef struct {
+    cn_pool_t *pool;
+    cn_loop_t *loop;
+    cn_shm_t *shm;
+    cn_shared_t *shared;
+    cn_gen_t *gen;
+    cn_worker_t w[WORKERS];
+} bed_t;
+
+static const cn_units_t *units(void)
+{
+    static const cn_conf_ops_t no_levels[CN_LV_MAX];
+    static const cn_conf_unit_t none = {"main", NULL, no_levels};
+    static const cn_units_t *made;
+
+    if (!made)
+        made = cn_worker_units_create(&none);
+    return made;
+}
+
+static void load(bed_t *b, const char *conf)
+{
+    cn_bundle_t *bundle = cn_bundle_create(CN_STR_NULL);
+    cn_conf_load_t how = {.units = units(), .bundle = bundle, .file = CN_STR("/t.conf")};
+    cn_str_t why = CN_STR_NULL;
+
+    cn_bundle_put(bundle, how.file, cn_str_c(conf));
+    if (cn_gen_load(&how, b->pool, &b->gen, &why) != CN_OK)
+        fail_msg("%.*s", CN_STR_ARG(why));
+    cn_bundle_destroy(bundle);
+}
+
+static void start_worker(bed_t *b, unsigned i)
+{
+    cn_str_t why;
+
+    assert_int_equal(cn_worker_init(&b->w[i], b->loop, i, NULL), CN_OK);
+    cn_worker_share(&b->w[i], b->shared);
+    assert_int_equal(cn_worker_apply(&b->w[i], b->gen, b->pool, &why), CN_OK);
+}
+
+static void open_bed(bed_t *b, const char *conf)
+{
+    *b = (bed_t){.pool = cn_pool_create(0), .loop = cn_loop_create()};
+    cn_log_set_level(CN_LOG_EMERG);
+    load(b, conf);
+    assert_int_equal(cn_shm_create(cn_shared_need(b->gen, WORKERS), &b->shm), CN_OK);
+    assert_int_equal(cn_shared_create(b->shm, b->gen, WORKERS, &b->shared), CN_OK);
+    for (unsigned i = 0; i < WORKERS; i++)
+        start_worker(b, i);
+}
+
+static void close_bed(bed_t *b)
+{
+    for (unsigned i = 0; i < WORKERS; i++)
+        cn_worker_fini(&b->w[i]);
+    cn_shared_destroy(b->shared);
+    cn_shm_destroy(b->shm);
+    cn_gen_unref(b->gen);
+    cn_loop_destroy(b->loop);
+    cn_pool_destroy(b->pool);
+}
+
+static cn_cluster_t *cluster(bed_t *b, unsigned worker)
+{
+    return cn_clusters_find(b->w[worker].clusters, CN_STR("a:80"));
+}
+
+static bool take(bed_t *b, unsigned worker, cn_admit_kind kind, cn_ticket_t *t)
+{
+    return cn_admission_take(&b->w[worker].admissions, cluster(b, worker), kind, t);
+}
+
+static void give(bed_t *b, unsigned worker, cn_ticket_t *t)
+{
+    cn_admission_return(&b->w[worker].admissions, t);
+}
+
+/* ---- limits ---- */
+
+static void test_a_limit_holds_over_all_workers(void **state CN_UNUSED)
+{
+    static const cn_admit_kind kinds[] = {CN_ADMIT_REQUEST, CN_ADMIT_PENDING, CN_ADMIT_RETRY};
+
+    for (size_t k = 0; k < CN_COUNT(kinds); k++) {
+        cn_ticket_t t[7] = {{0}}, more = {0};
+        bed_t b;
+
+        open_bed(&b, "cluster a:80 { breaker max_requests=7 max_pending=7 max_retries=7; }");
+        for (unsigned i = 0; i < 7; i++)
+            assert_true(take(&b, i % WORKERS, kinds[k], &t[i]));
+        for (unsigned i = 0; i < WORKERS; i++)
+            assert_false(take(&b, i, kinds[k], &more));
+        give(&b, 2, &t[2]);
+        assert_true(take(&b, 3, kinds[k], &more));
+        assert_false(take(&b, 0, kinds[k], &t[2]));
+        give(&b, 3, &more);
+        for (unsigned i = 0; i < 7; i++)
+            give(&b, i % WORKERS, &t[i]);
+        for (unsigned i = 0; i < 7; i++)
+            assert_true(take(&b, 1, kinds[k], &t[i]));
+        for (unsigned i = 0; i < 7; i++)
+            give(&b, 1, &t[i]);
+        close_bed(&b);
+    }
+}
+
+static void test_a_limit_of_0_admits_nobody(void **state CN_UNUSED)
+{
+    cn_ticket_t t = {0};
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { breaker max_requests=0; }");
+    assert_false(take(&b, 0, CN_ADMIT_REQUEST, &t));
+    assert_true(take(&b, 0, CN_ADMIT_PENDING, &t)); /* not limited */
+    give(&b, 0, &t);
+    close_bed(&b);
+}
+
+static void test_connections_are_limited_but_each_worker_may_have_one(void **state CN_UNUSED)
+{
+    cn_ticket_t t[6] = {{0}};
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { breaker max_connections=2; }");
+    assert_true(take(&b, 0, CN_ADMIT_CONNECTION, &t[0]));
+    assert_true(take(&b, 0, CN_ADMIT_CONNECTION, &t[1]));
+    assert_false(take(&b, 0, CN_ADMIT_CONNECTION, &t[2]));
+    assert_true(take(&b, 1, CN_ADMIT_CONNECTION, &t[3]));
+    assert_false(take(&b, 1, CN_ADMIT_CONNECTION, &t[4]));
+    give(&b, 1, &t[3]); /* it was beyond the limit: nobody gets it */
+    assert_false(take(&b, 0, CN_ADMIT_CONNECTION, &t[4]));
+    give(&b, 0, &t[0]);
+    assert_true(take(&b, 0, CN_ADMIT_CONNECTION, &t[4]));
+    give(&b, 0, &t[4]);
+    give(&b, 0, &t[1]);
+    close_bed(&b);
+}
+
+static void test_what_a_dead_worker_had_is_free_again(void **state CN_UNUSED)
+{
+    cn_ticket_t t[4] = {{0}}, more[4] = {{0}};
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { breaker max_requests=4; }");
+    for (unsigned i = 0; i < 4; i++)
+        assert_true(take(&b, i < 3 ? 1 : 2, CN_ADMIT_REQUEST, &t[i]));
+    assert_false(take(&b, 0, CN_ADMIT_REQUEST, &more[0]));
+    cn_shared_worker_gone(b.shared, 1);
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(take(&b, 0, CN_ADMIT_REQUEST, &more[i]));
+    assert_false(take(&b, 3, CN_ADMIT_REQUEST, &more[3]));
+    for (unsigned i = 0; i < 3; i++)
+        give(&b, 0, &more[i]);
+    /* the dead worker's own object ends here without taking anything twice */
+    for (unsigned i = 0; i < 4; i++)
+        give(&b, i < 3 ? 1 : 2, &t[i]);
+    for (unsigned i = 0; i < 4; i++)
+        assert_true(take(&b, 0, CN_ADMIT_REQUEST, &more[i]));
+    for (unsigned i = 0; i < 4; i++)
+        give(&b, 0, &more[i]);
+    close_bed(&b);
+}
+
+static void test_counts_survive_a_new_configuration(void **state CN_UNUSED)
+{
+    cn_ticket_t t = {0}, more = {0};
+    bed_t b;
+    cn_gen_t *old;
+    cn_str_t why;
+
+    open_bed(&b, "cluster a:80 { breaker max_requests=1; }");
+    assert_true(take(&b, 0, CN_ADMIT_REQUEST, &t));
+    old = b.gen;
+    load(&b, "cluster a:80 { breaker max_requests=2; }");
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_int_equal(cn_worker_apply(&b.w[i], b.gen, b.pool, &why), CN_OK);
+    cn_gen_unref(old);
+    assert_true(take(&b, 1, CN_ADMIT_REQUEST, &more));
+    cn_ticket_t third = {0};
+    assert_false(take(&b, 2, CN_ADMIT_REQUEST, &third));
+    give(&b, 0, &t);
+    give(&b, 1, &more);
+    close_bed(&b);
+}
+
+/* ---- outlier detection ---- */
+
+#define TEN                                                                                        \
+    "endpoint 10.0.0.1:80; endpoint 10.0.0.2:80; endpoint 10.0.0.3:80; endpoint 10.0.0.4:80; "     \
+    "endpoint 10.0.0.5:80; endpoint 10.0.0.6:80; endpoint 10.0.0.7:80; endpoint 10.0.0.8:80; "     \
+    "endpoint 10.0.0.9:80; endpoint 10.0.0.10:80; "
+
+static void answer(bed_t *b, unsigned worker, unsigned host, unsigned status)
+{
+    cn_outcome_t out = {.how = CN_OUT_RESPONSE, .status = (uint16_t)status, .grpc_status = -1};
+    cn_cluster_t *c = cluster(b, worker);
+
+    cn_admission_report(&b->w[worker].admissions, c, c->hosts[host], &out);
+}
+
+static void fail_with(bed_t *b, unsigned worker, unsigned host, cn_out_how how)
+{
+    cn_outcome_t out = {.how = how, .grpc_status = -1};
+    cn_cluster_t *c = cluster(b, worker);
+
+    cn_admission_report(&b->w[worker].admissions, c, c->hosts[host], &out);
+}
+
+static bool usable(bed_t *b, unsigned worker, unsigned host)
+{
+    cn_pick_t pick = {.admissions = &b->w[worker].admissions};
+    cn_cluster_t *c = cluster(b, worker);
+
+    return cn_cluster_admits(c, &pick, c->hosts[host]);
+}
+
+static uint64_t epoch(bed_t *b, unsigned worker)
+{
+    cn_pick_t pick = {.admissions = &b->w[worker].admissions};
+
+    return cn_cluster_look(cluster(b, worker), &pick).epoch;
+}
+
+static void pass(bed_t *b, uint64_t ms)
+{
+    b->loop->now_ns += ms * 1000000;
+    cn_timer_expire(b->loop);
+    while (cn_task_pass(b->loop))
+        continue;
+}
+
+static void test_failures_in_a_row_are_counted_by_all_workers_together(void **state CN_UNUSED)
+{
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { " TEN "outlier; }");
+    for (unsigned i = 0; i < 4; i++)
+        answer(&b, i, 3, 500);
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_true(usable(&b, i, 3));
+    uint64_t before = epoch(&b, 1);
+    answer(&b, 2, 3, 500);
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_false(usable(&b, i, 3));
+    assert_true(epoch(&b, 1) != before);
+    assert_true(usable(&b, 0, 2));
+    close_bed(&b);
+}
+
+static void test_a_success_starts_the_count_anew(void **state CN_UNUSED)
+{
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { " TEN "outlier; }");
+    for (unsigned i = 0; i < 20; i++)
+        answer(&b, i % WORKERS, 0, i % 5 == 4 ? 404 : 503);
+    assert_true(usable(&b, 0, 0));
+    close_bed(&b);
+}
+
+static void
+test_a_host_returns_after_its_time_and_stays_longer_away_each_time(void **state CN_UNUSED)
+{
+    bed_t b;
+
+    open_bed(&b,
+             "cluster a:80 { " TEN "outlier consecutive_5xx=2 interval=10s base_ejection=30s; }");
+    for (unsigned times = 1; times <= 3; times++) {
+        answer(&b, 0, 0, 500);
+        answer(&b, 1, 0, 500);
+        for (unsigned i = 0; i < 3 * times - 1; i++) {
+            pass(&b, 10000);
+            assert_false(usable(&b, 2, 0));
+        }
+        pass(&b, 10000);
+        pass(&b, 1);
+        for (unsigned i = 0; i < WORKERS; i++)
+            assert_true(usable(&b, i, 0));
+    }
+    /* quiet intervals take the multiplier back */
+    for (unsigned i = 0; i < 4; i++)
+        pass(&b, 10001);
+    answer(&b, 0, 0, 500);
+    answer(&b, 1, 0, 500);
+    for (unsigned i = 0; i < 4; i++)
+        pass(&b, 10001);
+    assert_true(usable(&b, 0, 0));
+    close_bed(&b);
+}
+
+static void test_only_a_part_of_the_hosts_is_put_aside_but_always_one(void **state CN_UNUSED)
+{
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { " TEN "outlier consecutive_5xx=1 max_ejection_percent=30; }");
+    for (unsigned i = 0; i < 10; i++)
+        answer(&b, i % WORKERS, i, 500);
+    unsigned away = 0;
+    for (unsigned i = 0; i < 10; i++)
+        away += !usable(&b, 0, i);
+    assert_int_equal(away, 3);
+    close_bed(&b);
+    open_bed(&b, "cluster a:80 { endpoint 10.0.0.1:80; endpoint 10.0.0.2:80; "
+                 "outlier consecutive_5xx=1 max_ejection_percent=0; }");
+    answer(&b, 0, 0, 500);
+    answer(&b, 0, 1, 500);
+    assert_false(usable(&b, 3, 0));
+    assert_true(usable(&b, 3, 1));
+    close_bed(&b);
+}
+
+static void test_gateway_errors_have_a_count_of_their_own(void **state CN_UNUSED)
+{
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { " TEN "outlier consecutive_5xx=0 consecutive_gateway=3; }");
+    for (unsigned i = 0; i < 9; i++)
+        answer(&b, 0, 0, 500);
+    assert_true(usable(&b, 0, 0));
+    answer(&b, 0, 0, 502);
+    answer(&b, 1, 0, 503);
+    answer(&b, 2, 0, 500); /* starts anew */
+    answer(&b, 2, 0, 504);
+    answer(&b, 2, 0, 504);
+    assert_true(usable(&b, 0, 0));
+    answer(&b, 3, 0, 502);
+    assert_false(usable(&b, 0, 0));
+    close_bed(&b);
+}
+
+static void test_what_does_not_answer_counts_as_503_or_504(void **state CN_UNUSED)
+{
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { " TEN "outlier consecutive_gateway=4; }");
+    fail_with(&b, 0, 0, CN_OUT_CONNECT);
+    fail_with(&b, 0, 0, CN_OUT_CONNECT_TIMEOUT);
+    fail_with(&b, 0, 0, CN_OUT_TIMEOUT);
+    assert_true(usable(&b, 0, 0));
+    fail_with(&b, 0, 0, CN_OUT_RESET);
+    assert_false(usable(&b, 0, 0));
+    close_bed(&b);
+}
+
+static void test_local_failures_can_be_counted_apart(void **state CN_UNUSED)
+{
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { " TEN
+                 "outlier consecutive_5xx=2 split_local=on consecutive_local=3; }");
+    fail_with(&b, 0, 0, CN_OUT_CONNECT);
+    fail_with(&b, 1, 0, CN_OUT_CONNECT);
+    answer(&b, 1, 0, 500); /* it was reached */
+    fail_with(&b, 0, 0, CN_OUT_RESET);
+    fail_with(&b, 0, 0, CN_OUT_CONNECT_TIMEOUT);
+    assert_true(usable(&b, 0, 0));
+    fail_with(&b, 0, 0, CN_OUT_CONNECT);
+    assert_false(usable(&b, 0, 0));
+    answer(&b, 0, 1, 500);
+    answer(&b, 0, 1, 500);
+    assert_true(usable(&b, 0, 1)); /* one in ten is away already */
+    close_bed(&b);
+}
+
+static void test_grpc_statuses_count_as_what_they_mean(void **state CN_UNUSED)
+{
+    bed_t b;
+    cn_cluster_t *c;
+
+    open_bed(&b, "cluster a:80 { " TEN "outlier consecutive_5xx=1; }");
+    c = cluster(&b, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        /* NOT_FOUND, UNAVAILABLE */
+        cn_outcome_t out = {
+            .how = CN_OUT_RESPONSE, .status = 200, .grpc_status = (int16_t)(i ? 14 : 5)};
+
+        cn_admission_report(&b.w[0].admissions, c, c->hosts[0], &out);
+        assert_true(usable(&b, 0, 0) == (i == 0));
+    }
+    close_bed(&b);
+}
+
+static void test_too_few_healthy_hosts_are_told_to_the_balancer(void **state CN_UNUSED)
+{
+    cn_pick_t pick = {0};
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { " TEN "outlier min_health_percent=40; }");
+    pick.admissions = &b.w[0].admissions;
+    assert_int_equal(cn_cluster_look(cluster(&b, 0), &pick).panic_percent, 40);
+    close_bed(&b);
+}
+
+static void test_requests_go_elsewhere_while_a_host_is_away(void **state CN_UNUSED)
+{
+    cn_pick_t pick = {0};
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { endpoint 10.0.0.1:80; endpoint 10.0.0.2:80; "
+                 "outlier consecutive_5xx=1 interval=1s base_ejection=1s; }");
+    pick = (cn_pick_t){.rand = &b.w[3].rand, .admissions = &b.w[3].admissions};
+    assert_ptr_equal(cn_cluster_pick(cluster(&b, 3), &pick), cluster(&b, 3)->hosts[0]);
+    answer(&b, 0, 0, 500);
+    assert_ptr_equal(cn_cluster_pick(cluster(&b, 3), &pick), cluster(&b, 3)->hosts[1]);
+    pass(&b, 1001);
+    pass(&b, 1001);
+    assert_ptr_equal(cn_cluster_pick(cluster(&b, 3), &pick), cluster(&b, 3)->hosts[0]);
+    close_bed(&b);
+}
+
+static void test_a_cluster_without_the_directive_is_left_alone(void **state CN_UNUSED)
+{
+    cn_ticket_t t[3] = {{0}};
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { " TEN "}");
+    for (unsigned i = 0; i < 100; i++)
+        answer(&b, 0, 0, 500);
+    assert_true(usable(&b, 0, 0));
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(take(&b, 0, CN_ADMIT_REQUEST, &t[i]));
+    for (unsigned i = 0; i < 3; i++)
+        give(&b, 0, &t[i]);
+    close_bed(&b);
+}
+
+static void test_a_full_table_limits_nothing(void **state CN_UNUSED)
+{
+    cn_ticket_t t = {0}, other = {0}, more = {0};
+    bed_t b;
+
+    open_bed(&b, "breaker_memory clusters=1 hosts=1; cluster b:80 { breaker max_requests=1; } "
+                 "cluster a:80 { breaker max_requests=1; }");
+    assert_true(cn_admission_take(&b.w[0].admissions,
+                                  cn_clusters_find(b.w[0].clusters, CN_STR("b:80")),
+                                  CN_ADMIT_REQUEST, &other));
+    assert_true(take(&b, 0, CN_ADMIT_REQUEST, &t));
+    assert_true(take(&b, 0, CN_ADMIT_REQUEST, &more));
+    give(&b, 0, &t);
+    give(&b, 0, &more);
+    give(&b, 0, &other);
+    close_bed(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_limit_holds_over_all_workers),
+        cmocka_unit_test(test_a_limit_of_0_admits_nobody),
+        cmocka_unit_test(test_connections_are_limited_but_each_worker_may_have_one),
+        cmocka_unit_test(test_what_a_dead_worker_had_is_free_again),
+        cmocka_unit_test(test_counts_survive_a_new_configuration),
+        cmocka_unit_test(test_failures_in_a_row_are_counted_by_all_workers_together),
+        cmocka_unit_test(test_a_success_starts_the_count_anew),
+        cmocka_unit_test(test_a_host_returns_after_its_time_and_stays_longer_away_each_time),
+        cmocka_unit_test(test_only_a_part_of_the_hosts_is_put_aside_but_always_one),
+        cmocka_unit_test(test_gateway_errors_have_a_count_of_their_own),
+        cmocka_unit_test(test_what_does_not_answer_counts_as_503_or_504),
+        cmocka_unit_test(test_local_failures_can_be_counted_apart),
+        cmocka_unit_test(test_grpc_statuses_count_as_what_they_mean),
+        cmocka_unit_test(test_too_few_healthy_hosts_are_told_to_the_balancer),
+        cmocka_unit_test(test_requests_go_elsewhere_while_a_host_is_away),
+        cmocka_unit_test(test_a_cluster_without_the_directive_is_left_alone),
+        cmocka_unit_test(test_a_full_table_limits_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
