@@ -17,19 +17,33 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <glob.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <time.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "conf/conf_int.h"
+#include "os/watch.h"
 
 #define MAGIC 0x31646e6275626e63u /* "cnbubnd1" */
 #define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
 #define PIPE_WAIT_MS 10000 /* for the writer of a pipe given as a file */
+#define SURE_MS 100        /* more than the tick of any file system's clock */
 
-typedef enum { KIND_FILE, KIND_PATTERN } kind_t;
+/* TEXT and GONE are in parts only. */
+typedef enum { KIND_FILE, KIND_PATTERN, KIND_TEXT, KIND_GONE, KIND_MAX } kind_t;
+
+/* By which a file that was not touched is known. */
+typedef struct {
+    dev_t dev;
+    ino_t ino;
+    off_t size;
+    struct timespec mtime, ctime;
+    bool sure; /* it had not just been written when it was looked at */
+} stamp_t;
 
 typedef struct {
     uint64_t magic;
@@ -49,6 +63,9 @@ typedef struct {
     cn_str_t text; /* of a pattern: matching paths, each with a NUL behind it */
     char *heap;    /* text when it was read; else NULL */
     bool secret;
+    stamp_t stamp; /* of the file; of a pattern: of its folder */
+    bool watched;  /* touched says whether it must be looked at */
+    bool touched;
 } entry_t;
 
 struct cn_bundle {
@@ -58,6 +75,7 @@ struct cn_bundle {
     cn_map_t files, patterns; /* path -> entry_t */
     cn_vec_t entries;         /* entry_t *, in the order they came */
     size_t total;             /* bytes of texts */
+    cn_watch_t *watch;        /* NULL: every file is looked at */
     void *map;                /* opened from a memfd */
     size_t map_len;
 };
@@ -99,11 +117,17 @@ void cn_bundle_destroy(cn_bundle_t *b)
         return;
     for (uint32_t i = 0; i < b->entries.n; i++)
         free_text(entry_at(b, i));
+    cn_watch_destroy(b->watch);
     cn_map_fini(&b->files);
     cn_map_fini(&b->patterns);
     if (b->map)
         munmap(b->map, b->map_len);
     cn_pool_destroy(b->pool);
+}
+
+void cn_bundle_watch(cn_bundle_t *b)
+{
+    b->watch = cn_watch_create();
 }
 
 cn_str_t cn_bundle_prefix(const cn_bundle_t *b)
@@ -122,7 +146,7 @@ cn_str_t cn_bundle_path(const cn_bundle_t *b, cn_pool_t *pool, cn_str_t path)
 
 static entry_t *add(cn_bundle_t *b, kind_t kind, cn_str_t path, cn_str_t text, char *heap)
 {
-    cn_map_t *map = kind == KIND_FILE ? &b->files : &b->patterns;
+    cn_map_t *map = kind == KIND_PATTERN ? &b->patterns : &b->files;
     entry_t *e = cn_map_get(map, path);
 
     if (!e) {
@@ -142,6 +166,11 @@ static entry_t *add(cn_bundle_t *b, kind_t kind, cn_str_t path, cn_str_t text, c
 void cn_bundle_put(cn_bundle_t *b, cn_str_t path, cn_str_t text)
 {
     (void)add(b, KIND_FILE, cn_bundle_path(b, b->pool, path), cn_pool_dup(b->pool, text), NULL);
+}
+
+bool cn_bundle_has(const cn_bundle_t *b, cn_str_t path)
+{
+    return cn_map_get(&b->files, path) != NULL;
 }
 
 /* ---- reading ---- */
@@ -198,8 +227,51 @@ static int read_all(int fd, size_t first, char **buf, size_t *len)
     }
 }
 
+/* A file that changes twice within a tick of the file system's clock has the
+ * same times: one that has just changed is read again the next time. */
+static stamp_t stamp_of(const struct stat *st)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t age_ms = (int64_t)(now.tv_sec - st->st_ctim.tv_sec) * 1000 +
+                     (now.tv_nsec - st->st_ctim.tv_nsec) / 1000000;
+    return (stamp_t){st->st_dev,  st->st_ino,  st->st_size,
+                     st->st_mtim, st->st_ctim, age_ms > SURE_MS || age_ms < 0};
+}
+
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static bool same_stamp(const stamp_t *before, const struct stat *st)
+{
+    return before->sure && before->dev == st->st_dev && before->ino == st->st_ino &&
+           before->size == st->st_size && same_time(&before->mtime, &st->st_mtim) &&
+           same_time(&before->ctime, &st->st_ctim);
+}
+
+static bool is_link(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) != 0 || S_ISLNK(st.st_mode);
+}
+
+/* A link may lead elsewhere without its folder telling. */
+static bool watch_file(cn_bundle_t *b, cn_str_t path)
+{
+    size_t n = path.n;
+
+    while (n > 0 && path.p[n - 1] != '/')
+        n--;
+    return b->watch && n > 1 && cn_watch_folder(b->watch, cn_str_make(path.p, n - 1)) == CN_OK &&
+           !is_link(path.p);
+}
+
 /* Opens without waiting, so that a pipe without a writer cannot hold us. */
-static int read_path(const char *path, char **buf, size_t *len)
+static int read_path(const char *path, char **buf, size_t *len, stamp_t *stamp)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     struct stat st;
@@ -215,6 +287,7 @@ static int read_path(const char *path, char **buf, size_t *len)
         err = EFBIG;
     else
         err = read_all(fd, S_ISREG(st.st_mode) ? (size_t)st.st_size : 4095, buf, len);
+    *stamp = err ? (stamp_t){0} : stamp_of(&st);
     close(fd);
     return err;
 }
@@ -233,21 +306,28 @@ cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char *
     char *buf = NULL;
     size_t len = 0;
     int err = ENOENT;
+    stamp_t stamp = {0};
+    bool watched;
 
     if (e) {
         *text = e->text;
         return CN_OK;
     }
+    /* Watched first, read then: what comes in between is seen. */
+    watched = b->disk && watch_file(b, path);
     if (cn_str_find(path, '\0') < path.n)
         err = EINVAL;
     else if (b->disk)
-        err = read_path(path.p, &buf, &len);
+        err = read_path(path.p, &buf, &len, &stamp);
     *why = err == EFBIG ? "the file is larger than 64 MiB" : err ? strerror(err) : NULL;
     if (err || check_room(b, len, why) != CN_OK) {
         free(buf);
         return CN_ERR;
     }
-    *text = add(b, KIND_FILE, path, cn_str_make(buf, len), buf)->text;
+    e = add(b, KIND_FILE, path, cn_str_make(buf, len), buf);
+    e->stamp = stamp;
+    e->watched = watched;
+    *text = e->text;
     return CN_OK;
 }
 
@@ -308,7 +388,21 @@ static void sort_unique(cn_vec_t *paths)
     paths->n = n + 1;
 }
 
-static void remember(cn_bundle_t *b, cn_str_t pattern, const cn_vec_t *paths)
+static stamp_t folder_stamp(cn_pool_t *pool, cn_str_t pattern)
+{
+    size_t n = pattern.n;
+    struct stat st;
+
+    while (n > 1 && pattern.p[n - 1] != '/')
+        n--;
+    const char *folder = cn_pool_cstr(pool, cn_str_make(pattern.p, n));
+    /* Folders under a pattern are too many to look at. */
+    if (strpbrk(folder, "*?[\\") || stat(folder, &st) != 0)
+        return (stamp_t){0};
+    return stamp_of(&st);
+}
+
+static void remember(cn_bundle_t *b, cn_str_t pattern, const cn_vec_t *paths, stamp_t stamp)
 {
     const cn_str_t *v = paths->v;
     size_t len = 0;
@@ -322,7 +416,7 @@ static void remember(cn_bundle_t *b, cn_str_t pattern, const cn_vec_t *paths)
         memcpy(p, v[i].p, v[i].n + 1);
         p += v[i].n + 1;
     }
-    (void)add(b, KIND_PATTERN, pattern, cn_str_make(text, len), text);
+    add(b, KIND_PATTERN, pattern, cn_str_make(text, len), text)->stamp = stamp;
 }
 
 /* Against the prefix, in which no byte is special. */
@@ -344,6 +438,7 @@ cn_rc cn_bundle_glob(cn_bundle_t *b, cn_str_t pattern, cn_pool_t *pool, cn_vec_t
                      const char **why)
 {
     const entry_t *e;
+    stamp_t stamp = {0};
 
     *paths = (cn_vec_t){0};
     if (cn_str_find(pattern, '\0') < pattern.n) {
@@ -364,6 +459,8 @@ cn_rc cn_bundle_glob(cn_bundle_t *b, cn_str_t pattern, cn_pool_t *pool, cn_vec_t
             push(pool, paths, path);
         return CN_OK;
     }
+    if (b->disk)
+        stamp = folder_stamp(pool, pattern);
     if (b->disk && glob_disk(pattern.p, pool, paths, why) != CN_OK)
         return CN_ERR;
     glob_known(b, pattern.p, pool, paths);
@@ -371,7 +468,7 @@ cn_rc cn_bundle_glob(cn_bundle_t *b, cn_str_t pattern, cn_pool_t *pool, cn_vec_t
     if (check_room(b, 0, why) != CN_OK)
         return CN_ERR;
     if (b->disk)
-        remember(b, pattern, paths);
+        remember(b, pattern, paths, stamp);
     return CN_OK;
 }
 
@@ -392,38 +489,295 @@ static cn_rc write_all(int fd, const void *p, size_t n)
     return CN_OK;
 }
 
-static cn_rc write_bundle(const cn_bundle_t *b, int fd)
+/* Records are small and many: they are written in larger pieces. */
+typedef struct {
+    int fd;
+    cn_rc rc;
+    size_t n;
+    char buf[65536];
+} out_t;
+
+static void flush(out_t *o)
 {
-    head_t head = {MAGIC, (uint32_t)b->prefix.n, b->entries.n};
+    if (o->rc == CN_OK)
+        o->rc = write_all(o->fd, o->buf, o->n);
+    o->n = 0;
+}
 
-    if (write_all(fd, &head, sizeof(head)) != CN_OK ||
-        write_all(fd, b->prefix.p, b->prefix.n) != CN_OK)
-        return CN_ERR;
-    for (uint32_t i = 0; i < b->entries.n; i++) {
-        const entry_t *e = entry_at(b, i);
-        record_t r = {(uint32_t)e->kind, (uint32_t)e->path.n, e->text.n};
-
-        if (write_all(fd, &r, sizeof(r)) != CN_OK || write_all(fd, e->path.p, e->path.n) != CN_OK ||
-            write_all(fd, e->text.p, e->text.n) != CN_OK)
-            return CN_ERR;
+static void put(out_t *o, const void *p, size_t n)
+{
+    if (n > sizeof(o->buf) - o->n)
+        flush(o);
+    if (n > sizeof(o->buf)) {
+        if (o->rc == CN_OK)
+            o->rc = write_all(o->fd, p, n);
+    } else if (n > 0) {
+        memcpy(o->buf + o->n, p, n);
+        o->n += n;
     }
-    return fcntl(fd, F_ADD_SEALS, SEALS | F_SEAL_SEAL) == 0 ? CN_OK : CN_ERR;
+}
+
+static void put_record(out_t *o, kind_t kind, cn_str_t path, cn_str_t text)
+{
+    record_t r = {(uint32_t)kind, (uint32_t)path.n, text.n};
+
+    put(o, &r, sizeof(r));
+    put(o, path.p, path.n);
+    put(o, text.p, text.n);
+}
+
+static out_t *begin(const cn_bundle_t *b, uint32_t n)
+{
+    head_t head = {MAGIC, (uint32_t)b->prefix.n, n};
+    out_t *o = cn_xmalloc(sizeof(*o));
+
+    o->fd = memfd_create("cairn-conf", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    o->rc = o->fd < 0 ? CN_ERR : CN_OK;
+    o->n = 0;
+    put(o, &head, sizeof(head));
+    put(o, b->prefix.p, b->prefix.n);
+    return o;
+}
+
+static cn_rc finish(out_t *o, int *fd)
+{
+    cn_rc rc;
+
+    flush(o);
+    rc = o->rc;
+    if (rc == CN_OK && fcntl(o->fd, F_ADD_SEALS, SEALS | F_SEAL_SEAL) != 0)
+        rc = CN_ERR;
+    if (rc == CN_OK) {
+        *fd = o->fd;
+    } else if (o->fd >= 0) {
+        int err = errno;
+
+        close(o->fd);
+        errno = err;
+    }
+    explicit_bzero(o->buf, sizeof(o->buf)); /* there are keys among the files */
+    free(o);
+    return rc;
 }
 
 cn_rc cn_bundle_save(const cn_bundle_t *b, int *fd)
 {
-    int f = memfd_create("cairn-conf", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    out_t *o = begin(b, b->entries.n);
 
-    if (f < 0)
-        return CN_ERR;
-    if (write_bundle(b, f) != CN_OK) {
-        int err = errno;
+    for (uint32_t i = 0; i < b->entries.n; i++) {
+        const entry_t *e = entry_at(b, i);
 
-        close(f);
-        errno = err;
+        put_record(o, e->kind, e->path, e->text);
+    }
+    return finish(o, fd);
+}
+
+static void put_known(const cn_bundle_t *b, out_t *o, kind_t kind, const cn_vec_t *paths)
+{
+    const cn_str_t *v = paths->v;
+
+    for (uint32_t i = 0; i < paths->n; i++) {
+        const entry_t *e = cn_map_get(&b->files, v[i]);
+
+        put_record(o, e ? kind : KIND_GONE, v[i], e ? e->text : CN_STR_NULL);
+    }
+}
+
+cn_rc cn_bundle_save_part(const cn_bundle_t *b, const cn_bundle_diff_t *d, const cn_vec_t *more,
+                          int *fd)
+{
+    out_t *o = begin(b, d->conf.n + d->texts.n + d->removed.n + more->n);
+
+    put_known(b, o, KIND_FILE, &d->conf);
+    put_known(b, o, KIND_TEXT, &d->texts);
+    put_known(b, o, KIND_TEXT, more);
+    put_known(b, o, KIND_GONE, &d->removed);
+    return finish(o, fd);
+}
+
+void cn_bundle_part(const cn_bundle_t *b, cn_pool_t *pool, cn_bundle_diff_t *d)
+{
+    *d = (cn_bundle_diff_t){0};
+    for (uint32_t i = 0; i < b->entries.n; i++) {
+        const entry_t *e = entry_at(b, i);
+        cn_vec_t *into = e->kind == KIND_FILE   ? &d->conf
+                         : e->kind == KIND_TEXT ? &d->texts
+                                                : &d->removed;
+
+        if (e->kind != KIND_PATTERN)
+            *(cn_str_t *)cn_vec_push(pool, into, sizeof(cn_str_t)) = e->path;
+    }
+}
+
+bool cn_bundle_same(const cn_bundle_t *a, const cn_bundle_t *b)
+{
+    if (a->entries.n != b->entries.n)
+        return false;
+    for (uint32_t i = 0; i < a->entries.n; i++) {
+        const entry_t *e = entry_at(a, i);
+        const entry_t *o = cn_map_get(e->kind == KIND_PATTERN ? &b->patterns : &b->files, e->path);
+
+        if (!o || !cn_str_eq(e->text, o->text))
+            return false;
+    }
+    return true;
+}
+
+/* ---- what changed on disk ---- */
+
+static void note(cn_pool_t *pool, cn_vec_t *paths, cn_str_t path)
+{
+    *(cn_str_t *)cn_vec_push(pool, paths, sizeof(path)) = cn_pool_dup(pool, path);
+}
+
+static void note_change(const cn_gen_t *gen, cn_pool_t *pool, cn_bundle_diff_t *d, cn_str_t path)
+{
+    note(pool, cn_map_get(&gen->texts, path) ? &d->texts : &d->conf, path);
+}
+
+/* Reads a file again when it may be another. */
+static cn_rc refresh_file(cn_bundle_t *b, entry_t *e, bool *changed)
+{
+    char *buf = NULL;
+    size_t len = 0;
+    struct stat st;
+    const char *why;
+    stamp_t stamp;
+
+    *changed = false;
+    if (stat(e->path.p, &st) == 0 && same_stamp(&e->stamp, &st))
+        return CN_OK;
+    if (read_path(e->path.p, &buf, &len, &stamp) != 0 || check_room(b, len, &why) != CN_OK) {
+        free(buf);
         return CN_ERR;
     }
-    *fd = f;
+    e->stamp = stamp;
+    *changed = !cn_str_eq(e->text, cn_str_make(buf, len));
+    if (*changed)
+        (void)add(b, KIND_FILE, e->path, cn_str_make(buf, len), buf);
+    else
+        free(buf);
+    return CN_OK;
+}
+
+static void on_touched(void *ctx, cn_str_t folder, cn_str_t name)
+{
+    cn_bundle_t *b = ctx;
+    char path[PATH_MAX];
+    entry_t *e;
+
+    if (folder.n + name.n + 1 > sizeof(path))
+        return; /* no file of ours has such a name */
+    memcpy(path, folder.p, folder.n);
+    path[folder.n] = '/';
+    memcpy(path + folder.n + 1, name.p, name.n);
+    e = cn_map_get(&b->files, cn_str_make(path, folder.n + 1 + name.n));
+    if (e)
+        e->touched = true;
+}
+
+static void look_at_all(cn_bundle_t *b)
+{
+    cn_watch_destroy(b->watch);
+    b->watch = NULL;
+    for (uint32_t i = 0; i < b->entries.n; i++)
+        entry_at(b, i)->watched = false;
+}
+
+static void forget(cn_bundle_t *b, uint32_t i)
+{
+    entry_t *e = entry_at(b, i);
+
+    (void)cn_map_del(&b->files, e->path);
+    b->total -= e->text.n;
+    free_text(e);
+    ((entry_t **)b->entries.v)[i] = entry_at(b, b->entries.n - 1);
+    b->entries.n--;
+}
+
+static bool lists(const cn_vec_t *paths, cn_str_t path)
+{
+    return paths->n && bsearch(&path, paths->v, paths->n, sizeof(path), compare);
+}
+
+/* What a pattern matches now, against what it did. */
+static cn_rc refresh_pattern(cn_bundle_t *b, entry_t *e, cn_pool_t *pool, cn_bundle_diff_t *d)
+{
+    stamp_t stamp = folder_stamp(pool, e->path);
+    cn_str_t rest = e->text, path, text;
+    cn_vec_t now = {0}, before = {0};
+    const char *why;
+
+    if (glob_disk(e->path.p, pool, &now, &why) != CN_OK)
+        return CN_ERR;
+    sort_unique(&now);
+    while (cn_str_split(&rest, '\0', &path))
+        push(pool, &before, path);
+    for (uint32_t i = 0; i < before.n; i++) {
+        if (!lists(&now, ((cn_str_t *)before.v)[i]))
+            note(pool, &d->removed, ((cn_str_t *)before.v)[i]);
+    }
+    for (uint32_t i = 0; i < now.n; i++) {
+        path = ((cn_str_t *)now.v)[i];
+        if (lists(&before, path))
+            continue;
+        if (cn_bundle_read(b, path, &text, &why) != CN_OK)
+            return CN_ERR;
+        note(pool, &d->conf, path);
+    }
+    remember(b, e->path, &now, stamp);
+    return CN_OK;
+}
+
+static bool pattern_may_differ(cn_pool_t *pool, const entry_t *e)
+{
+    stamp_t now = folder_stamp(pool, e->path);
+
+    return !e->stamp.sure || now.dev != e->stamp.dev || now.ino != e->stamp.ino ||
+           !same_time(&now.mtime, &e->stamp.mtime) || !same_time(&now.ctime, &e->stamp.ctime);
+}
+
+cn_rc cn_bundle_refresh(cn_bundle_t *b, const cn_gen_t *gen, cn_pool_t *pool, cn_bundle_diff_t *d)
+{
+    uint32_t n = b->entries.n;
+    bool changed;
+
+    *d = (cn_bundle_diff_t){0};
+    if (b->watch && cn_watch_take(b->watch, on_touched, b) != CN_OK)
+        look_at_all(b);
+    for (uint32_t i = 0; i < n; i++) {
+        entry_t *e = entry_at(b, i);
+
+        if (e->kind == KIND_PATTERN && pattern_may_differ(pool, e) &&
+            refresh_pattern(b, e, pool, d) != CN_OK)
+            return CN_DECLINE;
+    }
+    for (uint32_t i = b->entries.n; i-- > 0;) {
+        entry_t *e = entry_at(b, i);
+
+        for (uint32_t k = 0; e && k < d->removed.n; k++) {
+            if (!cn_str_eq(e->path, ((cn_str_t *)d->removed.v)[k]))
+                continue;
+            forget(b, i);
+            e = NULL;
+        }
+    }
+    for (uint32_t i = b->entries.n; i-- > 0;) {
+        entry_t *e = entry_at(b, i);
+
+        if (e->kind != KIND_FILE || !e->heap || (e->watched && !e->touched))
+            continue;
+        e->touched = false;
+        if (refresh_file(b, e, &changed) == CN_OK) {
+            if (changed)
+                note_change(gen, pool, d, e->path);
+        } else if (cn_map_get(&gen->texts, e->path)) {
+            note(pool, &d->lost, e->path);
+            forget(b, i);
+        } else {
+            return CN_DECLINE;
+        }
+    }
     return CN_OK;
 }
 
@@ -449,7 +803,7 @@ static cn_rc read_entries(cn_bundle_t *b, cn_str_t rest, uint32_t n)
             return CN_ERR;
         memcpy(&r, piece.p, sizeof(r));
         if (!take(&rest, r.path_len, &path) || !take(&rest, r.text_len, &text) ||
-            r.kind > KIND_PATTERN)
+            r.kind >= KIND_MAX)
             return CN_ERR;
         (void)add(b, (kind_t)r.kind, path, text, NULL);
     }

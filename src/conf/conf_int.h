@@ -135,6 +135,7 @@ struct cn_conf {
 
     cn_map_t included; /* path -> cn_pos_t: where from */
     unsigned include_depth;
+    uint32_t settings; /* MAIN directives so far, but for service and cluster blocks */
 };
 
 /* Makes the table of directives.  CN_ERR: two units claim the same one. */
@@ -174,6 +175,7 @@ cn_str_t cn_bundle_prefix(const cn_bundle_t *);
 /* path: from cn_bundle_path.  The text lives as long as the bundle.  CN_ERR:
  * *why is a constant text. */
 CN_MUST cn_rc cn_bundle_read(cn_bundle_t *, cn_str_t path, cn_str_t *text, const char **why);
+bool cn_bundle_has(const cn_bundle_t *, cn_str_t path);
 /* This file is one, whenever it is read: its bytes are wiped at the end. */
 void cn_bundle_secret(cn_bundle_t *, cn_str_t path);
 /* What a pattern, as written, matches: a vec of cn_str_t in byte order.  A
@@ -182,6 +184,15 @@ CN_MUST cn_rc cn_bundle_glob(cn_bundle_t *, cn_str_t pattern, cn_pool_t *, cn_ve
                              const char **why);
 
 /* ---- gen.c ---- */
+
+/* An empty one; the caller's. */
+cn_gen_t *cn_gen_create(const cn_conf_load_t *, cn_section_t *main);
+cn_map_t *cn_gen_sections(cn_gen_t *, cn_level_t);
+/* Reads an included file. */
+CN_MUST cn_rc cn_gen_include(cn_conf_t *, cn_str_t path);
+/* Enters a text of the generation; see cn_conf_text. */
+CN_MUST cn_rc cn_gen_use_text(cn_conf_t *, cn_str_t path, bool secret, cn_text_t **);
+void cn_gen_text_unref(cn_text_t *);
 
 /* include, service, cluster, route. */
 extern const cn_directive_t cn_gen_directives[];

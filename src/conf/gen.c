@@ -32,7 +32,7 @@ static cn_text_t *text_create(cn_str_t path, cn_str_t text, uint64_t hash)
     return t;
 }
 
-static void text_unref(cn_text_t *t)
+void cn_gen_text_unref(cn_text_t *t)
 {
     if (--t->refs > 0)
         return;
@@ -62,7 +62,7 @@ static cn_rc read_file(cn_conf_t *cf, cn_str_t path, cn_str_t *text)
 
 /* The generation's text at an absolute path, taken from the previous one when
  * it says the same. */
-static cn_rc use_text(cn_conf_t *cf, cn_str_t path, bool secret, cn_text_t **out)
+cn_rc cn_gen_use_text(cn_conf_t *cf, cn_str_t path, bool secret, cn_text_t **out)
 {
     cn_text_t *t = cn_map_get(&cf->gen->texts, path);
     const cn_gen_t *prev = cf->load->prev;
@@ -72,6 +72,15 @@ static cn_rc use_text(cn_conf_t *cf, cn_str_t path, bool secret, cn_text_t **out
     *out = t;
     if (t)
         return CN_OK;
+    if (cf->load->part && !cn_bundle_has(cf->load->bundle, path)) {
+        t = cn_map_get(&prev->texts, path);
+        if (!t)
+            return cn_conf_error(cf, "no text of \"%.*s\"", CN_STR_ARG(path));
+        t->refs++;
+        (void)cn_map_put(&cf->gen->texts, t->path, t);
+        *out = t;
+        return CN_OK;
+    }
     if (read_file(cf, path, &text) != CN_OK)
         return CN_ERR;
     if (!secret && dump(cf->load->dump, path, text) != CN_OK)
@@ -93,7 +102,7 @@ static cn_rc add_text(cn_conf_t *cf, cn_str_t path, bool secret, cn_str_t *text)
     cn_str_t full = cn_conf_path(cf, path);
     cn_text_t *t;
 
-    if (use_text(cf, full, secret, &t) != CN_OK)
+    if (cn_gen_use_text(cf, full, secret, &t) != CN_OK)
         return CN_ERR;
     *(cn_str_t *)cn_vec_push(cn_conf_pool(cf), &cf->section->texts, sizeof(full)) = full;
     *text = t->text;
@@ -254,8 +263,17 @@ static cn_rc read_lexer(cn_conf_t *cf, cn_lex_t *lx)
     return rc;
 }
 
+/* A change of such a file may concern everything. */
+static void note_main_file(cn_conf_t *cf, cn_str_t path)
+{
+    cn_gen_t *gen = cf->gen;
+
+    *(cn_str_t *)cn_vec_push(gen->pool, &gen->main_files, sizeof(path)) =
+        cn_pool_dup(gen->pool, path);
+}
+
 /* Each file counts once, so that files which include each other end. */
-static cn_rc include_file(cn_conf_t *cf, cn_str_t path)
+cn_rc cn_gen_include(cn_conf_t *cf, cn_str_t path)
 {
     cn_pos_t *from = cn_map_get(&cf->included, path);
     cn_str_t text;
@@ -274,9 +292,12 @@ static cn_rc include_file(cn_conf_t *cf, cn_str_t path)
     if (dump(cf->load->dump, path, text) != CN_OK)
         return cn_conf_error(cf, "cannot write the dump");
     cn_lex_init(&lx, path, text);
+    uint32_t settings = cf->settings;
     cf->include_depth++;
     cn_rc rc = read_lexer(cf, &lx);
     cf->include_depth--;
+    if (cf->settings != settings)
+        note_main_file(cf, path);
     return rc;
 }
 
@@ -289,7 +310,7 @@ static cn_rc set_include(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void 
     if (cn_bundle_glob(cf->load->bundle, argv[1], cf->tmp, &paths, &why) != CN_OK)
         return cn_conf_error(cf, "cannot include \"%.*s\": %s", CN_STR_ARG(argv[1]), why);
     for (uint32_t i = 0; i < paths.n; i++) {
-        if (include_file(cf, ((cn_str_t *)paths.v)[i]) != CN_OK)
+        if (cn_gen_include(cf, ((cn_str_t *)paths.v)[i]) != CN_OK)
             return CN_ERR;
     }
     return CN_OK;
@@ -316,6 +337,7 @@ static cn_rc finish_main(cn_conf_t *cf)
     s->hash = cn_hash_xxh(cn_str_make((const char *)&cf->main_hash, sizeof(cf->main_hash)),
                           cf->structural_hash);
     cf->gen->structural_hash = cf->structural_hash;
+    cf->gen->main_hash = cf->main_hash;
     if (prev && prev->main->units == s->units && prev->main->hash == s->hash) {
         cf->gen->main = cn_section_ref(prev->main);
         cf->section = cf->gen->main;
@@ -325,7 +347,7 @@ static cn_rc finish_main(cn_conf_t *cf)
     return CN_OK;
 }
 
-static cn_map_t *sections_of(cn_gen_t *gen, cn_level_t level)
+cn_map_t *cn_gen_sections(cn_gen_t *gen, cn_level_t level)
 {
     return level == CN_LV_SERVICE ? &gen->services : &gen->clusters;
 }
@@ -344,7 +366,7 @@ static cn_rc read_section(cn_conf_t *cf, cn_level_t level, const cn_str_t *argv,
 
     s->hash = hash;
     s->text_mac = mac;
-    (void)cn_map_put(sections_of(cf->gen, level), s->name, s);
+    (void)cn_map_put(cn_gen_sections(cf->gen, level), s->name, s);
     cf->section = s;
     cf->routes = (cn_vec_t){0};
     cn_conf_scope(cf, &sc, level, s->confs, argv[0], s->name);
@@ -365,7 +387,7 @@ static cn_rc share(cn_conf_t *cf, cn_section_t *old)
 {
     const cn_claim_t *claims = old->claims.v;
 
-    (void)cn_map_put(sections_of(cf->gen, old->level), old->name, cn_section_ref(old));
+    (void)cn_map_put(cn_gen_sections(cf->gen, old->level), old->name, cn_section_ref(old));
     for (uint32_t i = 0; i < old->claims.n; i++) {
         if (enter_claim(cf, &claims[i], old) != CN_OK)
             return CN_ERR;
@@ -380,7 +402,7 @@ static void take_out(cn_conf_t *cf, cn_section_t *made)
 
     for (uint32_t i = 0; i < made->claims.n; i++)
         (void)cn_map_del(&cf->gen->addresses, claims[i].key);
-    (void)cn_map_del(sections_of(cf->gen, made->level), made->name);
+    (void)cn_map_del(cn_gen_sections(cf->gen, made->level), made->name);
     cn_section_unref(made);
 }
 
@@ -394,11 +416,18 @@ static cn_rc same_texts(cn_conf_t *cf, const cn_section_t *s, bool *same)
         const cn_text_t *before = cn_map_get(&cf->load->prev->texts, paths[i]);
         cn_text_t *now;
 
-        if (use_text(cf, paths[i], before && before->secret, &now) != CN_OK)
+        if (cn_gen_use_text(cf, paths[i], before && before->secret, &now) != CN_OK)
             return CN_ERR;
         *same &= before == now;
     }
     return CN_OK;
+}
+
+/* A patch finds the sections of a file by where they were read. */
+static bool in_same_file(const cn_conf_t *cf, const cn_section_t *s)
+{
+    return s->where.n > cf->pos.file.n && cn_str_starts(s->where, cf->pos.file) &&
+           s->where.p[cf->pos.file.n] == ':';
 }
 
 static cn_section_t *find_shared(cn_conf_t *cf, cn_level_t level, cn_str_t name, uint64_t hash,
@@ -410,7 +439,10 @@ static cn_section_t *find_shared(cn_conf_t *cf, cn_level_t level, cn_str_t name,
     if (!prev)
         return NULL;
     s = cn_map_get(level == CN_LV_SERVICE ? &prev->services : &prev->clusters, name);
-    return s && s->units == cf->load->units && s->hash == hash && s->text_mac == mac ? s : NULL;
+    return s && s->units == cf->load->units && s->hash == hash && s->text_mac == mac &&
+                   in_same_file(cf, s)
+               ? s
+               : NULL;
 }
 
 static cn_rc use_section(cn_conf_t *cf, cn_level_t level, const cn_str_t *argv,
@@ -449,7 +481,7 @@ static cn_rc set_section(cn_conf_t *cf, const cn_directive_t *d, void *conf CN_U
                          const cn_str_t *argv, unsigned argc CN_UNUSED)
 {
     cn_level_t level = *(const cn_level_t *)d->arg;
-    cn_section_t *other = cn_map_get(sections_of(cf->gen, level), argv[1]);
+    cn_section_t *other = cn_map_get(cn_gen_sections(cf->gen, level), argv[1]);
     const char *start = cf->arg_at;
     cn_lex_t behind = *cf->lex;
     cn_lex_token_t end;
@@ -534,7 +566,7 @@ const cn_directive_t cn_gen_directives[] = {
 
 /* ---- the whole ---- */
 
-static cn_gen_t *gen_create(const cn_conf_load_t *load)
+cn_gen_t *cn_gen_create(const cn_conf_load_t *load, cn_section_t *main)
 {
     cn_pool_t *pool = cn_pool_create(0);
     cn_gen_t *gen = cn_pool_zalloc(pool, sizeof(*gen));
@@ -543,7 +575,7 @@ static cn_gen_t *gen_create(const cn_conf_load_t *load)
     gen->pool = pool;
     gen->id = load->prev ? load->prev->id + 1 : 1;
     gen->prefix = cn_pool_dup(pool, cn_bundle_prefix(load->bundle));
-    gen->main = cn_section_create(load->units, CN_LV_MAIN, CN_STR_NULL, load->file, NULL);
+    gen->main = main;
     return gen;
 }
 
@@ -577,7 +609,7 @@ void cn_gen_unref(cn_gen_t *gen)
     unref_all(&gen->services);
     unref_all(&gen->clusters);
     while ((slot = cn_map_next(&gen->texts, &iter)))
-        text_unref(slot->value);
+        cn_gen_text_unref(slot->value);
     cn_map_fini(&gen->texts);
     cn_section_unref(gen->main);
     cn_pool_destroy(gen->pool);
@@ -611,6 +643,7 @@ static cn_rc read_main(cn_conf_t *cf)
         return cn_conf_error(cf, "cannot write the dump");
     *from = (cn_pos_t){cf->load->file, 1};
     (void)cn_map_put(&cf->included, path, from);
+    note_main_file(cf, path);
     cn_lex_init(&lx, cf->load->file, text);
     if (read_lexer(cf, &lx) != CN_OK)
         return CN_ERR;
@@ -638,7 +671,8 @@ cn_rc cn_gen_load(const cn_conf_load_t *load, cn_pool_t *pool, cn_gen_t **out, c
     cn_rc rc = cn_conf_begin(&cf, load);
 
     *out = NULL;
-    cf.gen = gen_create(load);
+    cf.gen = cn_gen_create(
+        load, cn_section_create(load->units, CN_LV_MAIN, CN_STR_NULL, load->file, NULL));
     if (rc == CN_OK)
         rc = load_all(&cf);
     if (rc == CN_OK) {

@@ -415,6 +415,8 @@ static cn_rc level_directive(cn_conf_t *cf, cn_scope_t *sc, const cn_lex_token_t
         e->seen[sc->level].scope = sc->id;
         e->seen[sc->level].first = cf->pos;
     }
+    if (sc->level == CN_LV_MAIN && !(d->where & CN_D_NESTED))
+        cf->settings++;
     if (sc->level == CN_LV_MAIN && !engine)
         hash_main(cf, d, &w);
     return set(cf, d, engine ? NULL : sc->confs[e->unit], &w);

@@ -69,10 +69,12 @@ typedef struct cn_gen {
     uint64_t id;              /* counts up with each published configuration */
     uint64_t structural_hash; /* of the CN_D_STRUCTURAL directives */
     cn_section_t *main;
-    cn_map_t services;  /* name -> cn_section_t */
-    cn_map_t clusters;  /* name -> cn_section_t */
-    cn_map_t addresses; /* claimed address or host -> cn_section_t; see cn_gen_find */
-    cn_map_t texts;     /* path -> cn_text_t: other files that were read (endpoints, keys) */
+    cn_map_t services;   /* name -> cn_section_t */
+    cn_map_t clusters;   /* name -> cn_section_t */
+    cn_map_t addresses;  /* claimed address or host -> cn_section_t; see cn_gen_find */
+    cn_map_t texts;      /* path -> cn_text_t: other files that were read (endpoints, keys) */
+    cn_vec_t main_files; /* cn_str_t: files with MAIN settings in them */
+    uint64_t main_hash;  /* of the MAIN settings that sections inherit */
     cn_str_t prefix;
     cn_pool_t *pool;
 } cn_gen_t;
@@ -95,6 +97,31 @@ CN_MUST cn_rc cn_bundle_save(const cn_bundle_t *, int *fd);
 CN_MUST cn_rc cn_bundle_open(int fd, cn_bundle_t **);
 void cn_bundle_destroy(cn_bundle_t *);
 
+/* What is other in one bundle than in another: paths, absolute. */
+typedef struct {
+    cn_vec_t conf;    /* cn_str_t: files that are included: new ones, or with another text */
+    cn_vec_t texts;   /* cn_str_t: other files (cn_conf_text, cn_conf_secret) */
+    cn_vec_t removed; /* cn_str_t: files that a pattern does not match any more */
+    cn_vec_t lost;    /* cn_str_t: texts that are not there; not in a part: nobody may need them */
+} cn_bundle_diff_t;
+
+/* Reads again what has changed on disk since it was read; gen is what was made
+ * of it.  CN_DECLINE: a file cannot be read now, so make a new bundle; nothing
+ * can be said of this one any more. */
+CN_MUST cn_rc cn_bundle_refresh(cn_bundle_t *, const struct cn_gen *gen, cn_pool_t *pool,
+                                cn_bundle_diff_t *);
+/* From now on refreshing looks only at files that the system says were touched,
+ * where it can be relied on.  To be called before the files are read. */
+void cn_bundle_watch(cn_bundle_t *);
+/* A sealed memfd with only what the diff names and the texts that `more`
+ * (paths, cn_str_t) names; for cn_gen_patch() elsewhere. */
+CN_MUST cn_rc cn_bundle_save_part(const cn_bundle_t *, const cn_bundle_diff_t *,
+                                  const cn_vec_t *more, int *fd);
+/* What such a part says; views the bundle. */
+void cn_bundle_part(const cn_bundle_t *, cn_pool_t *pool, cn_bundle_diff_t *);
+/* Do both hold the same files with the same bytes? */
+bool cn_bundle_same(const cn_bundle_t *, const cn_bundle_t *);
+
 typedef struct {
     const cn_units_t *units;
     cn_bundle_t *bundle;
@@ -102,12 +129,28 @@ typedef struct {
     cn_str_t extra;       /* text of -g; its directives win over the file's */
     const cn_gen_t *prev; /* sections to share, or NULL */
     bool main_only;       /* the master: skips service and cluster blocks */
+    bool part;            /* the bundle is a part: what is not in it is as in prev */
     FILE *dump;           /* -T: each file's text as it is read, or NULL */
 } cn_conf_load_t;
 
 /* CN_ERR: *why is one line "file:line: message" (pool).  Warnings go to the log.
  * Neither the bundle nor prev is needed any more afterwards. */
 CN_MUST cn_rc cn_gen_load(const cn_conf_load_t *, cn_pool_t *pool, cn_gen_t **out, cn_str_t *why);
+/* A change of some files of load->prev, without reading the rest: what comes
+ * and what goes.  judge: setters look at texts that changed; not needed for what
+ * another process has judged.  CN_DECLINE: MAIN settings are touched, or it does
+ * not fit the rest; load the whole, which says what is wrong. */
+typedef struct cn_patch cn_patch_t;
+CN_MUST cn_rc cn_gen_patch(const cn_conf_load_t *, const cn_bundle_diff_t *, bool judge,
+                           cn_patch_t **out);
+/* Makes the generation what the patch says, in place; requests pin sections,
+ * so none is disturbed. */
+void cn_gen_merge(cn_gen_t *, const cn_patch_t *);
+/* Names (cn_str_t) of the clusters that are other than before, or gone. */
+const cn_vec_t *cn_patch_clusters(const cn_patch_t *);
+/* Paths (cn_str_t) of the texts that it read. */
+const cn_vec_t *cn_patch_texts(const cn_patch_t *);
+void cn_patch_destroy(cn_patch_t *);
 cn_gen_t *cn_gen_ref(cn_gen_t *);
 void cn_gen_unref(cn_gen_t *);
 

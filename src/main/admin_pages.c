@@ -66,7 +66,7 @@ static void ready(cn_admin_server_t *s, cn_admin_req_t *r)
 static json_t *workers_json(const cn_admin_server_t *s)
 {
     const cn_board_t *b = cn_admin_board(s);
-    static const char *const names[] = {"none", "starting", "serving", "draining"};
+    static const char *const names[] = {"none", "starting", "serving", "draining", "spare"};
     json_t *list = json_array();
 
     for (unsigned i = 0; i < cn_admin_slots(s); i++) {

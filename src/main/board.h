@@ -14,7 +14,8 @@ typedef enum {
     CN_BOARD_NONE,
     CN_BOARD_STARTING,
     CN_BOARD_SERVING,
-    CN_BOARD_DRAINING
+    CN_BOARD_DRAINING,
+    CN_BOARD_SPARE
 } cn_board_state;
 
 typedef struct {

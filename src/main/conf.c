@@ -188,6 +188,8 @@ static cn_rc set_listen(cn_conf_t *cf, const cn_directive_t *d, void *conf, cons
 
 /* ---- the unit ---- */
 
+static const cn_enum_t keepers[] = {
+    {"auto", CN_KEEPER_AUTO}, {"on", CN_KEEPER_ON}, {"off", CN_KEEPER_OFF}, {NULL, 0}};
 static const cn_range_t nofile_range = {64, 16u << 20};
 
 static const cn_directive_t directives[] = {
@@ -259,6 +261,18 @@ static const cn_directive_t directives[] = {
      .help = "A worker whose event loop has stood still for so long is killed and replaced; 0: "
              "never.",
      .deflt = "30s"},
+    {.name = "config_keeper",
+     .where = CN_AT_MAIN,
+     .args = CN_ARGS(1, 1),
+     .set = cn_set_enum,
+     .off = offsetof(cn_main_conf_t, keeper),
+     .arg = keepers,
+     .syntax = "config_keeper auto | on | off",
+     .help = "Whether a process keeps the configuration in memory, so that a reload reads, checks "
+             "and sends to the workers only what has changed, and whether a spare worker stands "
+             "by to take the place of one that dies. auto: when the configuration is larger than "
+             "1 MiB. Each of the two needs about the memory of a worker.",
+     .deflt = "auto"},
     {.name = "error_log",
      .where = CN_AT_MAIN | CN_D_STRUCTURAL,
      .args = CN_ARGS(1, 2),

@@ -25,6 +25,8 @@ typedef struct {
     uint32_t backlog;
 } cn_main_listen_t;
 
+typedef enum { CN_KEEPER_AUTO, CN_KEEPER_ON, CN_KEEPER_OFF } cn_main_keeper;
+
 typedef struct {
     bool daemon;
     bool pid_off;
@@ -38,6 +40,7 @@ typedef struct {
     uint32_t nofile;      /* 0: as it is */
     uint64_t shutdown_ms; /* 0: no limit */
     uint64_t watchdog_ms; /* 0: off */
+    int keeper;           /* cn_main_keeper */
     cn_str_t error_log;   /* empty: standard error */
     cn_log_level error_level;
     uint64_t stats_memory; /* per worker */

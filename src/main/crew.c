@@ -8,6 +8,9 @@
  * A worker of an older epoch, or one that could not take the wanted
  * configuration, goes on serving until enough others have it in force.
  *
+ * With a large configuration a spare worker stands by, which has loaded it: when
+ * a worker dies, opening the listeners is all that is left to do.
+ *
  * Knows nothing of signals sent to the master.  Workers handle hostile traffic:
  * what they say is checked.
  */
@@ -29,6 +32,8 @@
 #define LONG_PAUSE_MS 30000
 /* Loading may take longer than a turn of the loop. */
 #define START_PATIENCE 4
+/* After a spare worker died. */
+#define SPARE_PAUSE_MS 30000
 
 void cn_crew_create(cn_master_t *m, unsigned places)
 {
@@ -89,10 +94,13 @@ static void run_child(cn_master_t *m, cn_crew_t *c, int channel)
         .stats = m->stats,
         .shared = m->shared,
         .bundle = m->target.bundle,
+        .parts = m->target.parts,
+        .nparts = m->target.nparts,
         .channel = channel,
         .gen = m->target.id,
         .slot = place_of(m, c),
         .nth = c->nth,
+        .spare = c->spare,
         .main = cn_main_conf(m->target.gen),
         .level = m->level,
         .level_set = m->level_set,
@@ -157,12 +165,12 @@ static void wait_for_retry(cn_master_t *m, cn_crew_t *c)
                place_of(m, c), c->deaths, LONG_PAUSE_MS / 1000);
 }
 
-static void start_worker(cn_master_t *m, cn_crew_t *c)
+static void start_worker(cn_master_t *m, cn_crew_t *c, bool spare)
 {
     unsigned deaths = c->state == CN_CREW_WAITING ? c->deaths : 0;
     unsigned place = place_of(m, c);
 
-    *c = (cn_crew_t){.channel = -1, .deaths = deaths, .epoch = m->target.epoch};
+    *c = (cn_crew_t){.channel = -1, .deaths = deaths, .epoch = m->target.epoch, .spare = spare};
     c->nth = free_nth(m, c);
     c->sent = m->target.id;
     c->started_ms = cn_loop_ms(m->loop);
@@ -176,7 +184,8 @@ static void start_worker(cn_master_t *m, cn_crew_t *c)
     }
     c->state = CN_CREW_STARTING;
     cn_board_set(&m->board->v[place].pid, (uint64_t)c->pid);
-    cn_log(CN_LOG_INFO, "master", "worker %u is process %ld", place, (long)c->pid);
+    cn_log(CN_LOG_INFO, "master", "%s %u is process %ld", spare ? "spare worker" : "worker", place,
+           (long)c->pid);
 }
 
 /* ---- orders ---- */
@@ -247,15 +256,22 @@ void cn_crew_dismiss(cn_master_t *m, bool replaced)
         dismiss(m, &m->crew[i], replaced);
 }
 
+/* Step by step: the whole that the parts begin from, unless it is there. */
 static void send_target(cn_master_t *m, cn_crew_t *c)
 {
+    const cn_target_t *t = &m->target;
+    uint64_t base = t->id - t->nparts;
     cn_channel_msg_t msg;
 
-    cn_channel_msg_init(&msg, CN_TO_RELOAD, m->target.id);
-    msg.fd = m->target.bundle;
-    /* A full channel is tried again at the next tick. */
-    if (cn_channel_send(c->channel, &msg) == CN_OK)
-        c->sent = m->target.id;
+    while (c->sent != t->id) {
+        bool whole = c->sent < base;
+        cn_channel_msg_init(&msg, whole ? CN_TO_RELOAD : CN_TO_PATCH, whole ? base : c->sent + 1);
+        msg.fd = whole ? t->bundle : t->parts[c->sent - base];
+        /* A full channel is tried again at the next tick. */
+        if (cn_channel_send(c->channel, &msg) != CN_OK)
+            return;
+        c->sent = msg.number;
+    }
 }
 
 /* ---- what is wanted ---- */
@@ -267,7 +283,7 @@ static bool is_current(const cn_master_t *m, const cn_crew_t *c)
 
 static bool has_target(const cn_master_t *m, const cn_crew_t *c)
 {
-    return c->state == CN_CREW_RUNNING && is_current(m, c) && c->gen == m->target.id;
+    return c->state == CN_CREW_RUNNING && !c->spare && is_current(m, c) && c->gen == m->target.id;
 }
 
 /* Places of an older epoch that never got to serve. */
@@ -302,6 +318,60 @@ static cn_crew_t *free_place(cn_master_t *m)
     return NULL;
 }
 
+/* A spare worker that has all that a new one would have to load. */
+static cn_crew_t *find_spare(cn_master_t *m, bool ready)
+{
+    for (unsigned i = 0; i < m->crew_n; i++) {
+        cn_crew_t *c = &m->crew[i];
+        if (!c->spare || c->state == CN_CREW_FREE || c->state == CN_CREW_LEAVING)
+            continue;
+        if (!ready || (c->state == CN_CREW_RUNNING && is_current(m, c) && c->sent == m->target.id))
+            return c;
+    }
+    return NULL;
+}
+
+/* place: of a worker that died, or NULL. */
+static bool promote_spare(cn_master_t *m, cn_crew_t *place)
+{
+    cn_crew_t *c = find_spare(m, true);
+
+    if (!c)
+        return false;
+    c->spare = false;
+    c->started_ms = cn_loop_ms(m->loop);
+    if (place) {
+        c->deaths = place->deaths;
+        place->state = CN_CREW_FREE;
+    }
+    c->nth = free_nth(m, c);
+    c->state = CN_CREW_STARTING;
+    order(m, c, CN_TO_SERVE, c->nth);
+    cn_log(CN_LOG_INFO, "master", "spare worker %u (process %ld) takes over", place_of(m, c),
+           (long)c->pid);
+    return true;
+}
+
+/* One, once everything else is in order; none when it is not wanted. */
+static void tend_spare(cn_master_t *m)
+{
+    cn_crew_t *spare = find_spare(m, false), *place = NULL;
+
+    if (spare && (!m->spare_wanted || !is_current(m, spare)))
+        dismiss(m, spare, true);
+    if (spare || !m->spare_wanted || cn_loop_ms(m->loop) < m->spare_ms)
+        return;
+    for (unsigned i = 0; i < m->crew_n; i++) {
+        cn_crew_t *c = &m->crew[i];
+        if (c->state == CN_CREW_FREE)
+            place = c;
+        else if (c->state != CN_CREW_RUNNING || !has_target(m, c))
+            return;
+    }
+    if (place)
+        start_worker(m, place, true);
+}
+
 static void fill(cn_master_t *m)
 {
     unsigned have = 0;
@@ -309,18 +379,22 @@ static void fill(cn_master_t *m)
 
     for (unsigned i = 0; i < m->crew_n; i++) {
         cn_crew_t *c = &m->crew[i];
-        if (c->state == CN_CREW_WAITING && c->retry_ms <= now)
-            start_worker(m, c);
-        if (c->state != CN_CREW_FREE && c->state != CN_CREW_LEAVING && is_current(m, c))
+        if (c->state == CN_CREW_WAITING && c->retry_ms <= now && !promote_spare(m, c))
+            start_worker(m, c, false);
+        if (c->state != CN_CREW_FREE && c->state != CN_CREW_LEAVING && !c->spare &&
+            is_current(m, c))
             have++;
         if (c->state == CN_CREW_WAITING && c->retry_ms < next)
             next = c->retry_ms;
     }
     for (; have < m->target.workers; have++) {
-        cn_crew_t *c = free_place(m);
+        cn_crew_t *c;
+        if (promote_spare(m, NULL))
+            continue;
+        c = free_place(m);
         if (!c)
             break;
-        start_worker(m, c);
+        start_worker(m, c, false);
     }
     if (next != UINT64_MAX)
         cn_timer_set(&m->due, next > now ? next - now : 1);
@@ -360,7 +434,7 @@ static void settle(cn_master_t *m)
         if (has_target(m, c) && ready > m->target.workers) {
             dismiss(m, c, true);
             ready--;
-        } else if (c->state != CN_CREW_LEAVING && !has_target(m, c)) {
+        } else if (c->state != CN_CREW_LEAVING && !c->spare && !has_target(m, c)) {
             dismiss(m, c, true);
         }
     }
@@ -373,7 +447,7 @@ static void count(cn_master_t *m)
     unsigned serving = 0;
 
     for (unsigned i = 0; i < m->crew_n; i++)
-        serving += m->crew[i].state == CN_CREW_RUNNING;
+        serving += m->crew[i].state == CN_CREW_RUNNING && !m->crew[i].spare;
     cn_series_set(m->metrics.workers, serving);
 }
 
@@ -386,6 +460,7 @@ void cn_crew_reconcile(cn_master_t *m)
     fill(m);
     distribute(m);
     settle(m);
+    tend_spare(m);
 }
 
 void cn_crew_forgive(cn_master_t *m)
@@ -472,6 +547,15 @@ static void log_death(const cn_master_t *m, const cn_crew_t *c, const cn_proc_en
                place_of(m, c), (long)end->pid, end->status, when);
 }
 
+/* What a dead worker had open is not open any more. */
+static void end_gauges(const cn_master_t *m, unsigned place)
+{
+    cn_stats_t *theirs;
+
+    if (cn_stats_open(m->stats, (int)place, m->metrics.defs, m->metrics.ndefs, &theirs) == CN_OK)
+        cn_stats_close(theirs);
+}
+
 bool cn_crew_reaped(cn_master_t *m, const cn_proc_end_t *end)
 {
     cn_crew_t *c = NULL;
@@ -489,6 +573,7 @@ bool cn_crew_reaped(cn_master_t *m, const cn_proc_end_t *end)
     cn_board_set(&slot->state, CN_BOARD_NONE);
     cn_board_set(&slot->tunnels, 0);
     cn_shared_worker_gone(m->shared, place_of(m, c));
+    end_gauges(m, place_of(m, c));
     c->pid = 0;
     if (c->state == CN_CREW_LEAVING || m->state != CN_MASTER_RUNNING || m->paused) {
         c->state = CN_CREW_FREE;
@@ -498,7 +583,13 @@ bool cn_crew_reaped(cn_master_t *m, const cn_proc_end_t *end)
     c->deaths = good ? 1 : c->deaths + 1;
     cn_board_add(&m->board->respawns, 1);
     cn_series_add(m->metrics.deaths, 1);
-    wait_for_retry(m, c);
+    if (c->spare) {
+        c->state = CN_CREW_FREE;
+        c->spare = false;
+        m->spare_ms = cn_loop_ms(m->loop) + SPARE_PAUSE_MS;
+    } else {
+        wait_for_retry(m, c);
+    }
     return true;
 }
 

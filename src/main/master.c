@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -34,6 +35,10 @@
 #define TERM_PATIENCE_MS 5000
 /* Longest time that a checker may take, in ticks. */
 #define CHECK_TICKS_MAX 120
+/* From this size on, in bytes, reading a configuration takes noticeable time. */
+#define LARGE_CONF (1 << 20)
+/* Ticks without a change after which parts are gathered. */
+#define QUIET_TICKS 3u
 
 enum { WAKE_DUE = CN_WAKE_USER, WAKE_KILL = CN_WAKE_USER << 1 };
 
@@ -48,6 +53,34 @@ static void open_log(cn_master_t *m, cn_pool_t *pool)
 
     if (cn_log_open(path, m->level_set ? m->level : c->error_level) != CN_OK)
         cn_log(CN_LOG_ERROR, "master", "%s cannot be opened: %s", path, strerror(errno));
+}
+
+static void close_bundles(cn_target_t *t)
+{
+    close(t->bundle);
+    for (unsigned i = 0; i < t->nparts; i++)
+        close(t->parts[i]);
+    t->nparts = 0;
+}
+
+/* A part: MAIN settings are as they were, so only the workers have to know. */
+static void adopt_part(cn_master_t *m, const cn_reload_checked_t *checked)
+{
+    cn_target_t *t = &m->target;
+
+    CN_BUG_ON(t->nparts == CN_PARTS_MAX);
+    t->parts[t->nparts++] = checked->bundle;
+    t->id = t->gen->id = ++m->last_id;
+    t->expires_s = checked->expires_s;
+    t->announced = false;
+    m->quiet = 0;
+}
+
+/* What the parts came to, in one piece. */
+static void adopt_same(cn_master_t *m, const cn_reload_checked_t *checked)
+{
+    close_bundles(&m->target);
+    m->target.bundle = checked->bundle;
 }
 
 /* Makes a checked configuration the wanted one; takes the bundle. */
@@ -78,7 +111,7 @@ static cn_rc adopt(cn_master_t *m, const cn_reload_checked_t *checked, bool pati
     }
     if (t->gen) {
         cn_gen_unref(t->gen);
-        close(t->bundle);
+        close_bundles(t);
     }
     gen->id = ++m->last_id;
     *t = (cn_target_t){
@@ -138,9 +171,78 @@ static void accept_target(cn_master_t *m)
     cn_control_checked(&m->control, m->check_nth, m->target.id, CN_STR_NULL);
 }
 
+/* ---- the keeper ---- */
+
+static void lose_keeper(cn_master_t *m)
+{
+    if (m->keeper.pid == 0)
+        return;
+    cn_io_close(&m->keeper_io);
+    cn_keeper_end(&m->keeper);
+}
+
+static bool is_large(const cn_master_t *m)
+{
+    struct stat st;
+    int wish = cn_main_conf(m->target.gen)->keeper;
+
+    if (wish != CN_KEEPER_AUTO)
+        return wish == CN_KEEPER_ON;
+    return fstat(m->target.bundle, &st) == 0 && st.st_size >= LARGE_CONF;
+}
+
+/* Only with one whole bundle can another keeper begin. */
+static void tend_keeper(cn_master_t *m)
+{
+    const cn_keeper_start_t start = {
+        .source = m->args->source,
+        .title = m->args->title,
+        .main = cn_main_conf(m->target.gen),
+        .bundle = m->target.bundle,
+    };
+
+    m->spare_wanted = is_large(m);
+    if (!m->spare_wanted) {
+        if (!m->check.pid)
+            lose_keeper(m);
+        return;
+    }
+    if (m->keeper.pid || m->target.nparts > 0 || m->check.pid || m->state != CN_MASTER_RUNNING)
+        return;
+    if (cn_keeper_start(&m->keeper, &start) != CN_OK) {
+        cn_log(CN_LOG_ERROR, "master", "the keeper cannot be started: %s", strerror(errno));
+    } else if (cn_io_open(&m->keeper_io, m->loop, m->keeper.channel, &m->task) != CN_OK) {
+        cn_log(CN_LOG_ERROR, "master", "the keeper cannot be watched: %s", strerror(errno));
+        cn_keeper_end(&m->keeper);
+    }
+}
+
+/* Many small changes become one configuration again, for workers to come. */
+static void gather_parts(cn_master_t *m)
+{
+    if (m->target.nparts == 0 || m->check.pid || m->keeper.pid == 0)
+        return;
+    if (cn_keeper_ask(&m->keeper, true, &m->check) == CN_OK)
+        m->gathering = true;
+    else
+        lose_keeper(m);
+}
+
+static cn_rc ask_keeper(cn_master_t *m)
+{
+    if (m->keeper.pid == 0)
+        return CN_DECLINE;
+    if (cn_keeper_ask(&m->keeper, false, &m->check) == CN_OK)
+        return CN_OK;
+    lose_keeper(m);
+    return CN_DECLINE;
+}
+
 /* Which check will answer: the running one may have read before the change. */
 static unsigned start_check(cn_master_t *m)
 {
+    if (m->target.nparts == CN_PARTS_MAX)
+        gather_parts(m);
     if (m->check.pid) {
         m->reload_again = true;
         return m->check_nth + 1;
@@ -148,6 +250,8 @@ static unsigned start_check(cn_master_t *m)
     m->reload_again = false;
     m->check_ticks = 0;
     m->check_nth++;
+    if (ask_keeper(m) == CN_OK)
+        return m->check_nth;
     if (cn_reload_check_start(&m->check, m->args->source) != CN_OK) {
         cn_log(CN_LOG_ERROR, "master", "reload: the checker cannot be started: %s",
                strerror(errno));
@@ -161,25 +265,46 @@ static unsigned start_check(cn_master_t *m)
     return m->check_nth;
 }
 
+static void end_check(cn_master_t *m)
+{
+    if (!m->check.kept)
+        cn_io_close(&m->check_io);
+    cn_reload_check_end(&m->check);
+    m->gathering = false;
+}
+
+static void take_result(cn_master_t *m, cn_rc rc, const cn_reload_checked_t *checked,
+                        cn_pool_t *pool, cn_str_t *why)
+{
+    if (rc == CN_OK && checked->kind == CN_CHECKED_ALL)
+        rc = adopt(m, checked, false, pool, why);
+    else if (rc == CN_OK)
+        adopt_part(m, checked);
+    if (rc == CN_OK)
+        accept_target(m);
+    else
+        refuse(m, *why);
+}
+
 static void take_check(cn_master_t *m)
 {
     cn_pool_t *pool;
     cn_str_t why = CN_STR_NULL;
-    cn_reload_checked_t checked;
+    cn_reload_checked_t checked = {.bundle = -1};
 
     if (!m->check.pid)
         return;
     pool = cn_pool_create(0);
     cn_rc rc = cn_reload_check_result(&m->check, pool, &checked, &why);
     if (rc != CN_AGAIN) {
-        cn_io_close(&m->check_io);
-        cn_reload_check_end(&m->check);
-        if (rc == CN_OK)
-            rc = adopt(m, &checked, false, pool, &why);
-        if (rc == CN_OK)
-            accept_target(m);
+        bool gathered = m->gathering;
+        end_check(m);
+        if (!gathered)
+            take_result(m, rc, &checked, pool, &why);
+        else if (rc == CN_OK)
+            adopt_same(m, &checked);
         else
-            refuse(m, why);
+            lose_keeper(m);
         if (m->reload_again)
             (void)start_check(m);
     }
@@ -329,8 +454,13 @@ static void reap(cn_master_t *m)
 
     while (cn_proc_reap(&end)) {
         /* The checker tells its result itself; its death without one ends its channel. */
-        if (!cn_crew_reaped(m, &end))
+        if (end.pid == m->keeper.pid) {
+            cn_log(CN_LOG_WARN, "master", "the keeper (process %ld) has ended", (long)end.pid);
+            take_check(m); /* what it said before that counts */
+            lose_keeper(m);
+        } else if (!cn_crew_reaped(m, &end)) {
             (void)cn_upgrade_reaped(m, &end);
+        }
     }
 }
 
@@ -338,10 +468,16 @@ static void tick(cn_master_t *m)
 {
     cn_crew_tick(m);
     if (m->check.pid && ++m->check_ticks > CHECK_TICKS_MAX) {
-        cn_io_close(&m->check_io);
-        cn_reload_check_abort(&m->check);
+        bool kept = m->check.kept;
+        kill(m->check.pid, SIGKILL);
+        end_check(m);
+        if (kept)
+            lose_keeper(m);
         refuse(m, CN_STR("the checker took too long"));
     }
+    if (++m->quiet >= QUIET_TICKS || m->target.nparts > CN_PARTS_MAX / 2)
+        gather_parts(m);
+    tend_keeper(m);
     cn_timer_set(&m->tick, TICK_MS);
 }
 
@@ -542,16 +678,17 @@ static void end(cn_master_t *m)
     if (m->pid_path)
         unlink(m->pid_path);
     free(m->pid_path);
-    if (m->check.pid) {
+    if (m->check.pid && !m->check.kept) {
         cn_io_close(&m->check_io);
         cn_reload_check_abort(&m->check);
     }
+    lose_keeper(m);
     cn_crew_destroy(m);
     cn_control_close(&m->control);
     cn_sockets_close(&m->sockets);
     if (m->target.gen) {
         cn_gen_unref(m->target.gen);
-        close(m->target.bundle);
+        close_bundles(&m->target);
     }
     if (m->loop) {
         cn_task_fini(&m->task);
@@ -565,8 +702,12 @@ static void end(cn_master_t *m)
 
 int cn_master_run(const cn_master_args_t *args)
 {
-    cn_master_t m = {
-        .args = args, .sig_fd = -1, .parent = -1, .check = {.channel = -1}, .control = {.fd = -1}};
+    cn_master_t m = {.args = args,
+                     .sig_fd = -1,
+                     .parent = -1,
+                     .check = {.channel = -1},
+                     .control = {.fd = -1},
+                     .keeper = {.channel = -1}};
     cn_pool_t *pool = cn_pool_create(0);
     cn_rc rc = start(&m, pool);
 

@@ -10,6 +10,7 @@
 #include "main/board.h"
 #include "main/conf.h"
 #include "main/control.h"
+#include "main/keeper.h"
 #include "main/master.h"
 #include "main/metrics.h"
 #include "main/sockets.h"
@@ -17,10 +18,15 @@
 #include "os/channel.h"
 #include "os/shm.h"
 
+/* So many changes are kept before they become one whole. */
+#define CN_PARTS_MAX 64u
+
 /* A configuration to have in force. */
 typedef struct {
-    cn_gen_t *gen; /* MAIN level only */
-    int bundle;    /* sealed memfd of all its files */
+    cn_gen_t *gen;           /* MAIN level only */
+    int bundle;              /* sealed memfd of all files of configuration id - nparts ... */
+    int parts[CN_PARTS_MAX]; /* ... and of what was changed in it since, one by one */
+    unsigned nparts;
     uint64_t id;
     uint32_t epoch; /* counts up with each structural change: those need other workers */
     unsigned workers;
@@ -55,6 +61,7 @@ typedef struct {
     uint64_t refused; /* and could not take this one */
     uint64_t started_ms, retry_ms, left_ms;
     unsigned deaths; /* in a row, soon after the start */
+    bool spare;      /* stands by: is none of the workers wanted */
     uint64_t beat;   /* as last seen on the board */
     unsigned still;  /* ticks since it changed */
 } cn_crew_t;
@@ -77,8 +84,12 @@ typedef struct cn_master {
     cn_sockets_t sockets;
 
     cn_control_t control;
+    cn_keeper_t keeper;
+    cn_io_t keeper_io;
+    unsigned quiet; /* ticks since the last change */
     cn_reload_check_t check;
     unsigned check_nth; /* how many there were */
+    bool gathering;     /* it only makes one piece of the parts */
     cn_io_t check_io;
     unsigned check_ticks;
     bool reload_again;
@@ -90,6 +101,8 @@ typedef struct cn_master {
     cn_metrics_t metrics;
     cn_crew_t *crew;
     unsigned crew_n;
+    bool spare_wanted;
+    uint64_t spare_ms; /* no spare worker before that time */
 
     bool level_set;
     cn_log_level level;

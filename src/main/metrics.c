@@ -43,6 +43,7 @@ cn_rc cn_metrics_open(cn_metrics_t *m, void *region, int slot)
     unsigned n;
 
     m->defs = cn_metrics_all(&n);
+    m->ndefs = n;
     if (cn_stats_open(region, slot, m->defs, n, &m->stats) != CN_OK)
         return CN_ERR;
     unsigned first = n - OWN_MAX;

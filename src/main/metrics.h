@@ -16,6 +16,7 @@ const cn_metric_def_t **cn_metrics_all(unsigned *n);
 typedef struct {
     cn_stats_t *stats;
     const cn_metric_def_t **defs;
+    unsigned ndefs;
     cn_series_t *generation;         /* newest configuration that all workers have */
     cn_series_t *workers;            /* that serve */
     cn_series_t *deaths;             /* of workers that were not told to go */

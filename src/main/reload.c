@@ -22,8 +22,6 @@
 #include "os/sig.h"
 #include "proxy/worker.h"
 
-enum { CHECK_GOOD = 1, CHECK_BAD };
-
 /* A configuration that needs more than this to be read is a mistake. */
 #define CHECK_CPU_S 60u
 
@@ -56,6 +54,39 @@ cn_rc cn_reload_read(const cn_reload_source_t *s, FILE *dump, bool main_only, cn
     return rc;
 }
 
+cn_rc cn_reload_read_again(const cn_reload_source_t *s, const cn_gen_t *prev, cn_pool_t *pool,
+                           cn_bundle_t **bundle, cn_gen_t **out, cn_str_t *why)
+{
+    cn_bundle_t *b = cn_bundle_create(s->dir);
+
+    cn_bundle_watch(b);
+    cn_rc rc = load(s, b, NULL, false, prev, pool, out, why);
+    if (rc == CN_OK)
+        *bundle = b;
+    else
+        cn_bundle_destroy(b);
+    return rc;
+}
+
+cn_rc cn_reload_open_part(const cn_reload_source_t *s, int fd, const cn_gen_t *gen,
+                          cn_patch_t **out)
+{
+    cn_conf_load_t how = {.units = s->units, .file = s->file, .prev = gen, .part = true};
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_bundle_diff_t diff;
+    cn_bundle_t *b;
+    cn_rc rc = cn_bundle_open(fd, &b);
+
+    if (rc == CN_OK) {
+        how.bundle = b;
+        cn_bundle_part(b, pool, &diff);
+        rc = cn_gen_patch(&how, &diff, false, out);
+        cn_bundle_destroy(b);
+    }
+    cn_pool_destroy(pool);
+    return rc == CN_OK ? CN_OK : CN_ERR;
+}
+
 cn_rc cn_reload_open(const cn_reload_source_t *s, int fd, bool main_only, const cn_gen_t *prev,
                      cn_pool_t *pool, cn_gen_t **out, cn_str_t *why)
 {
@@ -70,7 +101,7 @@ cn_rc cn_reload_open(const cn_reload_source_t *s, int fd, bool main_only, const 
     return rc;
 }
 
-static uint64_t expiry(const cn_worker_t *w)
+uint64_t cn_reload_expiry(const cn_worker_t *w)
 {
     int64_t s = w->tls ? cn_tls_ctx_not_after(w->tls) : 0;
 
@@ -85,7 +116,7 @@ cn_rc cn_reload_prove(cn_gen_t *gen, cn_pool_t *pool, uint64_t *expires_s, cn_st
 
     if (cn_worker_init(&w, loop, 0, NULL) == CN_OK) {
         rc = cn_worker_apply(&w, gen, pool, why);
-        *expires_s = expiry(&w);
+        *expires_s = cn_reload_expiry(&w);
         cn_worker_fini(&w);
     } else {
         *why = CN_STR("a worker could not be set up; the log says why");
@@ -115,25 +146,33 @@ static cn_rc check(const cn_reload_source_t *s, cn_pool_t *pool, cn_reload_check
     return rc;
 }
 
-static CN_NORETURN void run_checker(const cn_reload_source_t *s, int channel)
+cn_rc cn_reload_answer(int channel, const cn_reload_checked_t *r, cn_str_t why)
 {
     cn_channel_msg_t *m = cn_xmalloc(sizeof(*m));
+
+    cn_channel_msg_init(m, (uint32_t)r->kind, r->expires_s);
+    m->fd = r->kind == CN_CHECKED_BAD ? -1 : r->bundle;
+    cn_channel_msg_text(m, why);
+    cn_rc rc = cn_channel_send(channel, m);
+    if (m->fd >= 0)
+        close(m->fd);
+    free(m);
+    return rc;
+}
+
+static CN_NORETURN void run_checker(const cn_reload_source_t *s, int channel)
+{
     cn_pool_t *pool = cn_pool_create(0);
     cn_str_t why = CN_STR_NULL;
-    cn_reload_checked_t good = {.bundle = -1};
+    cn_reload_checked_t result = {.kind = CN_CHECKED_ALL, .bundle = -1};
 
     cn_sig_reset();
     cn_sig_ignore_pipe();
     if (cn_priv_confine(CHECK_CPU_S, 0) != CN_OK)
         cn_log(CN_LOG_WARN, "conf", "the checker's limits cannot be set: %s", strerror(errno));
-    if (check(s, pool, &good, &why) == CN_OK) {
-        cn_channel_msg_init(m, CHECK_GOOD, good.expires_s);
-        m->fd = good.bundle;
-    } else {
-        cn_channel_msg_init(m, CHECK_BAD, 0);
-        cn_channel_msg_text(m, why);
-    }
-    int status = cn_channel_send(channel, m) == CN_OK ? 0 : 1;
+    if (check(s, pool, &result, &why) != CN_OK)
+        result.kind = CN_CHECKED_BAD;
+    int status = cn_reload_answer(channel, &result, why) == CN_OK ? 0 : 1;
     /* The master's objects are in this memory too and are not ours to end. */
     _exit(status);
 }
@@ -158,6 +197,7 @@ cn_rc cn_reload_check_start(cn_reload_check_t *c, const cn_reload_source_t *s)
         return CN_ERR;
     }
     c->channel = fds[0];
+    c->kept = false;
     return CN_OK;
 }
 
@@ -169,8 +209,8 @@ cn_rc cn_reload_check_result(const cn_reload_check_t *c, cn_pool_t *pool, cn_rel
 
     if (rc == CN_AGAIN)
         return CN_AGAIN;
-    if (rc == CN_OK && m->type == CHECK_GOOD && m->fd >= 0) {
-        *out = (cn_reload_checked_t){.bundle = m->fd, .expires_s = m->number};
+    if (rc == CN_OK && m->type < CN_CHECKED_BAD && m->fd >= 0) {
+        *out = (cn_reload_checked_t){(cn_reload_kind)m->type, m->fd, m->number};
         return CN_OK;
     }
     if (rc == CN_OK && m->fd >= 0)
@@ -182,7 +222,8 @@ cn_rc cn_reload_check_result(const cn_reload_check_t *c, cn_pool_t *pool, cn_rel
 
 void cn_reload_check_end(cn_reload_check_t *c)
 {
-    close(c->channel);
+    if (!c->kept)
+        close(c->channel);
     c->channel = -1;
     c->pid = 0;
 }

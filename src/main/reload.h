@@ -13,6 +13,8 @@
 
 #include "conf/section.h"
 
+struct cn_worker;
+
 /* Where the configuration is; constant once the command line has been read. */
 typedef struct {
     cn_str_t prefix; /* absolute: files that we write are relative to it */
@@ -26,6 +28,14 @@ typedef struct {
  * dump: -T, or NULL.  CN_ERR: *why, in pool. */
 CN_MUST cn_rc cn_reload_read(const cn_reload_source_t *, FILE *dump, bool main_only,
                              cn_pool_t *pool, cn_bundle_t **bundle, cn_gen_t **out, cn_str_t *why);
+/* The same without -T, sharing what prev (may be NULL) has already. */
+CN_MUST cn_rc cn_reload_read_again(const cn_reload_source_t *, const cn_gen_t *prev,
+                                   cn_pool_t *pool, cn_bundle_t **bundle, cn_gen_t **out,
+                                   cn_str_t *why);
+/* The patch that a keeper's memfd means to gen; the caller's.  CN_ERR: it is
+ * not meant for it. */
+CN_MUST cn_rc cn_reload_open_part(const cn_reload_source_t *, int fd, const cn_gen_t *gen,
+                                  cn_patch_t **out);
 /* Loads from a checker's memfd, which stays the caller's. */
 CN_MUST cn_rc cn_reload_open(const cn_reload_source_t *, int fd, bool main_only,
                              const cn_gen_t *prev, cn_pool_t *pool, cn_gen_t **out, cn_str_t *why);
@@ -37,13 +47,25 @@ CN_MUST cn_rc cn_reload_prove(cn_gen_t *, cn_pool_t *pool, uint64_t *expires_s, 
 typedef struct {
     pid_t pid;   /* 0: none */
     int channel; /* readable when there is a result; non-blocking */
+    bool kept;   /* by a keeper, whose channel it is */
 } cn_reload_check_t;
 /* Forks the checker.  CN_ERR with errno. */
 CN_MUST cn_rc cn_reload_check_start(cn_reload_check_t *, const cn_reload_source_t *);
+typedef enum {
+    CN_CHECKED_ALL = 1, /* the bundle is a whole configuration */
+    CN_CHECKED_PART,    /* it says what is other than in the one before */
+    CN_CHECKED_SAME,    /* it is the one in force as a whole: nobody needs to take it */
+    CN_CHECKED_BAD
+} cn_reload_kind;
 typedef struct {
+    cn_reload_kind kind;
     int bundle;         /* the sealed memfd, the caller's */
     uint64_t expires_s; /* of our certificate; 0: none */
 } cn_reload_checked_t;
+/* For whoever checks: sends a result, and gives the descriptor back. */
+CN_MUST cn_rc cn_reload_answer(int channel, const cn_reload_checked_t *, cn_str_t why);
+/* What a worker put in force: see cn_reload_prove. */
+uint64_t cn_reload_expiry(const struct cn_worker *);
 /* CN_AGAIN: not yet; CN_ERR: refused, *why in pool. */
 CN_MUST cn_rc cn_reload_check_result(const cn_reload_check_t *, cn_pool_t *pool,
                                      cn_reload_checked_t *, cn_str_t *why);

@@ -5,6 +5,7 @@
  * master and leaves in order.  Knows nothing of HTTP, tunnels or policy: that
  * is the proxy's cn_worker_t, which lives inside proc_t.
  *
+ *   SPARE     has everything and waits to take a dead worker's place
  *   SERVING   accepts everything
  *   LAME      drains: takes no new traffic, says "not ready", stays
  *   LEAVING   as LAME, and ends when nothing is open or the time is over
@@ -39,7 +40,7 @@
 
 enum { WAKE_DEADLINE = CN_WAKE_USER, WAKE_FAREWELL = CN_WAKE_USER << 1 };
 
-typedef enum { SERVING, LAME, LEAVING, CLOSING, GONE } state_t;
+typedef enum { SPARE, SERVING, LAME, LEAVING, CLOSING, GONE } state_t;
 
 /* A listening socket with what serves it. */
 typedef struct {
@@ -141,7 +142,8 @@ static bool is_idle(const proc_t *p)
 
 static void set_state(proc_t *p, state_t to)
 {
-    static const char *const names[] = {"serving", "draining", "leaving", "closing", "gone"};
+    static const char *const names[] = {"spare",   "serving", "draining",
+                                        "leaving", "closing", "gone"};
 
     if (p->state == to)
         return;
@@ -155,7 +157,7 @@ static void set_state(proc_t *p, state_t to)
 /* No new traffic; whoever is connected hears that it should go elsewhere. */
 static void drain(proc_t *p)
 {
-    if (p->state != SERVING)
+    if (p->state > SERVING)
         return;
     set_state(p, LAME);
     close_doors(p, false);
@@ -217,12 +219,30 @@ static cn_rc take(proc_t *p, int bundle, uint64_t number, cn_pool_t *pool, cn_st
     return rc;
 }
 
-static void reload(proc_t *p, int bundle, uint64_t number)
+/* Each part is made for the configuration just before it. */
+static cn_rc take_part(proc_t *p, int part, uint64_t number, cn_pool_t *pool, cn_str_t *why)
+{
+    cn_patch_t *patch;
+
+    *why = CN_STR("the change does not fit the configuration in force");
+    if (p->w.gen->id + 1 != number ||
+        cn_reload_open_part(p->start->source, part, p->w.gen, &patch) != CN_OK)
+        return CN_ERR;
+    cn_rc rc = cn_worker_patch(&p->w, patch, number, pool, why);
+    cn_patch_destroy(patch);
+    if (rc == CN_OK)
+        cn_board_set(&p->slot->gen, number);
+    return rc;
+}
+
+typedef cn_rc take_fn(proc_t *, int fd, uint64_t number, cn_pool_t *, cn_str_t *why);
+
+static void reload(proc_t *p, take_fn *how, int fd, uint64_t number)
 {
     cn_pool_t *pool = cn_pool_create(0);
     cn_str_t why = CN_STR_NULL;
 
-    if (take(p, bundle, number, pool, &why) == CN_OK)
+    if (how(p, fd, number, pool, &why) == CN_OK)
         tell(p, CN_FROM_ACK, number, CN_STR_NULL);
     else
         tell(p, CN_FROM_NACK, number, why);
@@ -241,12 +261,36 @@ static void reopen(proc_t *p)
     }
 }
 
+static void bind_to(const cn_main_conf_t *m, unsigned nth)
+{
+    cn_rc bound = CN_OK;
+
+    if (m->affinity_auto)
+        bound = cn_proc_bind_nth(nth);
+    else if (m->affinity.n > 0)
+        bound = cn_proc_bind((const cpu_set_t *)m->affinity.v + nth % m->affinity.n);
+    if (bound != CN_OK)
+        cn_log(CN_LOG_ERROR, "worker", "worker_cpu_affinity cannot be set: %s", strerror(errno));
+}
+
+static void serve(proc_t *p, unsigned nth)
+{
+    bind_to(cn_main_conf(p->w.gen), nth);
+    open_doors(p);
+    set_state(p, SERVING);
+    tell(p, CN_FROM_READY, p->w.gen->id, CN_STR_NULL);
+}
+
 static void obey(proc_t *p, const cn_channel_msg_t *m)
 {
     switch (m->type) {
     case CN_TO_RELOAD:
         if (m->fd >= 0)
-            reload(p, m->fd, m->number);
+            reload(p, take, m->fd, m->number);
+        break;
+    case CN_TO_PATCH:
+        if (m->fd >= 0)
+            reload(p, take_part, m->fd, m->number);
         break;
     case CN_TO_RETIRE:
         leave(p, true);
@@ -257,6 +301,10 @@ static void obey(proc_t *p, const cn_channel_msg_t *m)
     case CN_TO_DRAIN:
         cn_admin_drain(p->admin);
         drain(p);
+        break;
+    case CN_TO_SERVE:
+        if (p->state == SPARE)
+            serve(p, (unsigned)m->number);
         break;
     case CN_TO_REOPEN:
         reopen(p);
@@ -283,7 +331,7 @@ static void read_channel(proc_t *p)
         p->channel_io.readable = false;
         return;
     }
-    if (p->state == SERVING || p->state == LAME)
+    if (p->state <= LAME)
         cn_log(CN_LOG_WARN, "worker", "the master is gone");
     leave(p, true);
 }
@@ -332,10 +380,12 @@ static void run(cn_task_t *task, uint32_t why)
  * older configuration listened on, which would stay open with nobody accepting. */
 static void close_inherited(const cn_worker_start_t *s)
 {
-    int *keep = cn_xmalloc(sizeof(int) * (s->main->listens.n + 2));
+    int *keep = cn_xmalloc(sizeof(int) * (s->main->listens.n + s->nparts + 2));
     unsigned n = 0;
 
     keep[n++] = s->bundle;
+    for (unsigned i = 0; i < s->nparts; i++)
+        keep[n++] = s->parts[i];
     keep[n++] = s->channel;
     for (unsigned i = 0; i < s->main->listens.n; i++)
         keep[n++] = cn_sockets_find(s->sockets, &cn_main_listen(s->main, i)->addr);
@@ -356,17 +406,10 @@ static void open_log(const cn_worker_start_t *s, const cn_main_conf_t *m)
 
 static cn_rc limit(const cn_worker_start_t *s, const cn_main_conf_t *m)
 {
-    cn_rc bound = CN_OK;
-
     if (m->nofile > 0 && cn_priv_nofile(m->nofile) != CN_OK)
         cn_log(CN_LOG_ERROR, "worker", "worker_rlimit_nofile %u cannot be set: %s", m->nofile,
                strerror(errno));
-    if (m->affinity_auto)
-        bound = cn_proc_bind_nth(s->nth);
-    else if (m->affinity.n > 0)
-        bound = cn_proc_bind((const cpu_set_t *)m->affinity.v + s->nth % m->affinity.n);
-    if (bound != CN_OK)
-        cn_log(CN_LOG_ERROR, "worker", "worker_cpu_affinity cannot be set: %s", strerror(errno));
+    bind_to(m, s->nth);
     if (m->has_user && cn_priv_is_root() && cn_priv_drop(&m->user) != CN_OK) {
         cn_log(CN_LOG_EMERG, "worker", "cannot become the configured user: %s", strerror(errno));
         return CN_ERR;
@@ -391,7 +434,9 @@ static cn_rc begin(proc_t *p)
     if (cn_worker_init(&p->w, p->loop, s->slot, p->stats) != CN_OK)
         return CN_ERR;
     cn_worker_share(&p->w, s->shared);
-    cn_rc rc = take(p, s->bundle, s->gen, pool, &why);
+    cn_rc rc = take(p, s->bundle, s->gen - s->nparts, pool, &why);
+    for (unsigned i = 0; rc == CN_OK && i < s->nparts; i++)
+        rc = take_part(p, s->parts[i], s->gen - s->nparts + i + 1, pool, &why);
     if (rc == CN_OK)
         rc = limit(s, cn_main_conf(p->w.gen));
     else
@@ -467,13 +512,17 @@ void cn_worker_main(const cn_worker_start_t *s)
     if (begin(p) != CN_OK)
         fail_to_start();
     close(s->bundle);
+    for (unsigned i = 0; i < s->nparts; i++)
+        close(s->parts[i]);
     p->admin = cn_admin_create(&p->w, s->board, s->slots, ask, p);
-    open_doors(p);
-    set_state(p, SERVING);
-    cn_board_set(&p->slot->state, CN_BOARD_SERVING);
     cn_timer_set(&p->beat, BEAT_MS);
     publish(p);
-    tell(p, CN_FROM_READY, s->gen, CN_STR_NULL);
+    if (s->spare) {
+        cn_board_set(&p->slot->state, CN_BOARD_SPARE);
+        tell(p, CN_FROM_READY, s->gen, CN_STR_NULL);
+    } else {
+        serve(p, s->nth);
+    }
     cn_loop_run(p->loop);
     end(p);
     free(p);

@@ -20,7 +20,9 @@ enum {
     CN_TO_QUIT,       /* the program ends: as RETIRE, but keep answering "not ready" */
     CN_TO_DRAIN,      /* as QUIT, but stay when nothing is open any more */
     CN_TO_REOPEN,     /* log files */
-    CN_TO_LEVEL       /* number: cn_log_level */
+    CN_TO_LEVEL,      /* number: cn_log_level */
+    CN_TO_PATCH,      /* number: configuration; fd: what is other than in the one before */
+    CN_TO_SERVE       /* to a spare worker: open the listeners.  number: nth among the workers */
 };
 
 /* Worker to master. */
@@ -42,14 +44,17 @@ typedef struct {
     const cn_proc_title_t *title;
     const cn_sockets_t *sockets;
     cn_board_t *board;
-    unsigned slots;             /* on the board */
-    void *stats;                /* shared region */
-    cn_shared_t *shared;        /* the modules' regions */
-    int bundle;                 /* configuration to start with */
+    unsigned slots;      /* on the board */
+    void *stats;         /* shared region */
+    cn_shared_t *shared; /* the modules' regions */
+    int bundle;          /* configuration to start with ... */
+    const int *parts;    /* ... and what was changed in it since */
+    unsigned nparts;
     int channel;                /* its end */
-    uint64_t gen;               /* number of that configuration */
+    uint64_t gen;               /* number of that configuration, with all parts */
     unsigned slot;              /* on the board and in the statistics */
     unsigned nth;               /* among the workers, for processor affinity */
+    bool spare;                 /* opens no listener before CN_TO_SERVE */
     const cn_main_conf_t *main; /* of that configuration; readable until the process ends */
     cn_log_level level;         /* when level_set: as changed at run time */
     bool level_set;

@@ -243,29 +243,65 @@ static void tell_modules(cn_worker_t *w)
             cn_modules[i]->reconfigured(w, w->wctx[i], w->gen->main->confs[CN_UNIT_MODULES + i]);
 }
 
-cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *why)
+/* What the worker makes of MAIN texts. */
+typedef struct {
+    cn_workloads_t *workloads;
+    uint64_t workloads_hash;
+    cn_tls_ctx_t *tls;
+    uint64_t tls_hash;
+} made_t;
+
+static cn_rc make_all(const cn_worker_t *w, const cn_gen_t *gen, cn_pool_t *pool, made_t *m,
+                      cn_str_t *why)
 {
     const cn_proxy_conf_t *pc = gen->main->confs[CN_UNIT_PROXY];
     const cn_text_t *text = pc->workloads.n ? cn_gen_text_find(gen, pc->workloads) : NULL;
-    cn_workloads_t *ws;
-    cn_tls_ctx_t *tls;
-    uint64_t tls_hash;
 
-    if (have_shared(w, gen, pool, why) != CN_OK || load_workloads(w, text, pool, &ws, why) != CN_OK)
+    m->workloads_hash = text ? text->hash : 0;
+    if (load_workloads(w, text, pool, &m->workloads, why) != CN_OK)
         return CN_ERR;
-    if (load_identity(w, gen, pool, &tls, &tls_hash, why) != CN_OK) {
-        cn_workloads_unref(ws);
+    if (load_identity(w, gen, pool, &m->tls, &m->tls_hash, why) != CN_OK) {
+        cn_workloads_unref(m->workloads);
         return CN_ERR;
     }
+    return CN_OK;
+}
+
+static void use_all(cn_worker_t *w, const made_t *m)
+{
+    cn_tls_ctx_unref(w->tls);
+    w->tls = m->tls;
+    w->tls_hash = m->tls_hash;
+    use_workloads(w, m->workloads, m->workloads_hash);
+}
+
+cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *why)
+{
+    made_t made;
+
+    if (have_shared(w, gen, pool, why) != CN_OK || make_all(w, gen, pool, &made, why) != CN_OK)
+        return CN_ERR;
     cn_gen_ref(gen);
     cn_gen_unref(w->gen);
     w->gen = gen;
-    w->conf = pc;
-    cn_tls_ctx_unref(w->tls);
-    w->tls = tls;
-    w->tls_hash = tls_hash;
-    use_workloads(w, ws, text ? text->hash : 0);
+    w->conf = gen->main->confs[CN_UNIT_PROXY];
+    use_all(w, &made);
     cn_clusters_update(w->clusters, gen);
+    tell_modules(w);
+    return CN_OK;
+}
+
+cn_rc cn_worker_patch(cn_worker_t *w, const cn_patch_t *patch, uint64_t id, cn_pool_t *pool,
+                      cn_str_t *why)
+{
+    made_t made;
+
+    cn_gen_merge(w->gen, patch);
+    if (make_all(w, w->gen, pool, &made, why) != CN_OK)
+        return CN_ERR;
+    w->gen->id = id;
+    use_all(w, &made);
+    cn_clusters_patch(w->clusters, w->gen, cn_patch_clusters(patch));
     tell_modules(w);
     return CN_OK;
 }

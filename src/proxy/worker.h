@@ -77,6 +77,10 @@ void cn_worker_share(cn_worker_t *, cn_shared_t *);
  * and identity, tells the modules.  CN_ERR (logged, *why in pool): something
  * it names cannot be loaded; the old one stays. */
 CN_MUST cn_rc cn_worker_apply(cn_worker_t *, cn_gen_t *, cn_pool_t *pool, cn_str_t *why);
+/* Changes the generation in force by a patch of it, whose number is then id.
+ * CN_ERR: as above, but the worker is of no use any more. */
+CN_MUST cn_rc cn_worker_patch(cn_worker_t *, const cn_patch_t *, uint64_t id, cn_pool_t *pool,
+                              cn_str_t *why);
 /* Log files were moved away: tells the modules. */
 void cn_worker_reopen(cn_worker_t *);
 /* Listeners go first (main); here: inner connections. */

@@ -244,6 +244,16 @@ static void update_cluster(cn_clusters_t *cs, cn_cluster_t *c, cn_section_t *sec
     set_hosts(cs, c, text ? text->text : CN_STR_NULL);
 }
 
+static void remove_cluster(cn_clusters_t *cs, cn_cluster_t *c)
+{
+    host_set_t set = hosts_of(c);
+
+    cn_map_del(&cs->by_name, c->section->name);
+    mark_gone(&set);
+    report_left(cs, &set);
+    cn_cluster_unref(c);
+}
+
 /* Clusters that the generation does not know any more. */
 static void remove_others(cn_clusters_t *cs, const cn_gen_t *gen)
 {
@@ -256,15 +266,40 @@ static void remove_others(cn_clusters_t *cs, const cn_gen_t *gen)
     while ((slot = cn_map_next(&cs->by_name, &iter)) != NULL)
         if (!cn_map_get(&gen->clusters, slot->key))
             gone[n++] = slot->value;
-    for (size_t i = 0; i < n; i++) {
-        host_set_t set = hosts_of(gone[i]);
-
-        cn_map_del(&cs->by_name, gone[i]->section->name);
-        mark_gone(&set);
-        report_left(cs, &set);
-        cn_cluster_unref(gone[i]);
-    }
+    for (size_t i = 0; i < n; i++)
+        remove_cluster(cs, gone[i]);
     free(gone);
+}
+
+static void put_cluster(cn_clusters_t *cs, const cn_gen_t *gen, cn_section_t *section)
+{
+    const cn_cluster_conf_t *conf = section->confs[CN_UNIT_UPSTREAM];
+    cn_cluster_t *c = cn_map_get(&cs->by_name, section->name);
+
+    if (!c) {
+        c = cn_xzalloc(sizeof(*c));
+        c->refs = 1;
+    } else {
+        cn_map_del(&cs->by_name, c->section->name); /* the key is the old section's */
+    }
+    update_cluster(cs, c, section,
+                   conf->endpoints.n ? cn_gen_text_find(gen, conf->endpoints) : NULL);
+    cn_map_put(&cs->by_name, section->name, c);
+}
+
+void cn_clusters_patch(cn_clusters_t *cs, const cn_gen_t *gen, const cn_vec_t *names)
+{
+    const cn_str_t *v = names->v;
+
+    for (uint32_t i = 0; i < names->n; i++) {
+        cn_section_t *section = cn_map_get(&gen->clusters, v[i]);
+        cn_cluster_t *gone = section ? NULL : cn_map_get(&cs->by_name, v[i]);
+
+        if (section)
+            put_cluster(cs, gen, section);
+        else if (gone)
+            remove_cluster(cs, gone);
+    }
 }
 
 void cn_clusters_update(cn_clusters_t *cs, const cn_gen_t *gen)
@@ -273,21 +308,8 @@ void cn_clusters_update(cn_clusters_t *cs, const cn_gen_t *gen)
     size_t iter = 0;
 
     remove_others(cs, gen);
-    while ((slot = cn_map_next(&gen->clusters, &iter)) != NULL) {
-        cn_section_t *section = slot->value;
-        const cn_cluster_conf_t *conf = section->confs[CN_UNIT_UPSTREAM];
-        cn_cluster_t *c = cn_map_get(&cs->by_name, section->name);
-
-        if (!c) {
-            c = cn_xzalloc(sizeof(*c));
-            c->refs = 1;
-        } else {
-            cn_map_del(&cs->by_name, c->section->name); /* the key is the old section's */
-        }
-        update_cluster(cs, c, section,
-                       conf->endpoints.n ? cn_gen_text_find(gen, conf->endpoints) : NULL);
-        cn_map_put(&cs->by_name, section->name, c);
-    }
+    while ((slot = cn_map_next(&gen->clusters, &iter)) != NULL)
+        put_cluster(cs, gen, slot->value);
 }
 
 cn_cluster_t *cn_clusters_find(cn_clusters_t *cs, cn_str_t name)

@@ -114,6 +114,8 @@ cn_clusters_t *cn_clusters_create(const struct cn_balancer *balancers, unsigned 
 void cn_clusters_destroy(cn_clusters_t *);
 /* Makes the set what the generation says; keeps clusters and hosts that stay. */
 void cn_clusters_update(cn_clusters_t *, const cn_gen_t *);
+/* The same for the clusters of these names (cn_str_t) only. */
+void cn_clusters_patch(cn_clusters_t *, const cn_gen_t *, const cn_vec_t *names);
 /* fn is told of each host that an update removes, once, during that update. */
 typedef void cn_host_left_cb(void *ctx, cn_host_t *);
 void cn_clusters_on_left(cn_clusters_t *, cn_host_left_cb *fn, void *ctx);

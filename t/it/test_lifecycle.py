@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever is changed under load, no request is lost: the short forms (t/long has the long ones)."""
 
+import os
+import pathlib
+import signal
 import time
 
 import pytest
 
-from peers import proxy, steady
+from peers import net, proxy, steady
 
 
 @pytest.fixture
@@ -28,14 +31,104 @@ def load(builddir, curl, stopping):
     return start
 
 
-def test_policy_reloads_lose_nothing(cairn, pods, echo, load, curl):
+@pytest.fixture(params=['off', 'on'])
+def keeper(request):
+    """With and without a process that keeps the configuration: the result is the same."""
+    return 'config_keeper %s;' % request.param
+
+
+def test_policy_reloads_lose_nothing(cairn, pods, echo, load, curl, keeper):
     def conf(i):
         return steady.body(*pods, echo=echo, policy='authz { policy bookinfo/v%d allow { rule { to { paths /*; } } } }' % i)
-    one = cairn(conf(0), workers=2)
+    one = cairn(conf(0), workers=2, main=keeper)
     under, stream = load(one), steady.Stream(one, curl)
     steady.policy_reloads(under, conf, 10)
     exchanges = stream.finish()
     under.expect_nothing_lost('10 policy reloads, a stream of %d exchanges' % exchanges)
+
+
+def split(pods, echo, i=0):
+    """The conf in files of its own, as cairn-gen writes it."""
+    policy = 'authz { policy bookinfo/v%d allow { rule { to { paths /*; } } } }' % i
+    return {'conf.d/reviews.conf': proxy.cluster(steady.NAME, endpoints='endpoints.d/reviews') +
+            proxy.service(steady.NAME, steady.VIP, policy),
+            'conf.d/echo.conf': steady.body(echo=echo).replace(steady.body(), ''),
+            'endpoints.d/reviews': '\n'.join(pods)}
+
+
+def test_endpoint_changes_lose_nothing(cairn, pods, echo, load, curl, keeper):
+    one = cairn('include conf.d/*.conf;\n', files=split(pods, echo), workers=2, main=keeper)
+    under, stream = load(one), steady.Stream(one, curl)
+    steady.endpoint_changes(under, 'reviews', [pods[0], pods[1], '\n'.join(pods)], 60)
+    under.goes_on()
+    exchanges = stream.finish()
+    under.expect_nothing_lost('60 endpoint changes, a stream of %d exchanges' % exchanges)
+
+
+def keeper_of(one):
+    """The pid of the process that keeps the configuration, once it is there."""
+    def there():
+        pids = pathlib.Path('/proc/%d/task/%d/children' % (one.process.pid, one.process.pid)).read_text().split()
+        found = [int(p) for p in pids if b'keeper' in pathlib.Path('/proc/%s/cmdline' % p).read_bytes()]
+        return found[0] if found else None
+    return net.wait_for(there, 10.0, 'the keeper')
+
+
+def test_services_come_and_go_one_by_one(cairn, pods, echo, curl, run):
+    one = cairn('include conf.d/*.conf;\n', files=split(pods, echo), workers=2, main='config_keeper on;')
+    keeper_of(one)
+    names = lambda: sorted(s['name'] for s in one.get('/config_dump').json()['services'])
+    for i in range(5):
+        for name, text in steady.wide(3, 2).items():
+            one.put(name, text)
+        assert run(*one.command('-s', 'reload', '--wait')).returncode == 0
+        assert names() == [steady.ECHO_NAME, steady.NAME] + ['svc%d.wide:9080' % k for k in range(3)]
+        for name in steady.wide(3, 2):
+            (one.folder / name).unlink()
+        assert run(*one.command('-s', 'reload', '--wait')).returncode == 0
+        assert names() == [steady.ECHO_NAME, steady.NAME]
+        one.put('conf.d/bad.conf', 'service svc.bad:1 { no_such_directive; }')
+        done = run(*one.command('-s', 'reload', '--wait'))
+        assert done.returncode == 1 and 'no_such_directive' in done.stderr and 'bad.conf:1' in done.stderr
+        (one.folder / 'conf.d/bad.conf').unlink()
+        assert one.request(curl, steady.VIP).status == 200
+
+
+def test_death_of_the_keeper_changes_nothing(cairn, pods, echo, run):
+    one = cairn('include conf.d/*.conf;\n', files=split(pods, echo), main='config_keeper on;')
+    one.expect_crash = True
+    for i in range(3):
+        os.kill(keeper_of(one), signal.SIGKILL)
+        one.wait_log('the keeper .* has ended')
+        for name, text in split(pods, echo, i).items():
+            one.put(name, text)
+        assert run(*one.command('-s', 'reload', '--wait')).returncode == 0
+    assert one.info()['reload_failures'] == 0 and one.info()['worker_respawns'] == 0
+
+
+def test_spare_worker_takes_over_and_loses_only_the_dead_ones_streams(cairn, pods, echo, load, curl):
+    one = cairn('include conf.d/*.conf;\n', files=split(pods, echo), workers=4, main='config_keeper on;')
+    one.expect_crash = True
+    states = lambda: sorted(w['state'] for w in one.info()['workers'])
+    net.wait_for(lambda: states() == ['serving'] * 4 + ['spare'], 10.0, 'the spare worker')
+    one.put('endpoints.d/reviews', pods[0])
+    steady.wait_in_force(one, lambda: one.send_signal(signal.SIGHUP))
+    under = load(one, connections=8)
+    before = one.count('istio_requests_total')
+    busy = lambda: [w for w in one.info()['workers'] if w['tunnels'] and w['state'] == 'serving']
+    victim = net.wait_for(busy, 10.0, 'tunnels on the board')[0]
+    os.kill(victim['pid'], signal.SIGKILL)
+    one.wait_log('spare worker .* takes over')
+    net.wait_for(lambda: states() == ['serving'] * 4 + ['spare'], 10.0, 'another spare worker')
+    under.goes_on()
+    assert one.count('istio_requests_total') >= before
+    counted = under.counted()
+    lost = sum(under.failures().values())
+    print('kill -9 of one of 4 workers: %d of %d requests lost, it had %d tunnels of 32' % (
+        lost, counted['requests'], victim['tunnels']))
+    assert set(key.split()[1] for key in under.failures()) <= {'lost', 'cut'}
+    assert lost <= victim['tunnels'] and counted['5xx'] == 0
+    assert one.count('cairn_worker_deaths_total') == 1
 
 
 def test_worker_count_changes_lose_nothing(cairn, pods, echo, load, curl):

@@ -75,14 +75,18 @@ class Cairn:
         self.expect_crash = False
         self.write(body, files)
 
+    def put(self, name, text):
+        """A file of the configuration, in one step."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(path.name + '.new')
+        fresh.write_text(text)
+        fresh.rename(path)
+
     def write(self, body, files=None, main=None):
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, text in (files or {}).items():
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = path.with_name(path.name + '.new')
-            fresh.write_text(text)
-            fresh.rename(path)
+            self.put(name, text)
         main = self.main if main is None else main
         if self.access_log:
             main += '\naccess_log %s %s;' % (self.access_path, self.access_log)

@@ -147,7 +147,55 @@ def body(*endpoints, policy='', echo=None, extra=''):
     return text + extra
 
 
+def wide(services, endpoints):
+    """Files of so many services with so many endpoints each, for `include conf.d/*.conf`."""
+    files = {}
+    for i in range(services):
+        name, vip = 'svc%d.wide:9080' % i, '10.%d.%d.%d:9080' % (100 + i // 62500, i // 250 % 250, i % 250 + 1)
+        route = 'route r0 { match { path prefix /; } backend %s; }' % name
+        settings = {'endpoints': 'endpoints.d/' + name}
+        files['conf.d/%s.conf' % name] = proxy.cluster(name, **settings) + proxy.service(name, vip, route, cluster=None)
+        files['endpoints.d/' + name] = wide_endpoints(i, endpoints)
+    return files
+
+
+def wide_endpoints(i, endpoints, extra=''):
+    lines = ['10.%d.%d.%d:9080 tunnel=hbone identity=spiffe://cluster.local/ns/wide/sa/svc%d' % (
+        1 + k, i // 250 % 250, i % 250 + 1, i) for k in range(endpoints)]
+    return '\n'.join(lines + [extra, ''])
+
+
 # ---- changes ----
+
+
+def wait_in_force(waypoint, action):
+    """Does it, and waits until the log says that a newer configuration is in force."""
+    before = waypoint.log.count('in force in all workers')
+    action()
+    net.wait_for(lambda: waypoint.log.count('in force in all workers') > before, 30.0, 'the configuration in force')
+
+
+def effect_ms(log):
+    """For each reload that the log tells of: milliseconds until it was in force everywhere."""
+    stamp = r'\dT(\d+):(\d+):(\d+\.\d+)Z '
+    begun, took = None, []
+    for line in log.splitlines():
+        found = re.search(stamp, line)
+        at = found and sum(float(v) * f for v, f in zip(found.groups(), (3600, 60, 1)))
+        if 'reading the configuration again' in line:
+            begun = at
+        elif 'in force in all workers' in line and begun is not None:
+            took.append((at - begun) % 86400 * 1000)
+            begun = None
+    return sorted(took)
+
+
+def endpoint_changes(load, name, texts, times):
+    """The endpoints file of that name says each of the texts in turn."""
+    waypoint = load.waypoint
+    for i in range(times):
+        waypoint.put('endpoints.d/' + name, texts[i % len(texts)])
+        wait_in_force(waypoint, lambda: waypoint.send_signal(signal.SIGHUP))
 
 def policy_reloads(load, make, times):
     """make(i) -> the i-th conf."""
