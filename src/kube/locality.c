@@ -6,6 +6,8 @@
  */
 #include "kube/traffic.h"
 
+#define MAX_WORDS 60 /* of a line; more than a mesh has regions */
+
 typedef struct {
     cn_traffic_t *t;
     cn_reader_t r;
@@ -32,34 +34,40 @@ static void prefer(locality_t *x, const char *words)
 
 /* ---- localityLbSetting ---- */
 
+/* One line; without a weight that can be read there is none. */
+static void put_share(locality_t *x, const cn_node_t *node, uint32_t index)
+{
+    const cn_node_t *to = cn_node_get(node, "to");
+    cn_str_t from = cn_value_read_plain(&x->r, node, "from", "distribute");
+    cn_dir_t *d = NULL;
+
+    for (uint32_t k = 0; from.n && to && to->kind == CN_NODE_MAP && k < to->n && k < MAX_WORDS;
+         k++) {
+        uint64_t weight;
+
+        if (!cn_value_is_word(to->items[k].key) || to->items[k].value->kind >= CN_NODE_LIST ||
+            cn_str_u64(to->items[k].value->text, 100, &weight) != CN_OK) {
+            cn_store_error(x->r.w->diag, x->r.obj, to,
+                           "localityLbSetting.distribute[%u].to: a weight is a number from 0 "
+                           "to 100; it is left out",
+                           index);
+            continue;
+        }
+        if (!d) {
+            d = add(x, "distribute");
+            cn_dir_word(pool_of(x), d, from);
+        }
+        cn_dir_printf(pool_of(x), d, "%.*s=%u", CN_STR_ARG(to->items[k].key), (unsigned)weight);
+    }
+}
+
 static bool put_shares(locality_t *x, const cn_node_t *node)
 {
     const cn_node_item_t *items = NULL;
     uint32_t n = cn_read_list(&x->r, node, "distribute", &items);
 
-    for (uint32_t i = 0; i < n; i++) {
-        const cn_node_t *to = cn_node_get(items[i].value, "to");
-        cn_str_t from = cn_value_read_plain(&x->r, items[i].value, "from", "distribute");
-        cn_dir_t *d;
-
-        if (from.n == 0 || !to || to->kind != CN_NODE_MAP || to->n == 0)
-            continue;
-        d = add(x, "distribute");
-        cn_dir_word(pool_of(x), d, from);
-        for (uint32_t k = 0; k < to->n; k++) {
-            uint64_t weight;
-
-            if (cn_value_is_plain(to->items[k].key) && to->items[k].value->kind < CN_NODE_LIST &&
-                cn_str_u64(to->items[k].value->text, 100, &weight) == CN_OK)
-                cn_dir_printf(pool_of(x), d, "%.*s=%u", CN_STR_ARG(to->items[k].key),
-                              (unsigned)weight);
-            else
-                cn_store_error(x->r.w->diag, x->r.obj, to,
-                               "localityLbSetting.distribute[%u].to: a weight is a number from 0 "
-                               "to 100; it is left out",
-                               i);
-        }
-    }
+    for (uint32_t i = 0; i < n; i++)
+        put_share(x, items[i].value, i);
     return n > 0;
 }
 
@@ -69,12 +77,14 @@ static bool put_failover(locality_t *x, const cn_node_t *node)
     uint32_t n = cn_read_list(&x->r, node, "failover", &items);
     cn_dir_t *d = n ? add(x, "failover") : NULL;
 
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n && i < MAX_WORDS / 2; i++) {
         cn_str_t from = cn_value_read_plain(&x->r, items[i].value, "from", "failover"),
                  to = cn_value_read_plain(&x->r, items[i].value, "to", "failover");
 
-        cn_dir_word(pool_of(x), d, from.n ? from : CN_STR("*"));
-        cn_dir_word(pool_of(x), d, to.n ? to : CN_STR("*"));
+        if (cn_value_is_word(from) && cn_value_is_word(to)) {
+            cn_dir_word(pool_of(x), d, from);
+            cn_dir_word(pool_of(x), d, to);
+        }
     }
     return n > 0;
 }
@@ -90,9 +100,15 @@ static bool put_priority(locality_t *x, const cn_node_t *node)
         return false;
     d = add(x, "priority");
     v = labels.v;
-    for (uint32_t i = 0; i < labels.n; i++)
-        if (v[i].n && cn_value_is_plain(v[i]))
-            cn_dir_word(pool_of(x), d, v[i]);
+    for (uint32_t i = 0; i < labels.n && i < MAX_WORDS; i++) {
+        cn_str_t key = cn_str_make(v[i].p, cn_str_find(v[i], '='));
+
+        if (!cn_value_is_word(v[i]))
+            continue;
+        cn_dir_word(pool_of(x), d, v[i]);
+        if (!cn_str_starts(key, CN_STR("topology.")))
+            *(cn_str_t *)cn_vec_push(pool_of(x), &x->t->labels, sizeof(key)) = key;
+    }
     return true;
 }
 
@@ -114,7 +130,7 @@ static void put_setting(locality_t *x, const cn_node_t *node, bool outlier)
         return;
     }
     if (!put_priority(x, node) && !put_failover(x, node))
-        prefer(x, "region zone subzone");
+        (void)add(x, "failover");
 }
 
 /* ---- the Service's ---- */

@@ -262,7 +262,7 @@ void cn_model_serviceentry_read(cn_world_t *w, const cn_object_t *o)
     const cn_str_t *v;
 
     if (!read_resolution(&x)) {
-        cn_store_error(w->diag, o, NULL, "is left out");
+        cn_store_error(w->diag, o, NULL, "is left out: its resolution is unknown");
         return;
     }
     read_ports(&x);

@@ -59,6 +59,7 @@ static void put_endpoint(cn_kube_text_t *t, const cn_out_t *out, const cn_out_cl
                          const cn_endpoint_out_t *ep)
 {
     char text[CN_INET_TEXT];
+    cn_str_t labels;
 
     if (ep->addr.port) {
         cn_inet_put(text, &ep->addr, true);
@@ -74,6 +75,9 @@ static void put_endpoint(cn_kube_text_t *t, const cn_out_t *out, const cn_out_cl
         cn_text_printf(t, " locality=%.*s", CN_STR_ARG(ep->locality));
     if (ep->node.n && c->with_nodes)
         cn_text_printf(t, " node=%.*s", CN_STR_ARG(ep->node));
+    labels = cn_translate_labels(out->world->pool, ep->owner, &c->labels);
+    if (labels.n)
+        cn_text_printf(t, " labels=%.*s", CN_STR_ARG(labels));
 }
 
 /* Who the requests are for, as metrics and logs name it. */
@@ -434,6 +438,8 @@ static void put_place(cn_kube_text_t *t, const cn_out_t *out, const cn_render_op
         put_words(t, "", "locality", &locality, 1);
     if (node.n)
         put_words(t, "", "node", &node, 1);
+    if (out->labels.n)
+        put_words(t, "", "labels", &out->labels, 1);
 }
 
 static void put_access_log(cn_kube_text_t *t, const cn_mesh_t *m)

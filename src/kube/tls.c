@@ -6,6 +6,7 @@
  * the rule names.
  */
 #include "core/b64.h"
+#include "kube/pem.h"
 #include "kube/traffic.h"
 
 #define MAX_PEM (1u << 20)
@@ -47,16 +48,40 @@ static cn_str_t secret_value(tls_t *x, const cn_object_t *o, const char *const *
     return CN_STR_NULL;
 }
 
-static bool put_secret(tls_t *x, const cn_object_t *o, const char *const *keys, const char *word)
+/* Writes one value of a Secret beside the conf and names it. */
+static void put_secret(tls_t *x, const cn_object_t *o, cn_str_t text, const char *word)
 {
-    cn_str_t text = secret_value(x, o, keys), path;
+    cn_str_t path = cn_pool_printf(pool_of(x), "tls.d/%.*s.%.*s.%s", CN_STR_ARG(o->name),
+                                   CN_STR_ARG(o->ns), word);
 
-    if (text.n == 0)
-        return false;
-    path = cn_pool_printf(pool_of(x), "tls.d/%.*s.%.*s.%s", CN_STR_ARG(o->name), CN_STR_ARG(o->ns),
-                          word);
     add_file(x, path, text);
     cn_dir_printf(pool_of(x), x->dir, "%s=%.*s", word, CN_STR_ARG(path));
+}
+
+static bool put_pair(tls_t *x, const cn_object_t *o)
+{
+    static const char *const certs[] = {"tls.crt", "cert", NULL}, *const keys[] = {"tls.key", "key",
+                                                                                   NULL};
+    cn_str_t cert = secret_value(x, o, certs), key = secret_value(x, o, keys);
+
+    if (!cn_pem_is_certificates(cert) || !cn_pem_is_key(key, cert))
+        return false;
+    put_secret(x, o, cert, "cert");
+    put_secret(x, o, key, "key");
+    return true;
+}
+
+/* False: there are some, and they cannot be read. */
+static bool put_roots(tls_t *x, const cn_object_t *o)
+{
+    static const char *const roots[] = {"ca.crt", "cacert", NULL};
+    cn_str_t text = o ? secret_value(x, o, roots) : CN_STR_NULL;
+
+    if (text.n == 0)
+        return true;
+    if (!cn_pem_is_certificates(text))
+        return false;
+    put_secret(x, o, text, "ca");
     return true;
 }
 
@@ -71,23 +96,16 @@ static const cn_object_t *find_secret(const tls_t *x, cn_str_t name, const char 
  * stand in a second one, NAME-cacert.  False: it is not there (said). */
 static bool put_credential(tls_t *x, const cn_node_t *tls, cn_str_t name, bool mutual)
 {
-    static const char *const certs[] = {"tls.crt", "cert", NULL},
-                             *const keys[] = {"tls.key", "key", NULL},
-                             *const roots[] = {"ca.crt", "cacert", NULL};
     const cn_object_t *o = find_secret(x, name, ""), *ca = find_secret(x, name, "-cacert");
-    bool ok = o != NULL;
+    bool ok = o && (!mutual || put_pair(x, o)) && put_roots(x, ca ? ca : o);
 
-    if (ok && mutual)
-        ok = put_secret(x, o, certs, "cert") && put_secret(x, o, keys, "key");
-    if (ok && !put_secret(x, o, roots, "ca") && ca)
-        (void)put_secret(x, ca, roots, "ca");
-    if (ok)
-        return true;
-    cn_store_warn(x->t->w->diag, x->r.obj, tls,
-                  "tls.credentialName: Secret %.*s/%.*s %s; connections fail until it is there",
-                  CN_STR_ARG(x->t->waypoint->obj->ns), CN_STR_ARG(name),
-                  o ? "has no certificate with its key" : "is not in the input");
-    return false;
+    if (!ok)
+        cn_store_warn(x->t->w->diag, x->r.obj, tls,
+                      "tls.credentialName: Secret %.*s/%.*s %s; connections fail until it is there",
+                      CN_STR_ARG(x->t->waypoint->obj->ns), CN_STR_ARG(name),
+                      o ? "has no certificate with its key, or authorities that are none"
+                        : "is not in the input");
+    return ok;
 }
 
 /* ---- DestinationRule ---- */
@@ -173,7 +191,7 @@ static bool put_authority(tls_t *x, const cn_tls_policy_t *p)
         cn_map_get(&x->t->w->config_maps, cn_model_key(x->t->w, p->obj->ns, p->config_map));
     cn_str_t text = o ? cn_node_str(cn_node_get(o->root, "data"), "ca.crt") : CN_STR_NULL, path;
 
-    if (cn_str_find_str(text, CN_STR("-----BEGIN")) >= text.n) {
+    if (!cn_pem_is_certificates(text)) {
         cn_store_error(x->t->w->diag, p->obj, p->at,
                        "ConfigMap %.*s/%.*s has no certificate authority under ca.crt; "
                        "connections fail until it is there",
@@ -203,8 +221,15 @@ void cn_tls_build(cn_traffic_t *t, const cn_object_t *rule, const cn_node_t *nod
     static const char *const modes[] = {"DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL", NULL};
     tls_t x = {t, {t->w, rule}, NULL};
     const cn_tls_policy_t *p = find_policy(t);
+    uint32_t dirs = t->dirs->n, files = t->files->n;
     int mode = cn_value_read_word(&x.r, node, "mode", "tls", modes);
 
+    if (node && mode < 0) { /* in the clear would be worse than not at all */
+        cn_store_error(t->w->diag, rule, node, "tls without a mode: nothing is sent to %.*s",
+                       CN_STR_ARG(t->svc->host));
+        t->blocked = true;
+        return;
+    }
     if (node && mode != 1 && mode != 2) /* the tunnel has its own TLS */
         return;
     if (!node && !p)
@@ -214,4 +239,8 @@ void cn_tls_build(cn_traffic_t *t, const cn_object_t *rule, const cn_node_t *nod
         put_rule(&x, node, mode == 2);
     else
         put_policy(&x, p);
+    if (t->blocked) { /* it will have no endpoints; half of its settings would not load */
+        t->dirs->n = dirs;
+        t->files->n = files;
+    }
 }

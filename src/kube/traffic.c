@@ -416,7 +416,7 @@ static void put_warmup(part_t *x, const cn_node_t *lb)
 {
     const cn_node_t *warmup = cn_node_get(lb, "warmup");
     uint64_t ms = 0;
-    cn_str_t aggression = cn_read_text(&x->r, warmup, "aggression");
+    cn_str_t aggression = cn_node_str(warmup, "aggression");
     uint32_t parts;
     cn_dir_t *d;
 
@@ -426,8 +426,15 @@ static void put_warmup(part_t *x, const cn_node_t *lb)
     d = add(x, "lb_warmup");
     cn_dir_word(pool_of(x), d, cn_dir_time(pool_of(x), ms));
     put_number(x, &d, "lb_warmup", warmup, "minimumPercent", "min", 0);
-    if (aggression.n && cn_value_percent(aggression, &parts) == CN_OK)
-        cn_dir_printf(pool_of(x), d, "aggression=%.*s", CN_STR_ARG(aggression));
+    if (aggression.n == 0)
+        return;
+    if (cn_value_percent(aggression, &parts) == CN_OK)
+        cn_dir_printf(pool_of(x), d, "aggression=%u.%03u", parts / CN_VALUE_PERCENT,
+                      parts % CN_VALUE_PERCENT / 10);
+    else
+        cn_store_error(x->r.w->diag, x->r.obj, warmup,
+                       "warmup.aggression \"%.*s\" is no number up to 100; it has no effect",
+                       CN_STR_ARG(aggression));
 }
 
 static void put_affinity(part_t *x)
@@ -476,7 +483,7 @@ static void put_lb(part_t *x, const cn_node_t *lb)
 static void put_budget(part_t *x, const cn_node_t *node)
 {
     uint32_t parts = 20 * CN_VALUE_PERCENT;
-    cn_str_t percent = cn_read_text(&x->r, node, "percent"), text;
+    cn_str_t percent = cn_node_str(node, "percent"), text;
     cn_dir_t *d;
 
     if (!node) {

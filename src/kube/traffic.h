@@ -34,6 +34,7 @@ typedef struct {
     cn_vec_t *files;           /* cn_traffic_file_t: those that are needed are added once */
     cn_vec_t *dirs;            /* cn_dir_t *: the result */
     cn_protocol protocol;      /* in: the port's; out: towards the endpoints */
+    cn_vec_t labels;           /* cn_str_t, out: keys of labels that it asks for */
     bool uses_node;            /* out: it asks which node endpoints are on */
     bool blocked;              /* out: what it needs is missing: nothing may be sent */
     bool original;             /* out: PASSTHROUGH: sent where the client has dialled */

@@ -21,6 +21,7 @@ typedef struct {
     cn_map_t choices; /* block of a service -> cn_traffic_choice_t */
     cn_map_t subsets; /* block of a service -> cn_vec_t of cn_need_t *: those that are needed */
     cn_map_t claimed; /* "address:port" -> what has it (cn_object_t) */
+    cn_vec_t labels;  /* cn_str_t: keys that clusters ask for */
 } translate_t;
 
 typedef struct {
@@ -166,6 +167,10 @@ static void put_cluster(translate_t *t, const cn_service_t *svc, const need_t *n
     c->resolved = !x.blocked && put_target(&x);
     c->protocol = x.protocol;
     c->with_nodes = x.uses_node;
+    c->labels = x.labels;
+    for (uint32_t i = 0; i < x.labels.n; i++)
+        *(cn_str_t *)cn_vec_push(w->pool, &t->labels, sizeof(cn_str_t)) =
+            ((const cn_str_t *)x.labels.v)[i];
     if (!c->resolved)
         c->file = cn_pool_printf(w->pool, "%.*s.%u%s%.*s", CN_STR_ARG(svc->block), need->port->port,
                                  subset.n ? "." : "", CN_STR_ARG(subset));
@@ -208,9 +213,14 @@ static bool claim(translate_t *t, const cn_object_t *o, const cn_addr_t *addr)
         cn_map_put(&t->claimed, key, (void *)(uintptr_t)o);
         return true;
     }
-    cn_store_warn(t->w->diag, o, NULL,
-                  "address %.*s belongs to %.*s already, so it is not served for this one",
-                  CN_STR_ARG(key), CN_STR_ARG(other->label));
+    if (other == o)
+        cn_store_warn(t->w->diag, o, NULL,
+                      "has several hosts and one set of addresses: connections to an address are "
+                      "for the first host");
+    else
+        cn_store_warn(t->w->diag, o, NULL,
+                      "address %.*s belongs to %.*s already, so it is not served for this one",
+                      CN_STR_ARG(key), CN_STR_ARG(other->label));
     return false;
 }
 
@@ -432,10 +442,36 @@ static void put_workloads(translate_t *t)
 
 /* ---- where the waypoint is ---- */
 
+static bool has_word(const cn_vec_t *words, cn_str_t word)
+{
+    const cn_str_t *v = words->v;
+
+    for (uint32_t i = 0; i < words->n; i++)
+        if (cn_str_eq(v[i], word))
+            return true;
+    return false;
+}
+
+cn_str_t cn_translate_labels(cn_pool_t *pool, const cn_node_t *owner, const cn_vec_t *keys)
+{
+    const cn_node_t *labels = keys->n ? cn_node_get(owner, "labels") : NULL;
+    cn_str_t out = CN_STR_NULL;
+
+    for (uint32_t i = 0; labels && labels->kind == CN_NODE_MAP && i < labels->n; i++) {
+        const cn_node_item_t *it = &labels->items[i];
+
+        if (it->value->kind < CN_NODE_LIST && cn_store_is_label_value(it->value->text) &&
+            has_word(keys, it->key) && out.n < CN_VALUE_MAX / 2)
+            out = cn_pool_printf(pool, "%.*s%s%.*s=%.*s", CN_STR_ARG(out), out.n ? "," : "",
+                                 CN_STR_ARG(it->key), CN_STR_ARG(it->value->text));
+    }
+    return out;
+}
+
 #define GATEWAY_NAME "gateway.networking.k8s.io/gateway-name"
 
 /* All its pods may run the same conf: only what they have in common is said. */
-static void find_place(cn_out_t *out)
+static void find_place(cn_out_t *out, const cn_vec_t *labels)
 {
     cn_pod_t *const *v = out->world->pods.v;
     bool any = false;
@@ -449,6 +485,7 @@ static void find_place(cn_out_t *out)
             continue;
         locality = cn_endpoints_locality(out->world, v[i]->node);
         if (!any) {
+            out->labels = cn_translate_labels(out->world->pool, v[i]->obj->meta, labels);
             out->node = v[i]->node;
             out->locality = locality;
         }
@@ -524,7 +561,7 @@ void cn_translate_run(const cn_world_t *w, const cn_gateway_t *g, cn_out_t *out)
     cn_map_init(&t.claimed);
     put_services(&t);
     put_workloads(&t);
-    find_place(out);
+    find_place(out, &t.labels);
     put_defaults(w, out);
     say_unknown_namespaces(&t);
     cn_map_fini(&t.needed);

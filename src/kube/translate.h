@@ -18,6 +18,7 @@ typedef struct {
     cn_vec_t dirs;      /* cn_dir_t * */
     cn_vec_t endpoints; /* cn_endpoint_out_t */
     bool resolved;      /* by name, or as the client has dialled: it has no endpoints to list */
+    cn_vec_t labels;    /* cn_str_t: keys of labels that its endpoints say */
     bool with_nodes;    /* its endpoints say which node they are on */
     cn_str_t file;      /* of the endpoints, below endpoints.d; empty: in place */
 } cn_out_cluster_t;
@@ -71,6 +72,7 @@ typedef struct {
     const cn_gateway_t *waypoint;
     cn_str_t network;
     cn_str_t locality, node; /* of the waypoint's pods, when all have the same; else empty */
+    cn_str_t labels;         /* of one of its pods, as far as clusters ask for them: k=v,k=v */
     cn_vec_t units;          /* cn_out_unit_t */
     cn_vec_t pods;           /* const cn_pod_t *: for the workloads file */
     cn_vec_t defaults;       /* cn_dir_t *: for all services */
@@ -79,6 +81,9 @@ typedef struct {
 
 /* Everything is in the world's pool.  Complains to its diag. */
 void cn_translate_run(const cn_world_t *, const cn_gateway_t *, cn_out_t *);
+
+/* "k=v,k=v" of the labels below owner, as far as their keys are asked for. */
+cn_str_t cn_translate_labels(cn_pool_t *, const cn_node_t *owner, const cn_vec_t *keys);
 
 /* ---- routes.c, l4routes.c: one service port ---- */
 

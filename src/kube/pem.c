@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * PEM texts, as OpenSSL reads them.
+ */
+#include "kube/pem.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+
+#define MAX_CERTIFICATES 1000
+
+static BIO *open_text(cn_str_t text)
+{
+    return text.n && text.n < INT32_MAX ? BIO_new_mem_buf(text.p, (int)text.n) : NULL;
+}
+
+bool cn_pem_is_certificates(cn_str_t text)
+{
+    BIO *bio = open_text(text);
+    unsigned n = 0;
+    bool end = false;
+    X509 *cert;
+
+    while (bio && n < MAX_CERTIFICATES && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+        X509_free(cert);
+        n++;
+    }
+    end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    ERR_clear_error();
+    BIO_free(bio);
+    return n > 0 && end;
+}
+
+/* Asks nobody for a passphrase. */
+static int no_passphrase(char *buf, int size, int writing, void *arg)
+{
+    (void)buf;
+    (void)size;
+    (void)writing;
+    (void)arg;
+    return -1;
+}
+
+bool cn_pem_is_key(cn_str_t text, cn_str_t certificates)
+{
+    BIO *bio = open_text(text), *of = open_text(certificates);
+    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
+    X509 *cert = of ? PEM_read_bio_X509(of, NULL, NULL, NULL) : NULL;
+    bool ok = key && cert && X509_check_private_key(cert, key) == 1;
+
+    X509_free(cert);
+    EVP_PKEY_free(key);
+    BIO_free(of);
+    BIO_free(bio);
+    ERR_clear_error();
+    return ok;
+}
