@@ -45,7 +45,7 @@ static bool is_known(const cn_vec_t *list, const char *directive, const char *wh
     return false;
 }
 
-static bool has_directive(const cn_vec_t *list, const char *name)
+bool cn_action_has(const cn_vec_t *list, const char *name)
 {
     cn_dir_t *const *d = list->v;
 
@@ -61,7 +61,7 @@ static bool set_host(cn_action_t *x, cn_vec_t *list, const cn_node_t *at, bool r
     bool remove = strcmp(what, "remove") == 0;
 
     if (request && !remove && cn_value_is_word(value)) {
-        if (has_directive(list, "rewrite_host"))
+        if (cn_action_has(list, "rewrite_host"))
             return true;
         cn_dir_word(pool_of(x), cn_dir_add(pool_of(x), list, "rewrite_host"), value);
         return true;

@@ -18,6 +18,8 @@ typedef struct {
 #define cn_action_warn(x, node, ...) cn_store_warn((x)->r.w->diag, (x)->r.obj, node, __VA_ARGS__)
 #define cn_action_error(x, node, ...) cn_store_error((x)->r.w->diag, (x)->r.obj, node, __VA_ARGS__)
 
+/* Whether a list has a directive of this name. */
+bool cn_action_has(const cn_vec_t *list, const char *name);
 /* A change of one header.  what: "set", "add" or "remove".  A host that is set
  * becomes a rewrite of it.  False: refused with an error at the node. */
 bool cn_action_header(cn_action_t *, cn_vec_t *list, const cn_node_t *at, bool request,

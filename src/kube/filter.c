@@ -423,12 +423,12 @@ static void put_session_times(const cn_reader_t *r, const cn_node_t *node, const
 {
     uint64_t ms;
 
-    if (cn_value_read_duration(r, node, "absoluteTimeout", what, &ms)) {
+    if (cn_value_read_duration(r, node, "absoluteTimeout", what, &ms) && ms) {
         cn_str_t t = cn_dir_time(r->w->pool, ms);
 
         cn_dir_printf(r->w->pool, d, "ttl=%.*s", CN_STR_ARG(t));
     }
-    if (cn_value_read_duration(r, node, "idleTimeout", what, &ms)) {
+    if (cn_value_read_duration(r, node, "idleTimeout", what, &ms) && ms) {
         cn_str_t t = cn_dir_time(r->w->pool, ms);
 
         cn_dir_printf(r->w->pool, d, "idle=%.*s", CN_STR_ARG(t));
@@ -443,6 +443,7 @@ void cn_filter_session(const cn_reader_t *r, const cn_node_t *node, const char *
     const cn_node_t *config = cn_node_get(node, "cookieConfig");
     cn_str_t name = cn_read_text(r, node, "sessionName");
     int type = cn_value_read_word(r, node, "type", what, types);
+    bool permanent;
     cn_dir_t *d;
 
     if (type < 0 && cn_node_get(node, "type"))
@@ -456,8 +457,8 @@ void cn_filter_session(const cn_reader_t *r, const cn_node_t *node, const char *
     if (name.n == 0)
         name = cn_pool_printf(r->w->pool, "cairn-session-%08x",
                               (unsigned)(cn_hash_xxh(owner, 0) & UINT32_MAX));
-    if (cn_value_read_word(r, config, "lifetimeType", what, lives) == 1 &&
-        !cn_node_get(node, "absoluteTimeout"))
+    permanent = cn_value_read_word(r, config, "lifetimeType", what, lives) == 1;
+    if (permanent && !cn_node_get(node, "absoluteTimeout"))
         cn_store_warn(r->w->diag, r->obj, config,
                       "%s.cookieConfig.lifetimeType: Permanent needs absoluteTimeout; the cookie "
                       "is one of the session",
@@ -466,6 +467,8 @@ void cn_filter_session(const cn_reader_t *r, const cn_node_t *node, const char *
     cn_dir_word(r->w->pool, d, type == 1 ? CN_STR("header") : CN_STR("cookie"));
     cn_dir_word(r->w->pool, d, name);
     put_session_times(r, node, what, d);
+    if (permanent && type != 1 && cn_node_get(node, "absoluteTimeout"))
+        cn_dir_word(r->w->pool, d, CN_STR("permanent"));
 }
 
 void cn_filter_read_times(cn_action_t *x, const cn_node_t *rule)

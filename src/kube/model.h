@@ -216,7 +216,8 @@ struct cn_tls_policy {
 struct cn_backend_policy {
     const cn_object_t *obj;
     cn_vec_t targets; /* cn_target_ref_t */
-    cn_vec_t dirs;    /* cn_dir_t *: of a cluster */
+    cn_vec_t cluster; /* cn_dir_t *: of the service's clusters */
+    cn_vec_t service; /* cn_dir_t *: of its service blocks, and of routes to it alone */
 };
 
 /* ---- Istio ---- */

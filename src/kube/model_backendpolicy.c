@@ -117,8 +117,8 @@ void cn_model_backendpolicy_traffic(cn_world_t *w, const cn_object_t *o)
     p->obj = o;
     read_targets(&r, &p->targets);
     if (retry)
-        put_budget(&r, retry, &p->dirs);
+        put_budget(&r, retry, &p->cluster);
     if (session)
-        cn_filter_session(&r, session, "spec.sessionPersistence", o->id, &p->dirs);
+        cn_filter_session(&r, session, "spec.sessionPersistence", o->id, &p->service);
     *(cn_backend_policy_t **)cn_vec_push(w->pool, &w->backend_policies, sizeof(p)) = p;
 }

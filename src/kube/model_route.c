@@ -109,7 +109,8 @@ static void read_backends(cn_action_t *x, const cn_node_t *rule)
         snprintf(y.where, sizeof(y.where), "%.48s.backendRefs[%u]", x->where, i);
         counts = read_backend(&y, items[i].value, "its share answers 500", &b);
         cn_filter_read_backend(&y, items[i].value, &b);
-        if (counts)
+        if (counts ||
+            cn_action_has(&x->rule->actions, "session")) /* sessions that are there stay */
             *(cn_backend_t *)cn_vec_push(pool_of(x), &x->rule->backends, sizeof(b)) = b;
     }
 }

@@ -325,6 +325,7 @@ static void put_service(cn_kube_text_t *t, const cn_out_service_t *s)
     cn_text_printf(t, "    protocol %s;\n", protocols[s->protocol]);
     put_words(t, "    ", "cluster", &s->cluster, 1);
     put_policies(t, s);
+    cn_dir_put(t, &s->dirs, 1);
     put_l4(t, s);
     for (uint32_t i = 0; i < s->routes.n; i++)
         put_route(t, &routes[i]);

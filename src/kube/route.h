@@ -42,7 +42,7 @@ typedef struct {
     cn_str_t ns, name;
     cn_str_t subset;  /* of its DestinationRule; empty: all endpoints */
     uint16_t port;    /* 0: the only port of the service, else the one that was called */
-    uint32_t weight;  /* not 0 */
+    uint32_t weight;  /* 0 only in a rule with sessions */
     cn_str_t invalid; /* why it answers 500; empty: valid as far as the route says */
     cn_vec_t filter;  /* cn_dir_t *: for this backend only */
 } cn_backend_t;

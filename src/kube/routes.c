@@ -12,6 +12,8 @@
 
 #include <stdlib.h>
 
+#include "kube/action.h"
+
 typedef struct {
     const cn_http_route_t *route;
     const cn_http_rule_t *rule;
@@ -243,6 +245,16 @@ static void put_mirrors(const cn_routes_t *x, const entry_t *e, cn_out_route_t *
     }
 }
 
+/* A policy of a service acts on routes to it alone, too, unless they have their own. */
+static void put_policy(const cn_routes_t *x, const entry_t *e, cn_out_route_t *out)
+{
+    const cn_backend_t *b = e->rule->backends.v;
+    const cn_service_t *svc = e->rule->backends.n == 1 ? find_service(x, e->rule->obj, b) : NULL;
+
+    if (svc && svc != x->svc && svc->backend && !cn_action_has(&out->dirs, "session"))
+        cn_dir_append(x->w->pool, &out->dirs, &svc->backend->service);
+}
+
 static void fill(const cn_routes_t *x, const entry_t *e, cn_out_route_t *out)
 {
     const cn_backend_t *b = e->rule->backends.v;
@@ -262,6 +274,8 @@ static void fill(const cn_routes_t *x, const entry_t *e, cn_out_route_t *out)
     cn_dir_append(x->w->pool, &out->dirs, &e->rule->actions);
     put_mirrors(x, e, out);
     out->answers = e->rule->answers;
+    if (!out->answers)
+        put_policy(x, e, out);
     for (uint32_t i = 0; !out->answers && i < e->rule->backends.n; i++)
         put_backend(x, e, &b[i], out);
     if (!out->answers && e->rule->backends.n == 0)

@@ -488,7 +488,7 @@ static void put_budget(part_t *x, const cn_node_t *node)
 
     if (!node) {
         if (x->t->svc->backend)
-            cn_dir_append(pool_of(x), x->t->dirs, &x->t->svc->backend->dirs);
+            cn_dir_append(pool_of(x), x->t->dirs, &x->t->svc->backend->cluster);
         return;
     }
     if (percent.n && cn_value_percent(percent, &parts) != CN_OK)

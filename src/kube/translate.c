@@ -267,6 +267,8 @@ static void put_service(translate_t *t, const cn_service_t *svc, const cn_servic
     put_policies(t, &w->class_policies, s);
     put_policies(t, &t->waypoint->policies, s);
     put_policies(t, &svc->policies, s);
+    if (svc->backend && cn_model_is_http(port->protocol))
+        cn_dir_append(w->pool, &s->dirs, &svc->backend->service);
     if (cn_model_is_http(port->protocol))
         cn_routes_build(&routes, &s->routes);
     if (!cn_model_is_http(port->protocol) || port->protocol == CN_PROTOCOL_AUTO)

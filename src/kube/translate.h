@@ -55,6 +55,7 @@ typedef struct {
     cn_protocol protocol;
     cn_str_t cluster;
     cn_vec_t policies;     /* const cn_policy_t * */
+    cn_vec_t dirs;         /* cn_dir_t *: for all its routes */
     cn_vec_t tcp_backends; /* cn_out_backend_t */
     cn_str_t tcp_comment;  /* which rule they are of */
     cn_vec_t tls_routes;   /* cn_out_tls_route_t */
