@@ -51,9 +51,12 @@ typedef struct {
     cn_chain_t recv, send;
     cn_pool_t *trailer_pool; /* trailers to send, until they are */
     cn_h2_nva_t trailers;
+    cn_pool_t *websocket_pool; /* client: of a CONNECT that waits for SETTINGS */
+    cn_h2_nva_t websocket_head;
     uint64_t given_back_ms;
     uint32_t code; /* with `reset` */
     bool is_stream;
+    bool websocket; /* client: extended CONNECT (RFC 8441) */
     bool held, open;
     bool counted;   /* in h->nstreams */
     bool head_done; /* the request, or the final response, has arrived */
@@ -98,6 +101,7 @@ struct cn_h2 {
     bool pinging;
     bool draining, told; /* no new streams; the owner knows */
     bool served;         /* a stream was opened before */
+    bool settings_seen;  /* the peer's */
     bool room;           /* capacity grew: tell the owner */
     bool last_said;      /* the final GOAWAY went out */
     bool doomed;         /* cn_h2_destroy() from inside run() */
@@ -133,6 +137,8 @@ void cn_h2_stream_wake(cn_h2_stream_t *, uint32_t why);
 /* The last DATA or HEADERS of our side went out. */
 void cn_h2_stream_sent_all(cn_h2_stream_t *);
 void cn_h2_stream_reset(cn_h2_stream_t *, uint32_t code);
+/* The server's SETTINGS have come: what waited for them may go. */
+void cn_h2_stream_settings(cn_h2_stream_t *);
 /* nghttp2: moves the payload of a DATA frame behind its frame header. */
 int cn_h2_stream_put(cn_h2_stream_t *, const uint8_t *framehd, size_t n, cn_chain_t *out);
 
@@ -150,6 +156,8 @@ void cn_h2_head_read_trailers(const cn_h2_head_t *, cn_msg_t *);
 /* Memory of the list is in pool; strings are not copied. */
 void cn_h2_head_request(cn_pool_t *, const cn_msg_t *, cn_h2_nva_t *);
 void cn_h2_head_response(cn_pool_t *, const cn_msg_t *, cn_h2_nva_t *);
+/* The same list with strings of its own. */
+void cn_h2_head_copy(cn_pool_t *, const cn_h2_nva_t *, cn_h2_nva_t *);
 /* Strings are copied too. */
 void cn_h2_head_trailers(cn_pool_t *, const cn_headers_t *, cn_h2_nva_t *);
 

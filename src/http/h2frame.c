@@ -201,6 +201,13 @@ static void peer_leaves(cn_h2_t *h)
         cn_h2_say_last(h);
 }
 
+static void settings_came(cn_h2_t *h)
+{
+    h->room = h->settings_seen = true;
+    cn_list_each (node, &h->streams)
+        cn_h2_stream_settings(cn_list_entry(node, cn_h2_stream_t, link));
+}
+
 static void session_frame(cn_h2_t *h, const nghttp2_frame *frame)
 {
     bool ack = (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0;
@@ -208,7 +215,7 @@ static void session_frame(cn_h2_t *h, const nghttp2_frame *frame)
     if (frame->hd.type == NGHTTP2_PING && ack)
         ping_acked(h, frame->ping.opaque_data);
     else if (frame->hd.type == NGHTTP2_SETTINGS && !ack)
-        h->room = true;
+        settings_came(h);
     else if (frame->hd.type == NGHTTP2_GOAWAY)
         peer_leaves(h);
 }

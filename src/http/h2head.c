@@ -160,6 +160,11 @@ void cn_h2_head_read(const cn_h2_head_t *head, cn_msg_t *m, bool request, bool e
     }
     if (!request)
         return;
+    /* RFC 8441: what HTTP/1.1 says with a GET and Upgrade. */
+    if (m->upgrade_websocket) {
+        m->method = CN_STR("GET");
+        m->has_body = true;
+    }
     /* RFC 9113 8.3.1: :authority wins over Host. */
     if (!m->authority.p)
         m->authority = host;
@@ -215,43 +220,66 @@ static bool is_sent(const cn_header_t *h)
     }
 }
 
-static void put_headers(cn_h2_nva_t *nva, const cn_headers_t *headers)
+/* RFC 8441 5: HTTP/2 does without the keys of the handshake. */
+static bool is_key(cn_str_t name)
+{
+    return cn_str_eq(name, CN_STR("sec-websocket-key")) ||
+           cn_str_eq(name, CN_STR("sec-websocket-accept"));
+}
+
+static void put_headers(cn_h2_nva_t *nva, const cn_headers_t *headers, bool websocket)
 {
     for (uint32_t i = 0; i < headers->n; i++)
-        if (is_sent(&headers->v[i]))
+        if (is_sent(&headers->v[i]) && !(websocket && is_key(headers->v[i].name)))
             put(nva, headers->v[i].name, headers->v[i].value);
 }
 
 /* Room for the pseudo-header fields and content-length beside the headers. */
 static void begin(cn_pool_t *pool, const cn_headers_t *headers, cn_h2_nva_t *nva)
 {
-    nva->v = cn_pool_alloc(pool, (headers->n + 6) * sizeof(*nva->v));
+    nva->v = cn_pool_alloc(pool, (headers->n + 7) * sizeof(*nva->v));
     nva->n = 0;
 }
 
 void cn_h2_head_request(cn_pool_t *pool, const cn_msg_t *m, cn_h2_nva_t *nva)
 {
-    bool is_connect = cn_str_eq(m->method, CN_STR("CONNECT"));
+    bool is_connect = cn_str_eq(m->method, CN_STR("CONNECT")), websocket = m->upgrade_websocket;
 
     begin(pool, &m->headers, nva);
-    put(nva, CN_STR(":method"), m->method);
+    put(nva, CN_STR(":method"), websocket ? CN_STR("CONNECT") : m->method);
+    if (websocket)
+        put(nva, CN_STR(":protocol"), CN_STR("websocket"));
     if (!is_connect) {
         put(nva, CN_STR(":scheme"), m->scheme.n ? m->scheme : CN_STR("http"));
         put(nva, CN_STR(":path"), m->target);
     }
     put(nva, CN_STR(":authority"), m->authority);
-    put_headers(nva, &m->headers);
-    if (m->content_length != CN_LENGTH_NONE && !is_connect)
+    put_headers(nva, &m->headers, websocket);
+    if (m->content_length != CN_LENGTH_NONE && !is_connect && !websocket)
         put_number(nva, 0, CN_STR("content-length"), m->content_length);
 }
 
 void cn_h2_head_response(cn_pool_t *pool, const cn_msg_t *m, cn_h2_nva_t *nva)
 {
+    bool websocket = m->status == 101;
+
     begin(pool, &m->headers, nva);
-    put_number(nva, 0, CN_STR(":status"), m->status);
-    put_headers(nva, &m->headers);
-    if (m->content_length != CN_LENGTH_NONE)
+    put_number(nva, 0, CN_STR(":status"), websocket ? 200 : m->status);
+    put_headers(nva, &m->headers, websocket);
+    if (m->content_length != CN_LENGTH_NONE && !websocket)
         put_number(nva, 1, CN_STR("content-length"), m->content_length);
+}
+
+void cn_h2_head_copy(cn_pool_t *pool, const cn_h2_nva_t *from, cn_h2_nva_t *to)
+{
+    to->v = cn_pool_alloc(pool, from->n * sizeof(*to->v));
+    to->n = 0;
+    for (size_t i = 0; i < from->n; i++) {
+        const nghttp2_nv *nv = &from->v[i];
+
+        put(to, cn_pool_dup(pool, cn_str_make((const char *)nv->name, nv->namelen)),
+            cn_pool_dup(pool, cn_str_make((const char *)nv->value, nv->valuelen)));
+    }
 }
 
 void cn_h2_head_trailers(cn_pool_t *pool, const cn_headers_t *trailers, cn_h2_nva_t *nva)

@@ -112,6 +112,7 @@ static void free_stream(cn_h2_stream_t *st)
     cn_chain_clear(&st->recv);
     cn_chain_clear(&st->send);
     cn_pool_destroy(st->trailer_pool);
+    cn_pool_destroy(st->websocket_pool);
     cn_list_remove(&st->link);
     cn_list_remove(&st->arrived);
     free(st);
@@ -309,13 +310,17 @@ static cn_rc exch_recv_head(cn_exch_t *x, cn_msg_t *msg)
         return CN_ERR;
     }
     if (!head)
-        return st->reset || st->h->ended ? exch_fail(st) : CN_AGAIN;
+        return st->reset || st->h->ended || st->x.xerr ? exch_fail(st) : CN_AGAIN;
     last = cn_list_empty(&st->heads) && st->head_done;
     st->head_taken = last;
     st->msg = msg;
     cn_h2_head_read(head, msg, st->h->server,
                     last && st->recv_eos && st->recv.bytes == 0 && !st->trailer);
     cn_h2_head_destroy(head);
+    if (st->websocket && msg->status / 100 == 2) {
+        msg->status = 101;
+        msg->upgrade_websocket = true;
+    }
     return CN_OK;
 }
 
@@ -338,13 +343,12 @@ static cn_rc exch_recv_body(cn_exch_t *x, cn_chain_t *dst, size_t max)
     return st->reset || st->h->ended ? exch_fail(st) : CN_AGAIN;
 }
 
-static cn_rc submit_request(cn_h2_stream_t *st, const cn_msg_t *msg, nghttp2_data_provider *body)
+static cn_rc submit_head(cn_h2_stream_t *st, const cn_h2_nva_t *nva)
 {
-    cn_h2_nva_t nva;
-    int32_t id;
+    nghttp2_data_provider body = {.source = {.ptr = st}, .read_callback = on_need_data};
+    int32_t id = nghttp2_submit_request(st->h->ng, NULL, nva->v, nva->n,
+                                        st->send_eos && !st->websocket ? NULL : &body, st);
 
-    cn_h2_head_request(msg->pool, msg, &nva);
-    id = nghttp2_submit_request(st->h->ng, NULL, nva.v, nva.n, body, st);
     if (id < 0) {
         st->reset = true;
         st->code = NGHTTP2_REFUSED_STREAM;
@@ -355,17 +359,58 @@ static cn_rc submit_request(cn_h2_stream_t *st, const cn_msg_t *msg, nghttp2_dat
     return CN_OK;
 }
 
+/* RFC 8441 3: only to a server that has said that it knows. */
+static cn_rc submit_websocket(cn_h2_stream_t *st)
+{
+    cn_pool_t *pool = st->websocket_pool;
+    cn_rc rc;
+
+    if (!st->h->settings_seen)
+        return CN_OK; /* when they come */
+    if (nghttp2_session_get_remote_settings(st->h->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL)) {
+        rc = submit_head(st, &st->websocket_head);
+    } else {
+        st->x.xerr = CN_XERR_PROTOCOL;
+        st->x.err_text = "the server knows no extended CONNECT";
+        rc = CN_ERR;
+    }
+    st->websocket_pool = NULL;
+    cn_pool_destroy(pool);
+    return rc;
+}
+
+void cn_h2_stream_settings(cn_h2_stream_t *st)
+{
+    if (st->websocket_pool && submit_websocket(st) != CN_OK)
+        cn_h2_stream_wake(st, CN_WAKE_READ | CN_WAKE_STATE);
+}
+
+static cn_rc submit_request(cn_h2_stream_t *st, const cn_msg_t *msg)
+{
+    cn_h2_nva_t nva;
+
+    st->websocket = msg->upgrade_websocket;
+    if (!st->websocket) {
+        cn_h2_head_request(msg->pool, msg, &nva);
+        return submit_head(st, &nva);
+    }
+    st->websocket_pool = cn_pool_create(0);
+    cn_h2_head_request(st->websocket_pool, msg, &nva);
+    cn_h2_head_copy(st->websocket_pool, &nva, &st->websocket_head);
+    return submit_websocket(st);
+}
+
 static cn_rc submit_response(cn_h2_stream_t *st, const cn_msg_t *msg, nghttp2_data_provider *body)
 {
     cn_h2_nva_t nva;
     int rc;
 
     cn_h2_head_response(msg->pool, msg, &nva);
-    if (msg->status < 200)
+    if (msg->status < 200 && msg->status != 101)
         rc = nghttp2_submit_headers(st->h->ng, NGHTTP2_FLAG_NONE, st->id, NULL, nva.v, nva.n, NULL);
     else
         rc = nghttp2_submit_response(st->h->ng, st->id, nva.v, nva.n, body);
-    st->answered = msg->status >= 200;
+    st->answered = msg->status >= 200 || msg->status == 101;
     return rc >= 0 ? CN_OK : exch_fail(st);
 }
 
@@ -378,8 +423,7 @@ static cn_rc exch_send_head(cn_exch_t *x, const cn_msg_t *msg, bool eos)
     if (st->reset || st->h->ended)
         return exch_fail(st);
     st->send_eos = eos;
-    rc = st->h->server ? submit_response(st, msg, eos ? NULL : &body)
-                       : submit_request(st, msg, eos ? NULL : &body);
+    rc = st->h->server ? submit_response(st, msg, eos ? NULL : &body) : submit_request(st, msg);
     cn_h2_wake(st->h);
     return rc;
 }
@@ -388,6 +432,8 @@ static cn_rc exch_send_body(cn_exch_t *x, cn_chain_t *src, bool eos, const cn_he
 {
     cn_h2_stream_t *st = of_exch(x);
 
+    if (st->websocket && !st->head_done && !st->reset && !st->h->ended && !x->xerr)
+        return CN_AGAIN; /* not granted yet; the answer wakes */
     if (st->reset || st->h->ended || !st->open) {
         /* The answer is complete and the rest of the request is not wanted. */
         if (st->recv_eos && (!st->reset || st->code == NGHTTP2_NO_ERROR)) {

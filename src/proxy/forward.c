@@ -171,6 +171,7 @@ cn_rc cn_req_forward_start(cn_req_t *req)
     req->cluster = cn_cluster_ref(c);
     req->f.cluster = c;
     note_name(req);
+    cn_websocket_begin(req);
     if (req->f.grpc)
         cn_req_report_begin(req);
     req->up_start_ns = cn_clock_mono_ns();
@@ -289,6 +290,8 @@ static cn_rc answered(cn_req_t *req)
             return try_again(req, what, wait_ms);
         }
     }
+    if (cn_websocket_answered(req) != CN_OK)
+        return give_up(req);
     response_arrived(req);
     return CN_OK;
 }
@@ -317,7 +320,8 @@ static cn_rc pull(cn_req_t *req)
     }
     if (rc == CN_DONE) {
         req->req_eos = true;
-        cn_timeout_complete(req);
+        if (!req->msg.upgrade_websocket)
+            cn_timeout_complete(req);
     }
     return rc == CN_AGAIN ? CN_AGAIN : CN_OK;
 }
@@ -378,7 +382,8 @@ static cn_rc await_head(cn_req_t *req)
         return attempt_failed(req, cause_of(x));
     if (rc == CN_AGAIN)
         return try_is_over(req) ? attempt_failed(req, CN_FAIL_TIMEOUT) : CN_AGAIN;
-    return req->resp.status >= 200 ? answered(req) : pass_informational(req);
+    return req->resp.status >= 200 || req->resp.status == 101 ? answered(req)
+                                                              : pass_informational(req);
 }
 
 /* In WAIT and BACKOFF. */

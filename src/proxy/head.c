@@ -164,16 +164,17 @@ void cn_req_head_prepare(cn_req_t *req)
         cn_req_reply_wire(req, bad);
         return;
     }
+    if (cn_str_eq(msg->method, CN_STR("CONNECT")) && msg->target.n && msg->version == CN_HTTP_2) {
+        /* RFC 8441, to something else than a websocket */
+        cn_req_reply_wire(req, CN_XERR_BAD_UPGRADE);
+        return;
+    }
     if (cn_str_eq(msg->method, CN_STR("CONNECT"))) {
         cn_req_reply(req, 404, CN_STR_NULL, CN_STR("route_not_found"), CN_FLAG_NR);
         return;
     }
     if (cn_str_eq(msg->target, CN_STR("*"))) {
         cn_req_reply(req, 404, CN_STR_NULL, CN_STR("absolute_path_rejected"), 0);
-        return;
-    }
-    if (msg->upgrade_websocket) {
-        cn_req_reply(req, 403, CN_STR_NULL, CN_STR("upgrade_failed"), 0);
         return;
     }
     if (normalize(req) != CN_OK) {

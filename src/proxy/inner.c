@@ -98,6 +98,7 @@ static void serve_http2(cn_inner_t *inner)
         .max_headers = (uint32_t)pc->h1_limits.max_headers,
         .send_buffer = 64 * 1024,
         .idle_ms = pc->idle_ms,
+        .connect_protocol = true,
     };
 
     inner->h2 = cn_h2_server_create(inner->w->loop, take_stream(inner), &conf, &cbs, inner);

@@ -361,7 +361,7 @@ static cn_rc on_respond(cn_req_t *req)
     if (!req->req_eos)
         req->down->ops->last(req->down);
     /* What ended with its head stays so: gRPC clients look for a status there. */
-    eos = req->local ? local_body(req) : !req->resp.has_body;
+    eos = req->local ? local_body(req) : !req->resp.has_body && req->resp.status != 101;
     if (req->down->ops->send_head(req->down, &req->resp, eos) == CN_ERR)
         return client_gone(req);
     if (eos)
@@ -370,12 +370,23 @@ static cn_rc on_respond(cn_req_t *req)
     return CN_OK;
 }
 
+static cn_rc on_websocket(cn_req_t *req)
+{
+    cn_rc rc = cn_websocket_run(req);
+
+    if (rc == CN_ERR && !req->broken)
+        return client_gone(req);
+    return rc == CN_AGAIN ? CN_AGAIN : CN_DONE;
+}
+
 static cn_rc on_body(cn_req_t *req)
 {
     cn_rc rc;
 
     if (cn_timeout_check(req) != CN_OK)
         return CN_DONE;
+    if (!req->local && req->resp.status == 101)
+        return on_websocket(req);
     /* an early answer may still want the rest of the request */
     if (req->up && cn_req_pump_request(req) == CN_ERR)
         return client_broke(req);

@@ -148,6 +148,7 @@ struct cn_req {
     bool req_eos;  /* request body completely taken from the client */
     bool resp_eos; /* response body completely taken from its source */
     bool broken;   /* its source failed before that */
+    bool ws_down;  /* WebSocket: all of the host's bytes are with the client */
     bool bad_body; /* a filter refused the request's */
     cn_filters_t filters;
     cn_grpc_count_t asked_count, answer_count;
@@ -215,6 +216,15 @@ bool cn_filter_wanted(const cn_req_t *);
 /* Bytes that came, in place; CN_ERR: a filter cannot go on. */
 CN_MUST cn_rc cn_filter_request(cn_req_t *, cn_chain_t *, bool eos);
 CN_MUST cn_rc cn_filter_response(cn_req_t *, cn_chain_t *, bool eos);
+
+/* websocket.c */
+/* The request goes to a host. */
+void cn_websocket_begin(cn_req_t *);
+/* A final response head is in resp.  CN_DONE: it grants nothing although it
+ * says so, local reply set. */
+CN_MUST cn_rc cn_websocket_answered(cn_req_t *);
+/* Moves bytes after a 101: CN_AGAIN; CN_DONE: both directions ended; CN_ERR: one failed. */
+CN_MUST cn_rc cn_websocket_run(cn_req_t *);
 
 /* retry.c */
 void cn_retry_init(cn_req_t *);

@@ -36,6 +36,9 @@ def new_connection(client, settings=None):
         client_side=client, header_encoding='utf-8', validate_outbound_headers=False,
         normalize_outbound_headers=False, validate_inbound_headers=False))
     connection.decoder.max_header_list_size = 1 << 20
+    settings = dict(settings or {})
+    if settings.pop(8, None):  # clients look for it in the first SETTINGS
+        connection.local_settings = h2.settings.Settings(client=client, initial_values={8: 1})
     connection.initiate_connection()
     if settings:
         connection.update_settings(settings)  # in force once acknowledged
@@ -300,6 +303,15 @@ class Connection:
             self.h2.close_connection(0, None, request.number - 2 if request.number > 1 else 0)
             self.flush()
 
+    # ---- RFC 8441 ----
+
+    def websocket(self, request):
+        """Grants a websocket and sends back its bytes; /ws-refuse answers 403, /ws-plain as if it were a GET."""
+        if request.path == '/ws-refuse':
+            self.answer(request, b'not here', status=403)
+        else:
+            self.head(request, 200, [('sec-websocket-protocol', request.header('sec-websocket-protocol') or 'none')])
+
     # ---- events ----
 
     def begun(self, event):
@@ -310,7 +322,9 @@ class Connection:
     def early(self, request):
         """Answers that do not wait for the body."""
         path = request.path.split('?')[0]
-        if path == '/early':
+        if request.protocol == 'websocket':
+            self.websocket(request)
+        elif path == '/early':
             self.answer(request)
         elif path == '/stream-echo':
             self.head(request, 200, [('x-pod', self.origin.name)])
@@ -323,6 +337,9 @@ class Connection:
         path, _, argument = request.path.split('?')[0].lstrip('/').partition('/')
         number = int(argument) if argument.isdigit() else 0
         if path == 'early':
+            return
+        if request.protocol:
+            self.send(request, b'bye', True)
             return
         if path == 'stream-echo':
             self.send(request, end=True, trailers=[('x-end', 'yes')])
@@ -338,7 +355,7 @@ class Connection:
         if isinstance(event, h2.events.RequestReceived):
             self.begun(event)
         elif isinstance(event, h2.events.DataReceived) and request:
-            if request.path.startswith('/stream-echo'):
+            if request.path.startswith('/stream-echo') or request.protocol:
                 self.send(request, event.data)
             else:
                 request.body += event.data
