@@ -32,6 +32,8 @@ typedef struct {
     cn_vec_t policies;
     cn_rules_t rules;             /* of all policies */
     cn_vec_t details;             /* cn_str_t: of a denial by that rule */
+    cn_vec_t owners;              /* uint32_t: its policy */
+    cn_rule_index_t *index[2][2]; /* [dry run][allow] what decides; NULL: no rules */
     uint32_t nallow[2];           /* allow policies that are in force, and dry runs */
     uint32_t naudit;              /* of either kind */
     uint32_t ndry;                /* dry runs that would decide */
@@ -46,6 +48,8 @@ static inline const cn_authz_policy_t *cn_authz_policy_at(const cn_authz_conf_t 
 /* ---- compile.c ---- */
 
 extern const cn_directive_t cn_authz_directives[];
+/* The block is complete: makes what its rules are found by. */
+cn_rc cn_authz_done(cn_conf_t *, void *conf);
 
 /* ---- decide.c ---- */
 

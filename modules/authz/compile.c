@@ -38,6 +38,7 @@ static cn_rc set_rule(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *co
     cn_str_t *details = cn_vec_push(cn_conf_pool(cf), &c->details, sizeof(*details));
 
     *details = denial(cn_conf_pool(cf), policy->name, policy->run.n++);
+    *(uint32_t *)cn_vec_push(cn_conf_pool(cf), &c->owners, sizeof(uint32_t)) = c->policies.n - 1;
     return cn_rule_read(cf, &c->rules);
 }
 
@@ -111,6 +112,31 @@ static cn_rc set_authz(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *c
     for (unsigned i = 0; i < 4; i++)
         c->none[i / 2][i % 2] = cn_pool_zalloc(cn_conf_pool(cf), sizeof(cn_authz_count_t));
     return cn_conf_block(cf, authz_table, conf);
+}
+
+static cn_rule_index_t *index_of(cn_pool_t *pool, const cn_authz_conf_t *c, cn_authz_action action,
+                                 bool dry_run)
+{
+    uint32_t *ids = cn_pool_alloc(pool, (c->rules.rules.n + 1) * sizeof(*ids)), n = 0;
+
+    for (uint32_t i = 0; i < c->policies.n; i++) {
+        const cn_authz_policy_t *p = cn_authz_policy_at(c, i);
+
+        for (uint32_t k = 0; p->action == action && p->dry_run == dry_run && k < p->run.n; k++)
+            ids[n++] = p->run.first + k;
+    }
+    return n ? cn_rule_index_build(pool, &c->rules, ids, n) : NULL;
+}
+
+cn_rc cn_authz_done(cn_conf_t *cf, void *conf)
+{
+    cn_authz_conf_t *c = conf;
+
+    for (unsigned dry_run = 0; dry_run < 2; dry_run++) {
+        c->index[dry_run][0] = index_of(cn_conf_pool(cf), c, CN_AUTHZ_DENY, dry_run);
+        c->index[dry_run][1] = index_of(cn_conf_pool(cf), c, CN_AUTHZ_ALLOW, dry_run);
+    }
+    return CN_OK;
 }
 
 const cn_directive_t cn_authz_directives[] = {

@@ -19,20 +19,15 @@ bool cn_authz_policy_match(const cn_authz_conf_t *c, const cn_authz_policy_t *p,
 static bool find(const cn_authz_conf_t *c, const cn_rule_view_t *view, cn_authz_action action,
                  bool dry_run, cn_authz_verdict_t *out)
 {
-    for (uint32_t i = 0; i < c->policies.n; i++) {
-        const cn_authz_policy_t *p = cn_authz_policy_at(c, i);
-        int64_t rule;
+    bool allow = action == CN_AUTHZ_ALLOW;
+    const cn_rule_index_t *index = c->index[dry_run][allow];
+    int64_t rule = index ? cn_rule_index_find(index, view, allow) : -1;
 
-        if (p->action != action || p->dry_run != dry_run)
-            continue;
-        rule = cn_rule_find(&c->rules, p->run, view);
-        if (rule < 0)
-            continue;
-        out->policy = p;
-        out->details = ((const cn_str_t *)c->details.v)[p->run.first + (uint32_t)rule];
-        return true;
-    }
-    return false;
+    if (rule < 0)
+        return false;
+    out->policy = cn_authz_policy_at(c, ((const uint32_t *)c->owners.v)[rule]);
+    out->details = ((const cn_str_t *)c->details.v)[rule];
+    return true;
 }
 
 cn_authz_verdict_t cn_authz_decide(const cn_authz_conf_t *c, const cn_rule_view_t *view,

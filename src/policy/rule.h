@@ -140,6 +140,19 @@ int64_t cn_rule_find(const cn_rules_t *, cn_rule_run_t, const cn_rule_view_t *);
 /* Is the rule left out of the run for this connection? */
 bool cn_rule_dropped(cn_rule_run_t, const cn_rule_t *, const cn_rule_view_t *);
 
+bool cn_rule_matches(const cn_rules_t *, const cn_rule_t *, const cn_rule_view_t *);
+
+/* ---- rule_index.c ---- */
+
+/* An order of rules to look for the first one in, whose cost does not grow with
+ * their number where they ask for paths or identities, exactly or by a beginning. */
+typedef struct cn_rule_index cn_rule_index_t;
+/* ids: the rules in order; kept by pointer, as rules is.  All in pool. */
+cn_rule_index_t *cn_rule_index_build(cn_pool_t *, const cn_rules_t *, const uint32_t *ids,
+                                     uint32_t n);
+/* The first rule that matches, or -1.  drop_http as in cn_rule_run_t. */
+int64_t cn_rule_index_find(const cn_rule_index_t *, const cn_rule_view_t *, bool drop_http);
+
 /* ---- rule_why.c ---- */
 
 /* Why the run matches or, if it does not, what its nearest rule lacks; one line

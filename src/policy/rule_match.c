@@ -224,7 +224,7 @@ static bool group_matches(const cn_rules_t *c, const cn_rule_group_t *g, const c
     return true;
 }
 
-static bool rule_matches(const cn_rules_t *c, const cn_rule_t *r, const cn_rule_view_t *view)
+bool cn_rule_matches(const cn_rules_t *c, const cn_rule_t *r, const cn_rule_view_t *view)
 {
     bool seen[CN_RULE_KINDS] = {0}, met[CN_RULE_KINDS] = {0};
 
@@ -252,7 +252,7 @@ int64_t cn_rule_find(const cn_rules_t *c, cn_rule_run_t run, const cn_rule_view_
     for (uint32_t i = 0; i < run.n; i++) {
         const cn_rule_t *r = cn_rule_at(c, run.first + i);
 
-        if (!cn_rule_dropped(run, r, view) && rule_matches(c, r, view))
+        if (!cn_rule_dropped(run, r, view) && cn_rule_matches(c, r, view))
             return i;
     }
     return -1;

@@ -76,6 +76,7 @@ ALL = [
     Scenario('routes-100', '100 routes, the last one taken', Setup(routes=100), (spread(32),)),
     Scenario('routes-5000', '5,000 routes, the last one taken', Setup(routes=5000), (spread(32),)),
     Scenario('policies-50', '50 policies, the last one allows', Setup(policies=50), (spread(32),)),
+    Scenario('policies-500', '500 policies, the last one allows', Setup(policies=500), (spread(32),)),
     Scenario('log-off', 'Access log off', Setup(log=False), (spread(32),)),
     Scenario('workers-2', 'Two workers', Setup(workers=2), (spread(128),)),
 ]
