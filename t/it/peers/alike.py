@@ -8,6 +8,7 @@ only the keys that it has are looked at:
     status body flags details       of the answer; flags as the access log has them
     location                        and so on: any header of the answer, None where it must not be
     pod                             the name of the origin that served it, None for nobody
+    tries                           how often origins saw it
     path host                       what that origin was asked
     x_a                             and so on, with - for _: what it saw in a header, all lines joined by ' | '
 
@@ -51,7 +52,7 @@ def envoy_routes(rows):
 def outcome(answer, seen, log):
     """What came of one request, under all the names that expectations may use."""
     got = {'status': answer.status, 'body': answer.body.decode('latin-1'), 'flags': log['flags'], 'details': log['details'],
-           'pod': answer.header('x-pod'), 'path': None, 'host': None}
+           'pod': answer.header('x-pod'), 'path': None, 'host': None, 'tries': log['tries']}
     if seen:
         got.update(path=seen.path, host=seen.header('host'))
     return got
@@ -87,10 +88,11 @@ def run(rows, send, origins, access, want):
             before = {app: len(app.requests) for app in origins}
             answer = send(ask, path + ask.path)
             seen = next((app.requests[-1] for app in origins if len(app.requests) > before[app]), None)
-            done.append((row, ask, answer, seen))
+            tries = sum(len(app.requests) - n for app, n in before.items())
+            done.append((row, ask, answer, seen, tries))
     logs = access(len(done))
-    return [text for (row, ask, answer, seen), log in zip(done, logs)
-            for text in differences(row.name, ask, want(ask), answer, seen, log)]
+    return [text for (row, ask, answer, seen, tries), log in zip(done, logs)
+            for text in differences(row.name, ask, want(ask), answer, seen, {**log, 'tries': tries})]
 
 
 def against_cairn(rows, waypoint, identity, vip, origins):

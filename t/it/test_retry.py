@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time limits and retries: one table put to cairn and to a real Envoy, then what only cairn does."""
+
+import concurrent.futures
+import re
+
+import pytest
+
+from peers import alike, chain, envoy as envoys, net, origin, proxy
+from peers.alike import Ask, Row
+from peers.http import Ended
+
+VIP = '10.96.0.1:9080'
+SERVICE = 'svc.ns:9080'
+CLOSED = 'closed.ns:9080'
+ISTIO = 'connect-failure,refused-stream,unavailable,cancelled'
+RESET = 'upstream connect error or disconnect/reset before headers. '
+AGAIN = RESET + 'retried and the latest reset reason: '
+ONCE = RESET + 'reset reason: '
+MEBI = 1024 * 1024
+GRPC = {'content-type': 'application/grpc'}
+
+
+class Once(origin.Connection):
+    """Every response is its connection's last, so that no row depends on the one before it."""
+
+    def send(self, status, headers, body=b'', head_only=False):
+        super().send(status, [*headers, ('connection', 'close')], body, head_only)
+
+    def serve(self, request):
+        super().serve(request)
+        return False
+
+    def do_grpc(self, request, number):
+        self.answer(request, headers=[('grpc-status', number)])
+
+    def do_limited(self, request, number):
+        self.answer(request, status=503, headers=[('x-envoy-ratelimited', 'true')])
+
+    def do_marked(self, request, number):
+        self.answer(request, headers=[('x-try-again', '1')])
+
+    def do_flaky(self, request, number):
+        """503 until it has been asked so often."""
+        tries = sum(r.path == request.path for r in self.origin.requests)
+        self.answer(request, status=200 if tries > number else 503)
+
+
+class OnceOrigin(origin.Origin):
+    def handle(self, sock, number):
+        Once(self, sock, number).run()
+
+
+def row(name, conf, *asks, cluster=SERVICE, **route):
+    """The path behind PATH is what the origin is asked."""
+    action = {'cluster': cluster, 'timeout': '0s', **route,
+              'regex_rewrite': {'pattern': {'regex': '^PATH(/?)(.*)'}, 'substitution': '/\\2'}}
+    return Row(name, 'match { path prefix PATH; } rewrite_prefix /; %s backend %s;' % (conf, cluster),
+               {'match': {'path_separated_prefix': 'PATH'}, 'route': action}, *asks)
+
+
+def policy(on, codes=(), n=2, **more):
+    return {'retry_policy': {'retry_on': on, 'num_retries': n, 'retriable_status_codes': list(codes),
+                             'retry_back_off': {'base_interval': '0.001s', 'max_interval': '0.002s'}, **more}}
+
+
+def retry(text, n=2):
+    return 'retry { attempts %d; %s backoff 1ms 2ms; }' % (n, text)
+
+
+def got(status, tries, flags='-', details='via_upstream', **more):
+    return {'status': status, 'tries': tries, 'flags': flags, 'details': details, **more}
+
+
+def lost(tries, text, flags, reason):
+    return {'status': 503, 'tries': tries, 'flags': flags, 'body': text + reason.replace('_', ' '),
+            'details': 'upstream_reset_before_response_started{%s}' % reason}
+
+
+TERMINATED = 'connection_termination'
+REFUSED = 'remote_connection_failure|delayed_connect_error:_Connection_refused'
+
+
+def refused(text, flags):
+    return {'status': 503, 'flags': flags, 'body': text + 'remote connection failure',
+            'details': 'upstream_reset_before_response_started{%s}' % REFUSED, 'tries': 0}
+
+
+BAD = {'status': 502, 'details': 'upstream_reset_before_response_started{protocol_error}'}
+METHODS = [('GET', b''), ('HEAD', b''), ('DELETE', b''), ('PUT', b'x' * 5), ('POST', b'x' * 5), ('POST', b'x' * 100000), ('PATCH', b'x' * MEBI)]
+
+
+def each_method(expect, path):
+    """HEAD has no body to compare."""
+    return [Ask({k: v for k, v in expect.items() if (method, k) != ('HEAD', 'body')}, path, method, body=body) for method, body in METHODS]
+
+
+CAUSES = [
+    row('default', '', *each_method(got(503, 1), '/status/503'), *each_method(got(200, 3, 'URX'), '/grpc/14'),
+        Ask(got(200, 3, 'URX'), '/grpc/1'), Ask(got(200, 1), '/grpc/8'), Ask(got(200, 1), '/grpc/0'),
+        *each_method(lost(1, ONCE, 'UC', TERMINATED), '/drop'), Ask({**BAD, 'tries': 1, 'flags': 'UPE'}, '/garbage'),
+        **policy(ISTIO)),
+    row('default, nobody listens', '', *each_method(refused(AGAIN, 'URX,UF'), ''), cluster=CLOSED, **policy(ISTIO)),
+    row('off', 'retry off;', Ask(got(200, 1), '/grpc/14'), Ask(lost(1, ONCE, 'UC', TERMINATED), '/drop')),
+    row('off, nobody listens', 'retry off;', Ask(refused(ONCE, 'UF')), cluster=CLOSED),
+    row('5xx', retry('on 5xx;'), *each_method(got(503, 3, 'URX'), '/status/503'), Ask(got(500, 3, 'URX'), '/status/500'),
+        Ask(got(429, 1), '/status/429'), *each_method(lost(3, AGAIN, 'URX,UC', TERMINATED), '/drop'),
+        Ask({**BAD, 'tries': 3, 'flags': 'URX,UPE', 'body': AGAIN + 'protocol error'}, '/garbage'),
+        *(Ask(got(200, 2), '/flaky/1?%s%d' % (m, len(b)), m, body=b) for m, b in METHODS), Ask(got(503, 1), '/limited'), **policy('5xx')),
+    row('5xx, nobody listens', retry('on 5xx;'), Ask(refused(AGAIN, 'URX,UF')), cluster=CLOSED, **policy('5xx')),
+    row('gateway-error', retry('on gateway-error;'), Ask(got(502, 3, 'URX'), '/status/502'), Ask(got(504, 3, 'URX'), '/status/504'),
+        Ask(got(500, 1), '/status/500'), Ask(got(505, 1), '/status/505'), **policy('gateway-error')),
+    row('reset', retry('on reset;'), Ask(lost(3, AGAIN, 'URX,UC', TERMINATED), '/drop'), Ask(got(503, 1), '/status/503'), **policy('reset')),
+    row('reset-before-request', retry('on reset-before-request;'), *each_method(lost(1, ONCE, 'UC', TERMINATED), '/drop'),
+        **policy('reset-before-request')),
+    row('reset-before-request, nobody listens', retry('on reset-before-request;'), Ask(refused(AGAIN, 'URX,UF')), cluster=CLOSED,
+        **policy('reset-before-request')),
+    row('connect-failure', retry('on connect-failure;'), Ask(lost(1, ONCE, 'UC', TERMINATED), '/drop'), **policy('connect-failure')),
+    row('connect-failure, nobody listens', retry('on connect-failure;', 1), Ask(refused(AGAIN, 'URX,UF')), cluster=CLOSED,
+        **policy('connect-failure', n=1)),
+    row('retriable-4xx', retry('on retriable-4xx;'), Ask(got(409, 3, 'URX'), '/status/409'), Ask(got(404, 1), '/status/404'),
+        **policy('retriable-4xx')),
+    row('codes', retry('on retriable-status-codes; codes 429 503;'), *each_method(got(429, 3, 'URX'), '/status/429'),
+        Ask(got(503, 3, 'URX'), '/status/503'), Ask(got(500, 1), '/status/500'), Ask(lost(1, ONCE, 'UC', TERMINATED), '/drop'),
+        **policy('retriable-status-codes', [429, 503])),
+    row('bare codes', retry('on 429 503;'), Ask(got(429, 3, 'URX'), '/status/429'), Ask(got(500, 1), '/status/500'),
+        **policy('retriable-status-codes', [429, 503])),
+    row('retriable-headers', retry('on retriable-headers; headers X-Try-Again;'), Ask(got(200, 3, 'URX'), '/marked'), Ask(got(503, 1), '/status/503'),
+        **policy('retriable-headers', retriable_headers=[{'name': 'x-try-again', 'present_match': True}])),
+    row('envoy-ratelimited', retry('on envoy-ratelimited;'), Ask(got(503, 3, 'URX'), '/limited'), Ask(got(503, 1), '/status/503'),
+        **policy('envoy-ratelimited')),
+    *(row(word, retry('on %s;' % word), Ask(got(200, 3, 'URX'), '/grpc/%d' % code), Ask(got(200, 1), '/grpc/%d' % other), **policy(word))
+      for word, code, other in [('cancelled', 1, 14), ('deadline-exceeded', 4, 1), ('resource-exhausted', 8, 4), ('internal', 13, 8),
+                                ('unavailable', 14, 13)]),
+    row('http3-post-connect-failure', retry('on http3-post-connect-failure 5xx;'), Ask(got(503, 3, 'URX'), '/status/503'),
+        **policy('http3-post-connect-failure,5xx')),
+    row('one retry', retry('on 5xx;', 1), Ask(got(503, 2, 'URX'), '/status/503'), Ask(got(200, 2), '/flaky/1?one'), **policy('5xx', n=1)),
+    row('body within bounds', retry('on 5xx;'), Ask(got(503, 3, 'URX'), '/status/503', 'POST', body=b'x' * MEBI),
+        Ask(got(503, 1), '/status/503', 'POST', body=b'x' * (MEBI + 1)), **policy('5xx')),
+]
+
+LATE = {'status': 504, 'body': 'upstream request timeout'}
+TRY = {**LATE, 'details': 'upstream_per_try_timeout'}
+ALL = {**LATE, 'details': 'response_timeout', 'flags': 'UT'}
+TOLD = 'x_envoy_expected_rq_timeout_ms'
+IDLE = {'status': 504, 'body': 'stream timeout', 'details': 'stream_idle_timeout', 'flags': 'SI', 'tries': 1}
+TIMES = [
+    row('request_timeout', 'request_timeout 200ms; retry off;', *each_method({**ALL, 'tries': 1, TOLD: '200'}, '/hang'),
+        Ask(got(200, 1), '/slow/1'), timeout='0.2s'),
+    row('request_timeout covers retries', 'request_timeout 300ms; try_timeout 200ms; ' + retry('on 5xx;', 5),
+        Ask({**ALL, 'tries': 2}, '/hang'), timeout='0.3s', **policy('5xx', n=5, per_try_timeout='0.2s')),
+    row('try_timeout', 'try_timeout 100ms; ' + retry('on 5xx;', 1), Ask({**TRY, 'flags': 'URX,UT', 'tries': 2, TOLD: '100'}, '/hang'),
+        **policy('5xx', n=1, per_try_timeout='0.1s')),
+    row('try_timeout that nobody retries', 'try_timeout 100ms;', Ask({**TRY, 'flags': 'UT', 'tries': 1}, '/hang'),
+        **policy(ISTIO, per_try_timeout='0.1s')),
+    row('try_timeout with 504 listed', 'try_timeout 100ms; ' + retry('on 504;', 1),
+        Ask({**TRY, 'flags': 'URX,UT', 'tries': 2}, '/hang', envoy={'flags': 'UT', 'tries': 1}, why='it is a 504 to the client, which the user wants to be retried'),
+        **policy('retriable-status-codes', [504], n=1, per_try_timeout='0.1s')),
+    row('try_timeout not below request_timeout', 'try_timeout 300ms; request_timeout 200ms; ' + retry('on 5xx;', 1),
+        Ask({**ALL, 'tries': 1, TOLD: '200'}, '/hang'), timeout='0.2s', **policy('5xx', n=1, per_try_timeout='0.3s')),
+    row('grpc-timeout', 'retry off;', Ask({'status': 200, 'grpc-status': '14', 'grpc-message': 'upstream request timeout', 'flags': 'UT', TOLD: '150'}, '/hang',
+                                          'POST', {**GRPC, 'grpc-timeout': '150m'}), max_grpc_timeout='0s'),
+    row('grpc-timeout of a request that is no gRPC', 'retry off;', Ask(got(200, 1, **{TOLD: None}), '/slow/1', headers={'grpc-timeout': '1n'}),
+        max_grpc_timeout='0s'),
+]
+ROWS = CAUSES + TIMES
+
+
+@pytest.fixture
+def app(stopping):
+    app = OnceOrigin('svc')
+    stopping.append(app)
+    return app
+
+
+def conf(app, closed):
+    return (proxy.cluster(SERVICE, proxy.endpoint(app)) + proxy.cluster(CLOSED, '%s:%d' % closed) +
+            proxy.service(SERVICE, VIP, alike.cairn_routes(ROWS)))
+
+
+@pytest.fixture
+def closed():
+    return net.new_ip(), 9080
+
+
+def test_retries_and_timeouts_are_as_the_table_says(cairn, app, closed, curl):
+    waypoint = cairn(conf(app, closed))
+    wrong = alike.against_cairn(ROWS, waypoint, curl, VIP, [app])
+    assert not wrong, '\n'.join(wrong)
+
+
+def test_envoys_retries_and_timeouts_are_as_the_table_says(tmp_path, stopping, app, closed):
+    if not envoys.binary():
+        pytest.skip('no Envoy')
+    wrong = alike.against_envoy(ROWS, tmp_path / 'envoy', {SERVICE: (app.ip, app.port), CLOSED: closed}, [app], stopping)
+    assert not wrong, '\n'.join(wrong)
