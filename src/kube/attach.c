@@ -4,6 +4,7 @@
  * the bindings into the world, and an audit row for each.
  */
 #include "kube/attach_int.h"
+#include "kube/limits.h"
 
 #define USE "istio.io/use-waypoint"
 #define USE_NAMESPACE "istio.io/use-waypoint-namespace"
@@ -266,5 +267,6 @@ void cn_attach_all(cn_world_t *w)
     cn_attach_routes(w);
     cn_attach_backends(w);
     cn_attach_policies(w);
+    cn_limits_attach(w);
     warn_about_rows(w);
 }

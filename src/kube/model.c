@@ -4,7 +4,7 @@
  * later ones need earlier ones (classes before gateways, slices after
  * services).  Owns the world's maps; the objects live in the pool.
  */
-#include "kube/model.h"
+#include "kube/limits.h"
 
 typedef void read_fn(cn_world_t *, const cn_object_t *);
 
@@ -32,7 +32,10 @@ static const struct {
                {CN_KIND_DESTINATION_RULE, cn_model_destinationrule_read, false},
                {CN_KIND_BACKEND_TLS_POLICY, cn_model_backendpolicy_tls, false},
                {CN_KIND_BACKEND_TRAFFIC_POLICY, cn_model_backendpolicy_traffic, false},
-               {CN_KIND_AUTHORIZATION_POLICY, cn_model_istio_policy, false}};
+               {CN_KIND_AUTHORIZATION_POLICY, cn_model_istio_policy, false},
+               {CN_KIND_RATE_LIMIT_POLICY, cn_model_cairn_limits, false},
+               {CN_KIND_FAULT_POLICY, cn_model_cairn_faults, false},
+               {CN_KIND_ENVOY_FILTER, cn_envoyfilter_read, false}};
 
 static cn_map_t *map_of(cn_world_t *w, unsigned i)
 {
@@ -120,6 +123,7 @@ void cn_model_init(cn_world_t *w, const cn_store_t *s, const cn_mesh_t *mesh)
             if (!v[i]->deleted || readers[r].deleted_too)
                 readers[r].read(w, v[i]);
     }
+    cn_envoyfilter_finish(w);
 }
 
 void cn_model_fini(cn_world_t *w)

@@ -86,6 +86,7 @@ typedef enum {
 
 typedef struct cn_tls_policy cn_tls_policy_t;
 typedef struct cn_backend_policy cn_backend_policy_t;
+typedef struct cn_limits_policy cn_limits_policy_t; /* limits.h */
 
 /* A Service, or one host of a ServiceEntry. */
 typedef struct {
@@ -305,6 +306,9 @@ typedef struct {
     cn_map_t pods_by_ip;      /* address text -> cn_pod_t; without hostNetwork */
     cn_map_t leaving;        /* address text of finished pods and those being deleted -> cn_pod_t */
     cn_vec_t class_policies; /* const cn_policy_t *: for every waypoint, by cn_attach_all() */
+    cn_vec_t limits;         /* cn_limits_policy_t *: rate limits and faults */
+    cn_vec_t envoy_filters;  /* private to envoyfilter.c */
+    cn_vec_t limit_bounds;   /* cn_limits_bound_t, by cn_attach_all() */
     cn_vec_t audit;          /* cn_audit_row_t, by cn_attach_all() */
 } cn_world_t;
 
@@ -329,6 +333,10 @@ void cn_model_gateway_class(cn_world_t *, const cn_object_t *);
 void cn_model_gateway_gateway(cn_world_t *, const cn_object_t *);
 void cn_model_route_read(cn_world_t *, const cn_object_t *);
 void cn_model_istio_policy(cn_world_t *, const cn_object_t *);
+/* The rules in a list, as those of an ALLOW policy are read: one that cannot be
+ * read is left out (cn_policy_rule_t). */
+void cn_model_istio_rules(const cn_world_t *, const cn_object_t *, const cn_node_t *map,
+                          const char *key, const char *where, cn_vec_t *rules);
 void cn_model_core_machine(cn_world_t *, const cn_object_t *);
 /* An index by namespace and name of what is looked up later as it is. */
 void cn_model_core_secret(cn_world_t *, const cn_object_t *);

@@ -58,7 +58,7 @@ static const struct {
 typedef struct {
     cn_reader_t r;
     cn_policy_t *p;
-    char rule[32]; /* "spec.rules[0]", for messages */
+    char rule[96]; /* "spec.rules[0]", for messages */
 } policy_reader_t;
 
 #define pool_of(x) ((x)->r.w->pool)
@@ -501,6 +501,21 @@ static void read_rules(policy_reader_t *x)
     if (n == 0 && x->p->action != CN_ACTION_ALLOW)
         cn_store_warn(x->r.w->diag, x->r.obj, NULL,
                       "has no rules, so it matches nothing and has no effect");
+}
+
+void cn_model_istio_rules(const cn_world_t *w, const cn_object_t *o, const cn_node_t *map,
+                          const char *key, const char *where, cn_vec_t *rules)
+{
+    cn_policy_t policy = {.obj = o, .action = CN_ACTION_ALLOW};
+    policy_reader_t x = {.r = {w, o}, .p = &policy};
+    const cn_node_item_t *items = NULL;
+    uint32_t n = cn_read_list(&x.r, map, key, &items);
+
+    for (uint32_t i = 0; i < n; i++) {
+        snprintf(x.rule, sizeof(x.rule), "%s.%s[%u]", where, key, i);
+        read_rule(&x, items[i].value);
+    }
+    *rules = policy.rules;
 }
 
 /* ---- the policy ---- */

@@ -8,7 +8,7 @@
  * Routes of a consumer act on its namespace's clients only, for whom they stand
  * in place of all others (the proxy sees to that, http_route's client_namespace).
  */
-#include "kube/translate.h"
+#include "kube/limits.h"
 
 #include <stdlib.h>
 
@@ -272,6 +272,8 @@ static void fill(const cn_routes_t *x, const entry_t *e, cn_out_route_t *out)
         return;
     }
     cn_dir_append(x->w->pool, &out->dirs, &e->rule->actions);
+    cn_limits_put(&(cn_limits_place_t){x, x->svc->binding.gateway, e->route->obj, e->rule->name},
+                  &out->dirs);
     put_mirrors(x, e, out);
     out->answers = e->rule->answers;
     if (!out->answers)

@@ -27,6 +27,7 @@
     "filters[type requestHeaderModifier" HEADER_FILTER " responseHeaderModifier" HEADER_FILTER     \
     " requestMirror{backendRef{group kind name namespace port} percent "                           \
     "fraction{numerator denominator}} extensionRef{group kind name}]"
+#define TARGETS "targetRefs[group kind name namespace sectionName]"
 #define PARENT "group kind namespace name sectionName port"
 #define SESSION                                                                                    \
     "sessionPersistence{sessionName absoluteTimeout idleTimeout type cookieConfig{lifetimeType}}"
@@ -131,6 +132,18 @@ const char *const cn_schema_texts[CN_KIND_MAX] = {
     [CN_KIND_BACKEND_TRAFFIC_POLICY] = TOP
     "spec{targetRefs[group kind name] retryConstraint{budget{percent interval} minRetryRate{count "
     "interval}} " SESSION "}",
+    [CN_KIND_RATE_LIMIT_POLICY] =
+        TOP "spec{" TARGETS " local[name limit{requests interval burst} key[type name prefixV4 "
+            "prefixV6] match maxKeys scope] global{domain service{name namespace port} timeout "
+            "failureMode hits match descriptors[entries[key type name value prefixV4 prefixV6 "
+            "optional] match hits limitOverride{requests unit}]} response{status body "
+            "headers[name value] ratelimitHeaders grpcStatus} mode}",
+    [CN_KIND_FAULT_POLICY] =
+        TOP "spec{" TARGETS " faults[delay{fixed percentage} abort{httpStatus grpcStatus "
+            "percentage} headers[name value]]}",
+    [CN_KIND_ENVOY_FILTER] =
+        TOP "spec{" TARGETS " workloadSelector{labels} priority configPatches[applyTo match "
+            "patch{operation value filterClass}]}",
     [CN_KIND_NODE] = TOP "spec",
     [CN_KIND_SECRET] = TOP "data stringData type immutable",
     [CN_KIND_CONFIG_MAP] = TOP "data binaryData immutable",

@@ -26,6 +26,7 @@ typedef struct {
 #define CORE ""
 #define GATEWAY "gateway.networking.k8s.io"
 #define NETWORKING "networking.istio.io"
+#define CAIRN "policy.cairn.internal"
 #define SECURITY "security.istio.io"
 
 static const kind_t kinds[] = {
@@ -47,6 +48,9 @@ static const kind_t kinds[] = {
     {"XBackendTrafficPolicy", "gateway.networking.x-k8s.io", USE_READ,
      CN_KIND_BACKEND_TRAFFIC_POLICY, false, NULL},
     {"AuthorizationPolicy", SECURITY, USE_READ, CN_KIND_AUTHORIZATION_POLICY, false, NULL},
+    {"RateLimitPolicy", CAIRN, USE_READ, CN_KIND_RATE_LIMIT_POLICY, false, NULL},
+    {"FaultPolicy", CAIRN, USE_READ, CN_KIND_FAULT_POLICY, false, NULL},
+    {"EnvoyFilter", NETWORKING, USE_READ, CN_KIND_ENVOY_FILTER, false, NULL},
     {"Node", CORE, USE_READ, CN_KIND_NODE, true, NULL},
     {"Secret", CORE, USE_READ, CN_KIND_SECRET, false, NULL},
     {"ConfigMap", CORE, USE_READ, CN_KIND_CONFIG_MAP, false, NULL},
@@ -57,7 +61,6 @@ static const kind_t kinds[] = {
     {"PeerAuthentication", SECURITY, USE_QUIET, 0, false, NULL},
     {"ReferenceGrant", GATEWAY, USE_QUIET, 0, false, NULL},
     {"Sidecar", NETWORKING, USE_QUIET, 0, false, NULL},
-    {"EnvoyFilter", NETWORKING, USE_NOT_YET, 0, false, "it patches Envoy, which this is not"},
     {"RequestAuthentication", SECURITY, USE_NOT_YET, 0, false,
      "JSON web tokens are not checked, so no request has a request principal"},
     {"Telemetry", "telemetry.istio.io", USE_NOT_YET, 0, false,

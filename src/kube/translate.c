@@ -4,7 +4,7 @@
  * their routes, which tell the clusters that are needed beside them; then one
  * unit for each service concerned, in the order of namespace and name.
  */
-#include "kube/translate.h"
+#include "kube/limits.h"
 
 #include <stdlib.h>
 
@@ -269,8 +269,10 @@ static void put_service(translate_t *t, const cn_service_t *svc, const cn_servic
     put_policies(t, &svc->policies, s);
     if (svc->backend && cn_model_is_http(port->protocol))
         cn_dir_append(w->pool, &s->dirs, &svc->backend->service);
-    if (cn_model_is_http(port->protocol))
+    if (cn_model_is_http(port->protocol)) {
+        cn_limits_put(&(cn_limits_place_t){.x = &routes, .waypoint = t->waypoint}, &s->dirs);
         cn_routes_build(&routes, &s->routes);
+    }
     if (!cn_model_is_http(port->protocol) || port->protocol == CN_PROTOCOL_AUTO)
         cn_l4routes_build(&routes, s);
 }
@@ -526,6 +528,13 @@ static cn_str_t network_of(const cn_world_t *w, const cn_gateway_t *g)
     return w->mesh.network.n || !cn_store_is_label_value(label) ? w->mesh.network : label;
 }
 
+static void put_waypoint_limits(translate_t *t)
+{
+    const cn_routes_t x = {.w = t->w, .need = need_cluster, .arg = t};
+
+    cn_limits_put(&(cn_limits_place_t){.x = &x, .waypoint = t->waypoint}, &t->out->defaults);
+}
+
 /* MeshConfig's default for requests without retries of their own. */
 static void put_defaults(const cn_world_t *w, cn_out_t *out)
 {
@@ -561,6 +570,7 @@ void cn_translate_run(const cn_world_t *w, const cn_gateway_t *g, cn_out_t *out)
     cn_map_init(&t.choices);
     cn_map_init(&t.subsets);
     cn_map_init(&t.claimed);
+    put_waypoint_limits(&t);
     put_services(&t);
     put_workloads(&t);
     find_place(out, &t.labels);
