@@ -19,6 +19,7 @@
 
 #define BATCH 32 /* connections per run: leave some to the other workers */
 #define PAUSE_MS 500
+#define QUEUE_MAX 65536 /* who fills it faster than that is no client */
 
 struct cn_listener {
     cn_task_t task;
@@ -144,6 +145,13 @@ cn_listener_t *cn_listen_start(cn_loop_t *loop, int fd, cn_accept_cb *cb, void *
     cn_timer_init(&l->pause, &l->task, CN_WAKE_TIMER);
     resume_accepting(l);
     return l;
+}
+
+void cn_listen_finish(cn_listener_t *l)
+{
+    for (int i = 0; i < QUEUE_MAX && accept_one(l); i++)
+        continue;
+    cn_listen_stop(l);
 }
 
 void cn_listen_stop(cn_listener_t *l)

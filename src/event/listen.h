@@ -20,5 +20,8 @@ CN_MUST cn_rc cn_listen_bind(const cn_addr_t *, int backlog, int *fd);
 cn_listener_t *cn_listen_start(cn_loop_t *, int fd, cn_accept_cb *, void *ctx);
 /* Stops accepting; does not close fd. */
 void cn_listen_stop(cn_listener_t *);
+/* The same, but whoever has connected already is taken first: for a socket that
+ * nobody will accept on any more. */
+void cn_listen_finish(cn_listener_t *);
 
 #endif

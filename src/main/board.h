@@ -24,7 +24,9 @@ typedef struct {
     uint64_t gen;     /* configuration in force */
     uint64_t beat;    /* counts up while the loop turns */
     uint64_t tunnels; /* now open */
-    uint64_t fill[3]; /* one cache line each */
+    uint64_t conns;   /* connections of the mesh now open */
+    uint64_t given;   /* connections that others have handed to it; all write it */
+    uint64_t taken;   /* how many of those have come; one cache line each */
 } cn_board_slot_t;
 
 typedef struct {

@@ -188,6 +188,7 @@ static cn_rc set_listen(cn_conf_t *cf, const cn_directive_t *d, void *conf, cons
 
 /* ---- the unit ---- */
 
+static const cn_enum_t sigterms[] = {{"fast", 0}, {"graceful", 1}, {NULL, 0}};
 static const cn_enum_t keepers[] = {
     {"auto", CN_KEEPER_AUTO}, {"on", CN_KEEPER_ON}, {"off", CN_KEEPER_OFF}, {NULL, 0}};
 static const cn_range_t nofile_range = {64, 16u << 20};
@@ -261,6 +262,37 @@ static const cn_directive_t directives[] = {
      .help = "A worker whose event loop has stood still for so long is killed and replaced; 0: "
              "never.",
      .deflt = "30s"},
+    {.name = "accept_balance",
+     .where = CN_AT_MAIN,
+     .args = CN_ARGS(1, 1),
+     .set = cn_set_flag,
+     .off = offsetof(cn_main_conf_t, accept_balance),
+     .syntax = "accept_balance on | off",
+     .help = "Whether a worker that has more connections of the mesh than another gives a further "
+             "one to it before reading from it. They are few and heavy, so chance would load some "
+             "workers and leave others idle; cairn_worker_connections shows the balance.",
+     .deflt = "on"},
+    {.name = "drain_delay",
+     .where = CN_AT_MAIN,
+     .args = CN_ARGS(1, 1),
+     .set = cn_set_ms,
+     .off = offsetof(cn_main_conf_t, drain_delay_ms),
+     .syntax = "drain_delay TIME",
+     .help =
+         "When the program is to end in order: for how long it says \"not ready\" and serves as "
+         "before, so that others learn to go elsewhere, until it drains. In Kubernetes a few "
+         "seconds; cairn-gen writes it.",
+     .deflt = "0"},
+    {.name = "sigterm",
+     .where = CN_AT_MAIN,
+     .args = CN_ARGS(1, 1),
+     .set = cn_set_enum,
+     .off = offsetof(cn_main_conf_t, sigterm),
+     .arg = sigterms,
+     .syntax = "sigterm fast | graceful",
+     .help = "What TERM does: end at once, as nginx does, or in order as with QUIT, which is what "
+             "Kubernetes means by it; a second TERM then ends at once.",
+     .deflt = "fast"},
     {.name = "config_keeper",
      .where = CN_AT_MAIN,
      .args = CN_ARGS(1, 1),
@@ -310,6 +342,7 @@ static cn_rc init_main(cn_conf_t *cf, void *conf, const void *parent)
     m->pid = CN_STR(DEFAULT_PID);
     m->shutdown_ms = 30000;
     m->watchdog_ms = 30000;
+    m->accept_balance = true;
     m->error_level = CN_LOG_NOTICE;
     m->stats_memory = 4u << 20;
     return CN_OK;

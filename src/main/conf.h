@@ -41,7 +41,10 @@ typedef struct {
     uint64_t shutdown_ms; /* 0: no limit */
     uint64_t watchdog_ms; /* 0: off */
     int keeper;           /* cn_main_keeper */
-    cn_str_t error_log;   /* empty: standard error */
+    bool accept_balance;
+    int sigterm;             /* 1: as QUIT */
+    uint64_t drain_delay_ms; /* from "not ready" to draining, when the program ends */
+    cn_str_t error_log;      /* empty: standard error */
     cn_log_level error_level;
     uint64_t stats_memory; /* per worker */
     cn_vec_t listens;      /* cn_main_listen_t */

@@ -484,6 +484,26 @@ static void on_ready(cn_master_t *m, cn_crew_t *c, uint64_t gen)
         order(m, c, CN_TO_LEVEL, m->level);
 }
 
+/* A connection for another worker; one that cannot take it leaves it to the
+ * one that accepted it. */
+static void pass_conn(cn_master_t *m, cn_crew_t *from, const cn_channel_msg_t *msg)
+{
+    uint64_t place = msg->number >> 16;
+    cn_channel_msg_t out;
+
+    if (msg->fd < 0 || place >= m->crew_n)
+        return;
+    cn_channel_msg_init(&out, CN_TO_CONN, msg->number & 0xffff);
+    out.fd = msg->fd;
+    cn_crew_t *to = &m->crew[place];
+    if (to->state == CN_CREW_RUNNING && cn_channel_send(to->channel, &out) == CN_OK)
+        return;
+    cn_board_add(&m->board->v[place].taken, 1);
+    cn_board_add(&m->board->v[place_of(m, from)].given, 1);
+    if (cn_channel_send(from->channel, &out) != CN_OK)
+        cn_log(CN_LOG_ERROR, "master", "a connection is lost: no worker listens");
+}
+
 static void hear(cn_master_t *m, cn_crew_t *c, const cn_channel_msg_t *msg)
 {
     switch (msg->type) {
@@ -498,6 +518,9 @@ static void hear(cn_master_t *m, cn_crew_t *c, const cn_channel_msg_t *msg)
         cn_log(CN_LOG_ERROR, "master",
                "worker %u could not take configuration %llu and is replaced: %s", place_of(m, c),
                (unsigned long long)msg->number, msg->text);
+        break;
+    case CN_FROM_CONN:
+        pass_conn(m, c, msg);
         break;
     case CN_FROM_ASK:
         cn_master_asked(m, (unsigned)(msg->number & 0xff), (unsigned)(msg->number >> 8 & 0xff));
@@ -515,9 +538,9 @@ void cn_crew_listen(cn_master_t *m)
         cn_crew_t *c = &m->crew[i];
         cn_rc rc = CN_AGAIN;
         while (c->channel >= 0 && (rc = cn_channel_recv(c->channel, &msg)) == CN_OK) {
+            hear(m, c, &msg);
             if (msg.fd >= 0)
                 close(msg.fd);
-            hear(m, c, &msg);
         }
         /* Its death is told by SIGCHLD too, which brings the cause. */
         if (c->channel >= 0 && rc == CN_DONE)

@@ -40,7 +40,7 @@
 /* Ticks without a change after which parts are gathered. */
 #define QUIET_TICKS 3u
 
-enum { WAKE_DUE = CN_WAKE_USER, WAKE_KILL = CN_WAKE_USER << 1 };
+enum { WAKE_DUE = CN_WAKE_USER, WAKE_KILL = CN_WAKE_USER << 1, WAKE_DRAIN = CN_WAKE_USER << 2 };
 
 /* ---- configurations ---- */
 
@@ -353,13 +353,33 @@ static bool has_peer(const cn_master_t *m)
     return m->new_binary || (m->old_binary && m->old_binary == getppid());
 }
 
+/* Ours are closed too, so that clients are refused instead of waiting. */
+static void dismiss_all(cn_master_t *m)
+{
+    bool replaced = has_peer(m);
+
+    cn_log(CN_LOG_NOTICE, "master", "quitting: workers finish what they have begun");
+    cn_crew_dismiss(m, replaced);
+    cn_sockets_close(&m->sockets);
+}
+
+/* First "not ready", then the drain: who is told to go elsewhere must not be
+ * sent here again. */
 static void quit(cn_master_t *m)
 {
+    uint64_t delay = cn_main_conf(m->target.gen)->drain_delay_ms;
+
     if (m->state != CN_MASTER_RUNNING)
         return;
-    cn_log(CN_LOG_NOTICE, "master", "quitting: workers finish what they have begun");
     m->state = CN_MASTER_QUITTING;
-    cn_crew_dismiss(m, has_peer(m));
+    if (delay == 0 || has_peer(m)) {
+        dismiss_all(m);
+        return;
+    }
+    cn_log(CN_LOG_NOTICE, "master", "quitting in %llu ms: not ready any more",
+           (unsigned long long)delay);
+    cn_crew_tell(m, CN_TO_UNREADY, 0);
+    cn_timer_set(&m->drain_due, delay);
 }
 
 static void terminate(cn_master_t *m)
@@ -399,6 +419,11 @@ static void on_signal(cn_master_t *m, int signo, pid_t sender)
         quit(m);
         break;
     case SIGTERM:
+        if (m->state == CN_MASTER_RUNNING && cn_main_conf(m->target.gen)->sigterm)
+            quit(m);
+        else
+            terminate(m);
+        break;
     case SIGINT:
         terminate(m);
         break;
@@ -498,6 +523,8 @@ static void run(cn_task_t *task, uint32_t why)
         tick(m);
     if (why & WAKE_KILL)
         cn_crew_signal(m, SIGKILL);
+    if ((why & WAKE_DRAIN) && m->state == CN_MASTER_QUITTING)
+        dismiss_all(m);
     cn_crew_reconcile(m);
     if (m->state != CN_MASTER_RUNNING && cn_crew_alive(m) == 0)
         cn_loop_stop(m->loop);
@@ -641,6 +668,7 @@ static cn_rc open_loop(cn_master_t *m)
     cn_timer_init(&m->tick, &m->task, CN_WAKE_TIMER);
     cn_timer_init(&m->due, &m->task, WAKE_DUE);
     cn_timer_init(&m->kill, &m->task, WAKE_KILL);
+    cn_timer_init(&m->drain_due, &m->task, WAKE_DRAIN);
     if (cn_sig_open(signals, &m->sig_fd) != CN_OK ||
         cn_io_open(&m->sig_io, m->loop, m->sig_fd, &m->task) != CN_OK) {
         complain(m, "signals cannot be watched: ", cn_str_c(strerror(errno)));

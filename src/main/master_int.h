@@ -76,6 +76,7 @@ typedef struct cn_master {
     cn_timer_t tick; /* each second */
     cn_timer_t due;  /* when a WAITING place is to be filled */
     cn_timer_t kill; /* when patience is over */
+    cn_timer_t drain_due;
     int sig_fd;
     cn_io_t sig_io;
 

@@ -4,11 +4,24 @@
  */
 #include "main/metrics.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "proxy/worker.h"
 
-enum { GENERATION, WORKERS, DEATHS, RELOADS, LAST_GOOD, LOADED, EXPIRES, OWN_MAX };
+enum {
+    GENERATION,
+    WORKERS,
+    DEATHS,
+    RELOADS,
+    LAST_GOOD,
+    LOADED,
+    EXPIRES,
+    CONNECTIONS,
+    TUNNELS,
+    HANDED,
+    OWN_MAX
+};
 
 static const cn_metric_def_t own[OWN_MAX] = {
     [GENERATION] = {"cairn_config_generation", CN_METRIC_GAUGE,
@@ -26,6 +39,11 @@ static const cn_metric_def_t own[OWN_MAX] = {
                 "When a configuration was last accepted, in seconds since 1970."},
     [EXPIRES] = {"cairn_identity_expiry_timestamp_seconds", CN_METRIC_GAUGE,
                  "When our certificate expires, in seconds since 1970; 0: there is none."},
+    [CONNECTIONS] = {"cairn_worker_connections", CN_METRIC_GAUGE,
+                     "Connections of the mesh now open, by worker."},
+    [TUNNELS] = {"cairn_worker_tunnels", CN_METRIC_GAUGE, "Tunnels now open, by worker."},
+    [HANDED] = {"cairn_worker_handed_over_total", CN_METRIC_COUNTER,
+                "Connections that a worker accepted and gave to another one with fewer."},
 };
 
 const cn_metric_def_t **cn_metrics_all(unsigned *n)
@@ -56,6 +74,18 @@ cn_rc cn_metrics_open(cn_metrics_t *m, void *region, int slot)
     m->loaded_s = cn_stats_series(m->stats, first + LOADED, CN_STR_NULL);
     m->expires_s = cn_stats_series(m->stats, first + EXPIRES, CN_STR_NULL);
     return CN_OK;
+}
+
+void cn_metrics_worker(cn_metrics_worker_t *m, cn_stats_t *stats, unsigned n, unsigned slot)
+{
+    unsigned first = n - OWN_MAX;
+    char label[32];
+    cn_str_t worker =
+        cn_str_make(label, (size_t)snprintf(label, sizeof(label), "worker=\"%u\"", slot));
+
+    m->conns = cn_stats_series(stats, first + CONNECTIONS, worker);
+    m->tunnels = cn_stats_series(stats, first + TUNNELS, worker);
+    m->handed = cn_stats_series(stats, first + HANDED, CN_STR_NULL);
 }
 
 void cn_metrics_close(cn_metrics_t *m)

@@ -26,6 +26,14 @@ typedef struct {
     cn_series_t *expires_s;          /* our certificate */
 } cn_metrics_t;
 
+/* A worker's, in its own statistics. */
+typedef struct {
+    cn_series_t *conns, *tunnels; /* now open */
+    cn_series_t *handed;          /* connections given to other workers */
+} cn_metrics_worker_t;
+/* n: of families, as cn_metrics_all() said. */
+void cn_metrics_worker(cn_metrics_worker_t *, cn_stats_t *, unsigned n, unsigned slot);
+
 CN_MUST cn_rc cn_metrics_open(cn_metrics_t *, void *region, int slot);
 void cn_metrics_close(cn_metrics_t *);
 

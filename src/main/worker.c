@@ -21,6 +21,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/hash.h"
@@ -35,6 +36,8 @@
 
 #define BEAT_MS 1000
 #define LEAVING_BEAT_MS 20
+/* A difference of one in so many connections is not worth a hand-over. */
+#define HANDOVER_SLACK 16u
 /* For who has connected to an endpoint of ours but not asked yet. */
 #define FAREWELL_MS 1500
 
@@ -48,6 +51,7 @@ typedef struct {
     cn_listener_t *listener;
     unsigned admin; /* CN_ADMIN_*, or 0 */
     unsigned module;
+    int fd; /* the listening socket, ours since the fork */
 } door_t;
 
 typedef struct proc {
@@ -60,6 +64,7 @@ typedef struct proc {
     cn_io_t sig_io, channel_io;
     int sig_fd;
     cn_stats_t *stats;
+    cn_metrics_worker_t metrics;
     const cn_metric_def_t **defs;
     cn_admin_server_t *admin;
     door_t *doors;
@@ -85,6 +90,72 @@ static void ask(void *ctx, unsigned what, unsigned value)
 
 /* ---- doors ---- */
 
+static uint64_t count_conns(const proc_t *p)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < cn_nmodules; i++) {
+        const cn_listener_ops_t *ops = cn_modules[i]->listener;
+        if (ops && ops->active)
+            n += ops->active(p->w.wctx[i]);
+    }
+    return n;
+}
+
+static void welcome(proc_t *p, unsigned module, int fd, const cn_addr_t *remote)
+{
+    cn_modules[module]->listener->accept(&p->w, p->w.wctx[module], fd, remote);
+    cn_board_set(&p->slot->conns, count_conns(p));
+}
+
+/* Connections that a worker has, or has been given and will see soon. */
+static uint64_t load_of(const cn_board_slot_t *v)
+{
+    return cn_board_get(&v->conns) + cn_board_get(&v->given) - cn_board_get(&v->taken);
+}
+
+/* The serving worker with the fewest connections, by tunnels among equals. */
+static cn_board_slot_t *least_loaded(const proc_t *p)
+{
+    cn_board_slot_t *best = p->slot;
+
+    for (unsigned i = 0; i < p->start->slots; i++) {
+        cn_board_slot_t *v = &p->start->board->v[i];
+        uint64_t load = load_of(v), least = load_of(best);
+
+        if (cn_board_get(&v->state) != CN_BOARD_SERVING)
+            continue;
+        if (load < least ||
+            (load == least && cn_board_get(&v->tunnels) < cn_board_get(&best->tunnels)))
+            best = v;
+    }
+    return best;
+}
+
+/* HBONE connections are few, long and heavy: each goes to the worker that has
+ * the fewest, before a byte of it is read.  False: it stays here. */
+static bool hand_over(proc_t *p, unsigned module, int fd)
+{
+    cn_board_slot_t *to;
+    uint64_t own = load_of(p->slot);
+
+    if (!cn_main_conf(p->w.gen)->accept_balance || p->state != SERVING)
+        return false;
+    to = least_loaded(p);
+    if (load_of(to) + own / HANDOVER_SLACK >= own)
+        return false;
+    cn_channel_msg_init(&p->msg, CN_FROM_CONN, (uint64_t)(to - p->start->board->v) << 16 | module);
+    p->msg.fd = fd;
+    cn_board_add(&to->given, 1);
+    if (cn_channel_send(p->start->channel, &p->msg) != CN_OK) {
+        cn_board_add(&to->taken, 1);
+        return false;
+    }
+    close(fd);
+    cn_series_add(p->metrics.handed, 1);
+    return true;
+}
+
 static void on_accept(void *ctx, int fd, const cn_addr_t *remote)
 {
     const door_t *d = ctx;
@@ -92,8 +163,25 @@ static void on_accept(void *ctx, int fd, const cn_addr_t *remote)
 
     if (d->admin)
         cn_admin_accept(p->admin, d->admin, fd, remote);
-    else
-        cn_modules[d->module]->listener->accept(&p->w, p->w.wctx[d->module], fd, remote);
+    else if (!hand_over(p, d->module, fd))
+        welcome(p, d->module, fd, remote);
+}
+
+/* fd is ours in any case. */
+static void take_conn(proc_t *p, unsigned module, int fd)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+    cn_addr_t remote;
+
+    cn_board_add(&p->slot->taken, 1);
+    if (module >= cn_nmodules || !cn_modules[module]->listener || p->state > LEAVING ||
+        getpeername(fd, (struct sockaddr *)&ss, &len) != 0) {
+        close(fd);
+        return;
+    }
+    cn_inet_from_sockaddr(&remote, (struct sockaddr *)&ss, len);
+    welcome(p, module, fd, &remote);
 }
 
 static void open_doors(proc_t *p)
@@ -110,32 +198,31 @@ static void open_doors(proc_t *p)
             continue;
         CN_BUG_ON(fd < 0);
         d = &p->doors[p->ndoors++];
-        *d = (door_t){.proc = p, .admin = l->admin, .module = l->module};
+        *d = (door_t){.proc = p, .admin = l->admin, .module = l->module, .fd = fd};
         d->listener = cn_listen_start(p->loop, fd, on_accept, d);
     }
 }
 
-static void close_doors(proc_t *p, bool admin_too)
+/* The sockets are closed, not only left alone: once nobody has them, clients
+ * are refused instead of waiting.  last: nobody else accepts there. */
+static void close_doors(proc_t *p, bool admin_too, bool last)
 {
     for (unsigned i = 0; i < p->ndoors; i++) {
         door_t *d = &p->doors[i];
         if (!d->listener || (d->admin && !admin_too))
             continue;
-        cn_listen_stop(d->listener);
+        if (last)
+            cn_listen_finish(d->listener);
+        else
+            cn_listen_stop(d->listener);
         d->listener = NULL;
+        close(d->fd);
     }
 }
 
 static bool is_idle(const proc_t *p)
 {
-    if (p->w.tunnels > 0)
-        return false;
-    for (unsigned i = 0; i < cn_nmodules; i++) {
-        const cn_listener_ops_t *ops = cn_modules[i]->listener;
-        if (ops && ops->active && ops->active(p->w.wctx[i]) > 0)
-            return false;
-    }
-    return true;
+    return p->w.tunnels == 0 && count_conns(p) == 0;
 }
 
 /* ---- states ---- */
@@ -154,13 +241,12 @@ static void set_state(proc_t *p, state_t to)
         cn_loop_stop(p->loop);
 }
 
-/* No new traffic; whoever is connected hears that it should go elsewhere. */
+/* Whoever is connected, or still connects, hears that it should go elsewhere. */
 static void drain(proc_t *p)
 {
     if (p->state > SERVING)
         return;
     set_state(p, LAME);
-    close_doors(p, false);
     p->w.draining = true;
     for (unsigned i = 0; i < cn_nmodules; i++) {
         const cn_listener_ops_t *ops = cn_modules[i]->listener;
@@ -177,8 +263,9 @@ static void leave(proc_t *p, bool replaced)
     drain(p);
     if (!replaced) {
         cn_admin_drain(p->admin);
+        close_doors(p, false, true);
     } else {
-        close_doors(p, true);
+        close_doors(p, true, false);
         cn_admin_leave(p->admin);
     }
     if (p->state != LAME)
@@ -192,14 +279,19 @@ static void leave(proc_t *p, bool replaced)
 static void close_up(proc_t *p)
 {
     set_state(p, CLOSING);
-    close_doors(p, true);
+    close_doors(p, true, false);
     cn_admin_leave(p->admin);
     cn_timer_set(&p->farewell, FAREWELL_MS);
 }
 
 static void publish(proc_t *p)
 {
+    uint64_t conns = count_conns(p);
+
     cn_board_set(&p->slot->tunnels, p->w.tunnels);
+    cn_board_set(&p->slot->conns, conns);
+    cn_series_set(p->metrics.conns, conns);
+    cn_series_set(p->metrics.tunnels, p->w.tunnels);
     cn_board_set(&p->slot->beat, cn_board_get(&p->slot->beat) + 1);
 }
 
@@ -302,6 +394,9 @@ static void obey(proc_t *p, const cn_channel_msg_t *m)
         cn_admin_drain(p->admin);
         drain(p);
         break;
+    case CN_TO_UNREADY:
+        cn_admin_drain(p->admin);
+        break;
     case CN_TO_SERVE:
         if (p->state == SPARE)
             serve(p, (unsigned)m->number);
@@ -323,6 +418,10 @@ static void read_channel(proc_t *p)
     cn_rc rc;
 
     while ((rc = cn_channel_recv(p->start->channel, &m)) == CN_OK) {
+        if (m.type == CN_TO_CONN && m.fd >= 0) {
+            take_conn(p, (unsigned)m.number, m.fd);
+            continue;
+        }
         obey(p, &m);
         if (m.fd >= 0)
             close(m.fd);
@@ -431,6 +530,7 @@ static cn_rc begin(proc_t *p)
         cn_log(CN_LOG_EMERG, "worker", "the statistics cannot be opened");
         return CN_ERR;
     }
+    cn_metrics_worker(&p->metrics, p->stats, n, s->slot);
     if (cn_worker_init(&p->w, p->loop, s->slot, p->stats) != CN_OK)
         return CN_ERR;
     cn_worker_share(&p->w, s->shared);
@@ -468,7 +568,7 @@ static cn_rc watch(proc_t *p)
 
 static void end(proc_t *p)
 {
-    close_doors(p, true);
+    close_doors(p, true, false);
     cn_admin_destroy(p->admin);
     cn_timer_stop(&p->beat);
     cn_timer_stop(&p->deadline);

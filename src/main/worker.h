@@ -22,6 +22,8 @@ enum {
     CN_TO_REOPEN,     /* log files */
     CN_TO_LEVEL,      /* number: cn_log_level */
     CN_TO_PATCH,      /* number: configuration; fd: what is other than in the one before */
+    CN_TO_UNREADY,    /* the program is about to end: say so, and go on */
+    CN_TO_CONN,       /* a connection that another has accepted; number: module */
     CN_TO_SERVE       /* to a spare worker: open the listeners.  number: nth among the workers */
 };
 
@@ -30,6 +32,7 @@ enum {
     CN_FROM_READY = 64, /* number: configuration in force; listeners are open */
     CN_FROM_ACK,        /* number: configuration in force */
     CN_FROM_NACK,       /* number: configuration refused; text: why */
+    CN_FROM_CONN,       /* fd is for the worker in slot number >> 16; the rest is the module */
     CN_FROM_ASK         /* an operator's wish, made at this worker: number: a CN_TO_* */
 };
 /* ASK only: read the configuration again. */

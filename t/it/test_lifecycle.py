@@ -199,3 +199,66 @@ def test_binary_upgrades_lose_nothing(cairn, pods, load):
     under = load(one)
     steady.upgrades(under, 2)
     under.expect_nothing_lost('2 binary upgrades')
+
+
+def per_worker(one):
+    """Connections of each worker, as the metrics show them."""
+    return sorted(v for name, v in one.metrics().items() if name.startswith('cairn_worker_connections{'))
+
+
+def test_few_heavy_connections_spread_evenly(cairn, pods, load):
+    one = cairn(steady.body(*pods), workers=4)
+    for round in range(3):
+        under = load(one, connections=8, tunnels=8)
+        net.wait_for(lambda: per_worker(one) == [2, 2, 2, 2], 10.0, 'two connections on each worker')
+        under.expect_nothing_lost('8 connections on 4 workers: 2/2/2/2')
+        net.wait_for(lambda: per_worker(one) == [0, 0, 0, 0], 20.0, 'the end of all connections')
+    assert one.count('cairn_worker_handed_over_total') >= 3
+
+
+@pytest.mark.parametrize('how', [signal.SIGQUIT, signal.SIGTERM])
+def test_end_is_announced_first_and_loses_nothing(cairn, pods, load, how):
+    """Two waypoints as two replicas: the client goes to the other one when it is told to."""
+    one = cairn(steady.body(*pods), main='drain_delay 600ms; sigterm graceful;', workers=2)
+    under = load(one)
+    one.send_signal(how)
+    one.wait_log('not ready any more')
+    assert one.get('/healthz/ready', 15021).status == 503
+    assert one.get('/ready').body == b'DRAINING\n'
+    under.goes_on(20)
+    with one.connection(under.identity) as late:  # it is still served
+        assert late.connect(steady.VIP).request('GET', '/', host='reviews').status == 200
+    one.process.wait(20)
+    assert one.process.returncode == 0
+    assert under.failures() == {}, under.said
+    print('end by %s after %d requests: failed 0' % (how.name, under.counted()['requests']))
+
+
+def test_after_the_drain_has_begun_clients_are_refused_at_once(cairn, new_origin, curl):
+    origin = new_origin('slow')
+    one = cairn(steady.body(proxy.endpoint(origin)))
+    with one.connection(curl) as connection:
+        tunnel = connection.connect(steady.VIP)
+        tunnel.send(b'GET /slow/1500 HTTP/1.1\r\nhost: reviews\r\n\r\n')
+        net.wait_for(lambda: one.count('cairn_requests_active') == 1)
+        one.send_signal(signal.SIGQUIT)
+        one.wait_log('workers finish what they have begun')
+
+        def refused():
+            try:
+                one.connection(curl, timeout=1.0).close()
+                return False
+            except ConnectionRefusedError:
+                return True
+        net.wait_for(refused, 1.4, 'refusal')
+        assert b'200 OK' in tunnel.recv() and one.get('/healthz/ready', 15021).status == 503
+
+
+def test_drained_but_not_ended_still_serves_who_comes(cairn, pods, curl):
+    one = cairn(steady.body(*pods), main='drain_idle_timeout 200ms;', workers=2)
+    assert one.get('/drain', 15020, 'POST').body == b'OK\n'
+    net.wait_for(lambda: one.get('/healthz/ready', 15021).status == 503)
+    for _ in range(4):
+        with one.connection(curl) as connection:
+            assert connection.connect(steady.VIP).request('GET', '/', host='reviews').status == 200
+            connection.wait_closed()

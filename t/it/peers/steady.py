@@ -35,7 +35,7 @@ class Load:
         self._counted = None
         self.process = subprocess.Popen([str(w) for w in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         env={**os.environ, 'ASAN_OPTIONS': 'detect_leaks=0'})
-        self.waypoint = waypoint
+        self.waypoint, self.identity = waypoint, identity
         self.goes_on()
 
     def goes_on(self, requests=100):

@@ -128,6 +128,20 @@ static void test_all_of_a_crowd_are_accepted_in_batches(void **state)
         close(raw[i]);
 }
 
+static void test_finish_takes_everybody_who_has_connected(void **state)
+{
+    env_t *e = *state;
+    int raw[MANY];
+    for (int i = 0; i < MANY; i++)
+        raw[i] = raw_connect(&e->addr);
+    start(e);
+    cn_listen_finish(e->listener);
+    e->listener = NULL;
+    assert_int_equal(e->n, MANY);
+    for (int i = 0; i < MANY; i++)
+        close(raw[i]);
+}
+
 static void test_stop_inside_the_callback_leaves_the_others_queued(void **state)
 {
     env_t *e = *state;
@@ -241,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_accepted_descriptor_is_ready_for_use),
         T(test_all_of_a_crowd_are_accepted_in_batches),
+        T(test_finish_takes_everybody_who_has_connected),
         T(test_stop_inside_the_callback_leaves_the_others_queued),
         T(test_exhausted_descriptors_pause_accepting_and_log_once),
         T(test_bind_reports_why_it_failed),
