@@ -88,7 +88,9 @@ typedef enum {
     CN_FLAG_SI = 1 << 17,
     CN_FLAG_OM = 1 << 18,
     CN_FLAG_DR = 1 << 19,
-    CN_FLAG_RLSE = 1 << 20
+    CN_FLAG_RLSE = 1 << 20,
+    CN_FLAG_DT = 1 << 21, /* a connection's longest time was over */
+    CN_FLAG_DF = 1 << 22  /* a name could not be resolved */
 } cn_flag_t;
 /* "UF,URX" or "-" into buf (64 bytes, NUL-terminated); in Envoy's printed order. */
 size_t cn_flags_put(char *buf, uint32_t flags, bool l4);
@@ -273,6 +275,9 @@ void cn_req_set_choices(cn_req_t *, const cn_str_t *clusters, uint32_t n);
 void cn_req_choose(cn_req_t *, uint32_t choice);
 /* The endpoint of its cluster that the request goes to, when that is there and fit to serve. */
 void cn_req_prefer(cn_req_t *, const cn_addr_t *);
+/* The address of the host, instead of one of the cluster's endpoints; the
+ * caller vouches that the client may go there. */
+void cn_req_set_destination(cn_req_t *, const cn_addr_t *);
 /* The next value of a claim of the request's verified token: start with *iter
  * = 0; false when there is none left.  A dotted path leads into nested claims;
  * a list has several values.  Nothing while no module gives claims. */

@@ -29,6 +29,8 @@ cn_host_t *cn_req_pick_host(cn_req_t *req)
                       .req = req,
                       .admissions = &req->w->admissions};
 
+    if (req->redirected || req->cluster->conf->original_destination)
+        return cn_clusters_pass(req->w->clusters, req->cluster, &req->asked.dest);
     if (req->prefer.family)
         pick.prefer = cn_cluster_host(req->cluster, &req->prefer);
     return cn_cluster_pick(req->cluster, &pick);

@@ -7,6 +7,7 @@
 #include "proxy/req_int.h"
 
 #define BUDGET (256u * 1024)
+#define TRIES 3u /* hosts, as many as an HTTP request has */
 
 void cn_req_l4_begin(cn_inner_t *inner, cn_stream_t *client)
 {
@@ -25,22 +26,41 @@ static void count_bytes(cn_req_t *req)
     req->f.body_tx = req->f.wire_tx = req->client->tx;
 }
 
+static void leave_host(cn_req_t *req, bool abort)
+{
+    cn_host_t *host = req->ntried ? req->tried[req->ntried - 1] : NULL;
+
+    if (!req->server)
+        return;
+    req->f.upstream_local = cn_stream_peer(req->server)->local;
+    cn_stream_close(req->server, abort);
+    req->f.host = host;
+    host->active--;
+    req->server = NULL;
+}
+
 /* Gives the streams back; LOG follows in cn_req_finish. */
 static cn_rc end(cn_req_t *req, bool abort)
 {
     count_bytes(req);
-    if (req->server) {
-        req->f.upstream_local = cn_stream_peer(req->server)->local;
-        cn_stream_close(req->server, abort);
-        req->f.host = req->tried[0];
-        req->tried[0]->active--;
-        req->server = NULL;
-    }
+    leave_host(req, abort);
     cn_admission_return(&req->w->admissions, &req->request);
     cn_stream_close(req->client, abort);
     req->client = NULL;
     cn_relay_fini(&req->relay);
     return CN_DONE;
+}
+
+static void try_host(cn_req_t *req, cn_host_t *host)
+{
+    req->f.host = host;
+    req->f.destination = cn_workloads_find(req->w->workloads, &host->addr);
+    req->f.attempts++;
+    req->try_start_ns = cn_clock_mono_ns();
+    req->tried[req->ntried++] = cn_host_ref(host);
+    host->active++;
+    req->server = cn_upool_stream(req->w->upool, req->cluster, host, &req->asked, &req->task);
+    cn_req_set_state(req, CN_RQ_CONNECT);
 }
 
 static cn_rc connect_host(cn_req_t *req)
@@ -63,13 +83,7 @@ static cn_rc connect_host(cn_req_t *req)
         req->f.flags |= CN_FLAG_UO;
         return end(req, true);
     }
-    req->f.host = host;
-    req->f.destination = cn_workloads_find(req->w->workloads, &host->addr);
-    req->f.attempts = 1;
-    req->tried[req->ntried++] = cn_host_ref(host);
-    host->active++;
-    req->server = cn_upool_stream(req->w->upool, c, host, &req->asked, &req->task);
-    cn_req_set_state(req, CN_RQ_CONNECT);
+    try_host(req, host);
     return CN_OK;
 }
 
@@ -90,25 +104,65 @@ static cn_rc on_tunnel(cn_req_t *req)
     return connect_host(req);
 }
 
+static uint64_t idle_ms(const cn_req_t *req)
+{
+    uint64_t own = req->cluster->conf->tcp_idle_ms;
+
+    return own == UINT64_MAX ? req->w->conf->l4_idle_ms : own;
+}
+
+static void report(cn_req_t *req, cn_out_how how)
+{
+    cn_outcome_t outcome = {
+        .how = how, .grpc_status = -1, .latency_ns = cn_clock_mono_ns() - req->try_start_ns};
+
+    cn_admission_report(&req->w->admissions, req->cluster, req->tried[req->ntried - 1], &outcome);
+}
+
+static bool was_tried(const cn_req_t *req, const cn_host_t *host)
+{
+    for (unsigned i = 0; i < req->ntried; i++)
+        if (req->tried[i] == host)
+            return true;
+    return false;
+}
+
+/* No byte was sent, so another host may be asked where there is one. */
+static cn_rc connect_failed(cn_req_t *req)
+{
+    cn_serr err = req->server->err;
+    cn_str_t why = cn_str_c(req->server->err_text);
+    cn_host_t *next;
+
+    req->f.upstream_failure = cn_pool_printf(req->pool, "delayed_connect_error:_%.*s",
+                                             CN_STR_ARG(cn_req_underscore(req->pool, why)));
+    report(req, err == CN_SERR_TIMEOUT ? CN_OUT_CONNECT_TIMEOUT : CN_OUT_CONNECT);
+    next = req->ntried < TRIES ? cn_req_pick_host(req) : NULL;
+    if (next && !was_tried(req, next)) {
+        leave_host(req, true);
+        try_host(req, next);
+        return CN_OK;
+    }
+    req->f.flags |= CN_FLAG_UF | CN_FLAG_URX; /* no attempt is left (facts/verified 9) */
+    return end(req, true);
+}
+
 static cn_rc on_connect(cn_req_t *req)
 {
     cn_rc rc = cn_stream_ready(req->server);
 
     if (rc == CN_AGAIN)
         return CN_AGAIN;
-    if (rc == CN_ERR) {
-        cn_str_t why = cn_str_c(req->server->err_text);
-
-        /* the one attempt there is has failed (facts/verified 9) */
-        req->f.flags |= CN_FLAG_UF | CN_FLAG_URX;
-        req->f.upstream_failure = cn_pool_printf(req->pool, "delayed_connect_error:_%.*s",
-                                                 CN_STR_ARG(cn_req_underscore(req->pool, why)));
-        return end(req, true);
-    }
+    if (rc == CN_ERR)
+        return connect_failed(req);
+    req->f.upstream_failure = CN_STR_NULL;
+    report(req, CN_OUT_RESPONSE);
     cn_relay_init(&req->relay, req->client, req->server);
     cn_req_report_begin(req);
-    if (req->w->conf->l4_idle_ms)
-        cn_timer_set(&req->idle, req->w->conf->l4_idle_ms);
+    if (idle_ms(req))
+        cn_timer_set(&req->idle, idle_ms(req));
+    if (req->cluster->conf->max_conn_ms)
+        cn_timer_set(&req->life, req->cluster->conf->max_conn_ms);
     cn_req_set_state(req, CN_RQ_RELAY);
     return CN_OK;
 }
@@ -126,7 +180,8 @@ static bool is_idle(cn_req_t *req)
     bool idle = mark == req->idle_mark;
 
     req->idle_mark = mark;
-    cn_timer_set(&req->idle, req->w->conf->l4_idle_ms);
+    if (idle_ms(req))
+        cn_timer_set(&req->idle, idle_ms(req));
     return idle;
 }
 
@@ -145,6 +200,11 @@ static cn_rc on_relay(cn_req_t *req, uint32_t why)
         run_report(req);
     if ((why & CN_RQ_WAKE_IDLE) && is_idle(req)) {
         req->f.termination_details = CN_STR("idle_timeout");
+        return end(req, true);
+    }
+    if (why & CN_RQ_WAKE_LIFE) {
+        req->f.flags |= CN_FLAG_DT;
+        req->f.termination_details = CN_STR("max_connection_duration");
         return end(req, true);
     }
     if (more)

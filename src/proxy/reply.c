@@ -271,7 +271,7 @@ static const flag_name_t http_order[] = {
     {CN_FLAG_UT, "UT"},   {CN_FLAG_LR, "LR"},   {CN_FLAG_UR, "UR"},     {CN_FLAG_UC, "UC"},
     {CN_FLAG_FI, "FI"},   {CN_FLAG_RL, "RL"},   {CN_FLAG_UAEX, "UAEX"}, {CN_FLAG_RLSE, "RLSE"},
     {CN_FLAG_DPE, "DPE"}, {CN_FLAG_UPE, "UPE"}, {CN_FLAG_SI, "SI"},     {CN_FLAG_OM, "OM"},
-    {CN_FLAG_DR, "DR"}};
+    {CN_FLAG_DR, "DR"},   {CN_FLAG_DT, "DT"},   {CN_FLAG_DF, "DF"}};
 
 static size_t put_flag(char *buf, size_t n, const char *name)
 {

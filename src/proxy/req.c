@@ -54,6 +54,7 @@ cn_req_t *cn_req_create(cn_worker_t *w, cn_inner_t *inner, cn_section_t *section
     cn_series_add(w->requests_active, 1);
     cn_timer_init(&req->report, &req->task, CN_RQ_WAKE_REPORT);
     cn_timer_init(&req->idle, &req->task, CN_RQ_WAKE_IDLE);
+    cn_timer_init(&req->life, &req->task, CN_RQ_WAKE_LIFE);
     cn_timer_init(&req->later, &req->task, CN_RQ_WAKE_AGAIN);
     req->waiter = (cn_waiter_t){.task = &req->task, .why = CN_RQ_WAKE_AGAIN};
     cn_list_init(&req->waiter.link);
@@ -123,6 +124,7 @@ static void release(cn_req_t *req)
     cn_timeout_fini(req);
     cn_timer_stop(&req->report);
     cn_timer_stop(&req->idle);
+    cn_timer_stop(&req->life);
     cn_task_fini(&req->task);
     cn_list_remove(&req->link);
     cn_series_sub(req->w->requests_active, 1);
@@ -531,6 +533,12 @@ void cn_req_set_route(cn_req_t *req, const cn_route_t *route)
 void cn_req_set_cluster(cn_req_t *req, cn_str_t name)
 {
     req->f.cluster_name = name;
+}
+
+void cn_req_set_destination(cn_req_t *req, const cn_addr_t *to)
+{
+    req->asked.dest = *to;
+    req->redirected = true;
 }
 
 void cn_req_set_matched(cn_req_t *req, size_t n, bool segments)

@@ -33,7 +33,8 @@ enum {
     CN_RQ_WAKE_IDLE = CN_WAKE_USER << 2,
     CN_RQ_WAKE_TIMEOUT = CN_WAKE_USER << 3,
     CN_RQ_WAKE_TRY = CN_WAKE_USER << 4,
-    CN_RQ_WAKE_AGAIN = CN_WAKE_USER << 5 /* end of a back-off, or a connection may be had */
+    CN_RQ_WAKE_AGAIN = CN_WAKE_USER << 5, /* end of a back-off, or a connection may be had */
+    CN_RQ_WAKE_LIFE = CN_WAKE_USER << 6   /* L4: it has lasted long enough */
 };
 /* Those that are no business of modules. */
 #define CN_RQ_WAKE_OWN (CN_RQ_WAKE_IDLE | CN_RQ_WAKE_TIMEOUT | CN_RQ_WAKE_TRY | CN_RQ_WAKE_AGAIN)
@@ -156,6 +157,7 @@ struct cn_req {
     cn_chain_t to_client;
     /* upstream (forward.c) */
     cn_uasked_t asked;
+    bool redirected;       /* a module chose asked.dest: it goes there */
     cn_cluster_t *cluster; /* a reference */
     cn_up_state up_state;
     cn_uconn_t *up;   /* SENT, and while the response is taken */
@@ -175,7 +177,7 @@ struct cn_req {
     /* L4 (l4.c) */
     cn_stream_t *client, *server;
     cn_relay_t relay;
-    cn_timer_t report, idle;
+    cn_timer_t report, idle, life;
     uint64_t idle_mark;
     cn_explain_t *explain;
 };

@@ -12,10 +12,13 @@
 #include "upstream/host.h"
 #include "upstream/registry.h"
 
+#define PASSED_MAX 1024u
+
 struct cn_clusters {
     cn_map_t by_name;
     const cn_balancer_t *balancers;
     unsigned nbalancers;
+    const cn_gen_t *gen;   /* of the last update; its holder keeps it until the next */
     cn_host_left_cb *left; /* NULL: nobody wants to know */
     void *left_ctx;
 };
@@ -67,6 +70,18 @@ static host_set_t hosts_of(const cn_cluster_t *c)
     return (host_set_t){c->hosts, c->nhosts, c->nhosts};
 }
 
+/* The caller frees the array. */
+static host_set_t passed_of(const cn_cluster_t *c)
+{
+    host_set_t set = {.v = cn_xmalloc((c->passed.used + 1) * sizeof(cn_host_t *))};
+    const cn_map_slot_t *slot;
+    size_t iter = 0;
+
+    while ((slot = cn_map_next(&c->passed, &iter)) != NULL)
+        set.v[set.n++] = slot->value;
+    return set;
+}
+
 cn_cluster_t *cn_cluster_ref(cn_cluster_t *c)
 {
     c->refs++;
@@ -84,6 +99,11 @@ void cn_cluster_unref(cn_cluster_t *c)
     set = hosts_of(c);
     mark_gone(&set);
     drop_hosts(&set);
+    set = passed_of(c);
+    mark_gone(&set);
+    drop_hosts(&set);
+    cn_map_fini(&c->passed);
+    free((void *)(uintptr_t)c->resolved.p);
     cn_section_unref(c->section);
     free(c);
 }
@@ -170,13 +190,21 @@ static uint64_t endpoints_hash(const cn_cluster_conf_t *conf, const cn_text_t *t
     return hash;
 }
 
-static void read_endpoints(const cn_cluster_conf_t *conf, cn_str_t text, const host_index_t *old,
-                           host_set_t *set)
+static void read_lines(cn_str_t text, const host_index_t *old, host_set_t *set)
 {
     cn_str_t line;
 
     while (cn_str_split(&text, '\n', &line))
         add_line(old, set, line);
+}
+
+static void read_endpoints(const cn_cluster_t *c, cn_str_t text, const host_index_t *old,
+                           host_set_t *set)
+{
+    const cn_cluster_conf_t *conf = c->conf;
+
+    read_lines(text, old, set);
+    read_lines(c->resolved, old, set);
     for (uint32_t i = 0; i < conf->inline_endpoints.n; i++)
         add_line(old, set, ((const cn_str_t *)conf->inline_endpoints.v)[i]);
 }
@@ -187,7 +215,7 @@ static void set_hosts(cn_clusters_t *cs, cn_cluster_t *c, cn_str_t text)
     host_set_t old = hosts_of(c), set = {0};
     host_index_t ix = index_hosts(&old);
 
-    read_endpoints(c->conf, text, &ix, &set);
+    read_endpoints(c, text, &ix, &set);
     free(ix.slots);
     mark_gone(&old);
     for (uint32_t i = 0; i < set.n; i++)
@@ -251,7 +279,24 @@ static void remove_cluster(cn_clusters_t *cs, cn_cluster_t *c)
     cn_map_del(&cs->by_name, c->section->name);
     mark_gone(&set);
     report_left(cs, &set);
+    set = passed_of(c);
+    mark_gone(&set);
+    report_left(cs, &set);
+    free(set.v);
     cn_cluster_unref(c);
+}
+
+void cn_clusters_set_resolved(cn_clusters_t *cs, cn_cluster_t *c, cn_str_t lines)
+{
+    const cn_text_t *text = NULL;
+
+    if (cn_str_eq(c->resolved, lines))
+        return;
+    free((void *)(uintptr_t)c->resolved.p);
+    c->resolved = cn_str_make(memcpy(cn_xmalloc(lines.n + 1), lines.p, lines.n), lines.n);
+    if (c->conf->endpoints.n && cs->gen)
+        text = cn_gen_text_find(cs->gen, c->conf->endpoints);
+    set_hosts(cs, c, text ? text->text : CN_STR_NULL);
 }
 
 /* Clusters that the generation does not know any more. */
@@ -279,6 +324,7 @@ static void put_cluster(cn_clusters_t *cs, const cn_gen_t *gen, cn_section_t *se
     if (!c) {
         c = cn_xzalloc(sizeof(*c));
         c->refs = 1;
+        cn_map_init(&c->passed);
     } else {
         cn_map_del(&cs->by_name, c->section->name); /* the key is the old section's */
     }
@@ -291,6 +337,7 @@ void cn_clusters_patch(cn_clusters_t *cs, const cn_gen_t *gen, const cn_vec_t *n
 {
     const cn_str_t *v = names->v;
 
+    cs->gen = gen;
     for (uint32_t i = 0; i < names->n; i++) {
         cn_section_t *section = cn_map_get(&gen->clusters, v[i]);
         cn_cluster_t *gone = section ? NULL : cn_map_get(&cs->by_name, v[i]);
@@ -307,6 +354,7 @@ void cn_clusters_update(cn_clusters_t *cs, const cn_gen_t *gen)
     cn_map_slot_t *slot;
     size_t iter = 0;
 
+    cs->gen = gen;
     remove_others(cs, gen);
     while ((slot = cn_map_next(&gen->clusters, &iter)) != NULL)
         put_cluster(cs, gen, slot->value);
@@ -348,6 +396,51 @@ cn_host_t *cn_cluster_pick(cn_cluster_t *c, const cn_pick_t *pick)
         if (c->hosts[i]->healthy && cn_cluster_admits(c, pick, c->hosts[i]))
             return c->hosts[i];
     return NULL;
+}
+
+/* ---- hosts that clients choose ---- */
+
+/* Makes room by forgetting what nobody uses. */
+static void forget_passed(cn_clusters_t *cs, cn_cluster_t *c)
+{
+    host_set_t set = passed_of(c);
+
+    for (uint32_t i = 0; i < set.n; i++) {
+        cn_host_t *h = set.v[i];
+
+        if (h->active)
+            continue;
+        cn_map_del(&c->passed, cn_str_c(h->lb));
+        h->gone = true;
+        if (cs->left)
+            cs->left(cs->left_ctx, h);
+        cn_host_unref(h);
+    }
+    free(set.v);
+}
+
+cn_host_t *cn_clusters_pass(cn_clusters_t *cs, cn_cluster_t *c, const cn_addr_t *to)
+{
+    char text[CN_INET_TEXT];
+    size_t n = cn_inet_put(text, to, true);
+    cn_host_t *h = cn_map_get(&c->passed, cn_str_make(text, n));
+    cn_endpoint_t ep;
+    const char *why;
+
+    if (h)
+        return h;
+    if (to->family == 0 || to->port == 0 ||
+        cn_endpoint_parse(cn_str_make(text, n), &ep, &why) != CN_OK)
+        return NULL;
+    if (c->passed.used >= PASSED_MAX)
+        forget_passed(cs, c);
+    if (c->passed.used >= PASSED_MAX)
+        return NULL;
+    h = cn_host_create(&ep);
+    cn_host_set(h, &ep);
+    h->lb = cn_pool_cstr(h->pool, cn_str_make(text, n)); /* no balancer sees it: its key */
+    cn_map_put(&c->passed, cn_str_c(h->lb), h);
+    return h;
 }
 
 cn_cluster_t *cn_clusters_next(cn_clusters_t *cs, size_t *iter)

@@ -69,6 +69,9 @@ typedef struct {
     uint64_t idle_ms;           /* idle pooled connections */
     uint32_t max_conn_requests; /* of one connection, over its life; 0: no limit */
     uint32_t max_streams;       /* at once on an HTTP/2 connection; 0: as the peer allows */
+    bool original_destination;  /* no set of endpoints: where the client wanted to go */
+    uint64_t tcp_idle_ms;       /* L4 connections; UINT64_MAX: as MAIN says */
+    uint64_t max_conn_ms;       /* life of an L4 connection; 0: no limit */
     cn_str_t endpoints;         /* file, or empty */
     cn_vec_t inline_endpoints;  /* cn_str_t: `endpoint ADDR k=v...;` lines */
 } cn_cluster_conf_t;
@@ -80,6 +83,8 @@ struct cn_cluster {
     cn_host_t **hosts; /* all present, in file order */
     uint32_t nhosts;
     uint64_t hosts_hash;
+    cn_str_t resolved; /* endpoint lines of cn_clusters_set_resolved(), heap memory */
+    cn_map_t passed;   /* text of an address -> cn_host_t: see cn_clusters_pass() */
     const struct cn_lb_ops *lb;
     const void *lb_conf;  /* CLUSTER settings of the module that brings it */
     void *lb_ctx;         /* balancer's state for this host set */
@@ -125,6 +130,14 @@ cn_cluster_t *cn_clusters_find(cn_clusters_t *, cn_str_t name);
 cn_host_t *cn_cluster_host(const cn_cluster_t *, const cn_addr_t *);
 cn_cluster_t *cn_cluster_ref(cn_cluster_t *);
 void cn_cluster_unref(cn_cluster_t *);
+/* More endpoints, as lines of an endpoints file, in place of those of the last
+ * call: the answers of a name service.  Bad lines are left out.  They stay when
+ * the configuration changes. */
+void cn_clusters_set_resolved(cn_clusters_t *, cn_cluster_t *, cn_str_t lines);
+/* The host at an address that a client may choose: made when it is new, and
+ * forgotten when many others came and nothing runs on it.  NULL: no address, or
+ * too many of them are in use. */
+cn_host_t *cn_clusters_pass(cn_clusters_t *, cn_cluster_t *, const cn_addr_t *);
 /* Visits all; start with *iter = 0, NULL ends. */
 cn_cluster_t *cn_clusters_next(cn_clusters_t *, size_t *iter);
 

@@ -76,6 +76,13 @@ static cn_rc set_endpoints(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, voi
     return check_endpoints(cf, argv[1], text);
 }
 
+static cn_rc set_original(cn_conf_t *cf CN_UNUSED, const cn_directive_t *d CN_UNUSED, void *conf,
+                          const cn_str_t *argv CN_UNUSED, unsigned argc CN_UNUSED)
+{
+    ((cn_cluster_conf_t *)conf)->original_destination = true;
+    return CN_OK;
+}
+
 static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf, const void *parent CN_UNUSED)
 {
     cn_cluster_conf_t *cc = conf;
@@ -84,6 +91,7 @@ static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf, const void *paren
     cc->lb = CN_STR("least_request");
     cc->connect_timeout_ms = 10000;
     cc->idle_ms = 3600 * 1000;
+    cc->tcp_idle_ms = UINT64_MAX;
     return CN_OK;
 }
 
@@ -123,6 +131,17 @@ static const cn_directive_t directives[] = {
      "Requests at once on one HTTP/2 connection to an endpoint, where that allows as many; 0: as "
      "many as it allows.",
      "0"},
+    {"original_destination", CN_AT_CLUSTER, CN_ARGS(0, 0), set_original, 0, NULL,
+     "original_destination",
+     "There is no set of endpoints: each request and connection goes to the address and port that "
+     "the client's tunnel asked for, which a service of this waypoint claims.",
+     NULL},
+    {"tcp_idle_timeout", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms,
+     offsetof(cn_cluster_conf_t, tcp_idle_ms), NULL, "tcp_idle_timeout TIME",
+     "How long a connection that is not HTTP may move no byte; 0 for ever.", "the main part's"},
+    {"max_connection_duration", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms,
+     offsetof(cn_cluster_conf_t, max_conn_ms), NULL, "max_connection_duration TIME",
+     "After this time a connection that is not HTTP is closed, whatever it does; 0: never.", "0"},
     {"endpoints", CN_AT_CLUSTER, CN_ARGS(1, 1), set_endpoints, 0, NULL, "endpoints FILE",
      "File with one endpoint a line: ADDRESS:PORT [weight=N] [health=ok|unhealthy|draining] "
      "[tunnel=hbone|none] [tunnel_addr=ADDRESS:PORT] [identity=SPIFFE-ID] "

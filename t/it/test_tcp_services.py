@@ -205,7 +205,7 @@ def either(cairn, stopping):
     return cairn(echo(proxy.endpoint(stopping[-1]), protocol='auto', sniff_timeout='60s'))
 
 
-WORDS = {'word without a line end': b'hello', 'redis': b'*1\r\n', 'SSH': b'SSH-2.0-x\r\n', 'TLS': b'\x16\x03\x01\x02\0\x01\0',
+WORDS = {'word without a line end': b'hello', 'redis': b'*1\r\n', 'SSH': b'SSH-2.0-x\r\n', 'TLS that is no hello': b'\x15\x03\x01\0\2\2\x28',
          'binary': b'\0\0\0\x08\x04\xd2\x16\x2f', 'high bytes': b'\xff\xfe', 'upper-case word': b'HELO\r\n',
          'method and no target': b'GET \r\n', 'word longer than any method': b'A' * 40, 'a blank': b' '}
 

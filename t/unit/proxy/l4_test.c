@@ -13,6 +13,9 @@
 #define CONF                                                                                       \
     "tcp_idle_timeout 60s;"                                                                        \
     "cluster db { endpoint 10.1.0.1:0 tunnel=hbone; }"                                             \
+    "cluster two { endpoint 10.1.0.2:80 tunnel=hbone; endpoint 10.1.0.3:80 tunnel=hbone; "         \
+    "tcp_idle_timeout 5s; max_connection_duration 8s; }"                                           \
+    "service two { address 10.0.0.6:80; protocol tcp; cluster two; }"                              \
     "cluster none { endpoint 10.1.0.1:80 tunnel=hbone health=draining; }"                          \
     "service db { address 10.0.0.1:5432; protocol tcp; cluster db; }"                              \
     "service none { address 10.0.0.3:80; protocol tcp; cluster none; }"                            \
@@ -235,6 +238,44 @@ static void test_a_connect_failure_is_uf_and_urx(void **state)
     cn_stream_close(c, false);
 }
 
+static void test_another_host_is_asked_when_one_cannot_be_reached(void **state)
+{
+    cn_rig_t *rig = *state;
+    cn_stream_t *c;
+
+    rig->connecting = true;
+    c = cn_rig_open(rig, "10.0.0.6:80", NULL);
+    cn_memstream_connected(rig->req->server, CN_SERR_REFUSED);
+    cn_rig_settle(rig);
+    assert_int_equal(rig->nhost, 2);
+    assert_string_not_equal(rig->target[0], rig->target[1]);
+    assert_int_equal(rig->nlog, 0);
+    cn_owner_write(c, "question");
+    cn_memstream_connected(rig->req->server, CN_SERR_NONE);
+    assert_string_equal(cn_rig_recv(rig, rig->host[1]), "question");
+    cn_stream_close(c, true);
+    cn_rig_settle(rig);
+    assert_int_equal(rig->log[0].attempts, 2);
+    assert_int_equal(rig->log[0].flags, CN_FLAG_DC);
+    assert_string_equal(rig->log[0].failure, "");
+}
+
+static void test_no_host_is_asked_twice(void **state)
+{
+    cn_rig_t *rig = *state;
+    cn_stream_t *c;
+
+    rig->connecting = true;
+    c = cn_rig_open(rig, "10.0.0.6:80", NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        cn_memstream_connected(rig->req->server, CN_SERR_REFUSED);
+        cn_rig_settle(rig);
+    }
+    assert_int_equal(only_log(rig)->flags, CN_FLAG_UF | CN_FLAG_URX);
+    assert_int_equal(rig->log[0].attempts, 2);
+    cn_stream_close(c, true);
+}
+
 static void test_a_client_gone_while_connecting_gives_it_up(void **state)
 {
     cn_rig_t *rig = *state;
@@ -281,6 +322,25 @@ static void test_an_idle_connection_ends_and_a_busy_one_does_not(void **state)
     cn_stream_close(c, false);
 }
 
+static void test_a_cluster_has_its_own_times(void **state)
+{
+    cn_rig_t *rig = *state;
+    cn_stream_t *c = cn_rig_open(rig, "10.0.0.6:80", NULL), *d;
+
+    cn_rig_pass(rig, 5000);
+    assert_string_equal(only_log(rig)->termination, "idle_timeout");
+    cn_stream_close(c, false);
+    d = cn_rig_open(rig, "10.0.0.6:80", NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        cn_owner_write(d, "busy");
+        cn_rig_pass(rig, 4000);
+    }
+    assert_int_equal(rig->nlog, 2);
+    assert_string_equal(rig->log[1].termination, "max_connection_duration");
+    assert_int_equal(rig->log[1].flags, CN_FLAG_DT);
+    cn_stream_close(d, false);
+}
+
 static cn_rc break_down(cn_req_t *req CN_UNUSED)
 {
     return CN_ERR;
@@ -319,7 +379,7 @@ static void test_a_connection_outlives_its_service_and_cluster(void **state)
     cn_stream_t *c = client(rig);
 
     assert_int_equal(cn_rig_load(rig, "request_id off;", NULL), CN_OK);
-    assert_int_equal(rig->retired, 2);
+    assert_int_equal(rig->retired, 4);
     cn_rig_send(rig, c, "select");
     assert_string_equal(cn_rig_recv(rig, rig->host[0]), "select");
     cn_stream_close(c, true);
@@ -435,9 +495,12 @@ int main(void)
         T(test_a_hook_may_wait_and_bytes_wait_with_it),
         T(test_a_client_gone_while_a_hook_waits_ends_the_connection),
         T(test_a_connect_failure_is_uf_and_urx),
+        T(test_another_host_is_asked_when_one_cannot_be_reached),
+        T(test_no_host_is_asked_twice),
         T(test_a_client_gone_while_connecting_gives_it_up),
         T(test_a_client_that_ended_early_still_gets_its_connection),
         T(test_an_idle_connection_ends_and_a_busy_one_does_not),
+        T(test_a_cluster_has_its_own_times),
         T(test_long_connections_report_every_five_seconds),
         T(test_a_worker_that_stops_logs_and_resets),
         T(test_a_connection_outlives_its_service_and_cluster),

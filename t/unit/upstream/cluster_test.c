@@ -213,6 +213,65 @@ static void test_a_host_that_stays_takes_new_attributes(void **state)
     assert_int_equal(h->labels.n, 0);
 }
 
+static void test_resolved_endpoints_stand_beside_the_others_and_stay(void **state)
+{
+    fixture_t *fx = *state;
+    cn_cluster_t *c;
+    cn_host_t *resolved;
+
+    load(fx, "cluster a { endpoint 10.0.0.1:80; }");
+    c = cn_clusters_find(fx->clusters, CN_STR("a"));
+    cn_clusters_set_resolved(fx->clusters, c, CN_STR("10.0.0.2:80 weight=3\nnonsense\n"));
+    assert_int_equal(c->nhosts, 2);
+    resolved = c->hosts[0];
+    assert_int_equal(resolved->weight, 3);
+    load(fx, "cluster a { endpoint 10.0.0.9:80; }");
+    assert_int_equal(c->nhosts, 2);
+    assert_ptr_equal(c->hosts[0], resolved);
+    cn_clusters_set_resolved(fx->clusters, c, CN_STR_NULL);
+    assert_int_equal(c->nhosts, 1);
+    assert_int_equal(c->hosts[0]->addr.ip[3], 9);
+}
+
+static cn_addr_t address(unsigned n)
+{
+    return (cn_addr_t){AF_INET, 0, 80, {10, 1, (uint8_t)(n >> 8), (uint8_t)n}};
+}
+
+static void count_left(void *ctx, cn_host_t *h)
+{
+    assert_true(h->gone);
+    ++*(unsigned *)ctx;
+}
+
+static void test_hosts_that_clients_choose_are_kept_and_bounded(void **state)
+{
+    fixture_t *fx = *state;
+    cn_addr_t nowhere = {0}, to = address(0);
+    unsigned left = 0;
+    cn_cluster_t *c;
+    cn_host_t *busy;
+
+    load(fx, "cluster a { original_destination; }");
+    cn_clusters_on_left(fx->clusters, count_left, &left);
+    c = cn_clusters_find(fx->clusters, CN_STR("a"));
+    assert_null(cn_clusters_pass(fx->clusters, c, &nowhere));
+    busy = cn_clusters_pass(fx->clusters, c, &to);
+    assert_ptr_equal(cn_clusters_pass(fx->clusters, c, &to), busy);
+    assert_true(cn_inet_same_ip(&busy->addr, &to) && busy->addr.port == 80);
+    busy->active = 1;
+    for (unsigned n = 1; n <= 1024; n++) {
+        to = address(n);
+        assert_non_null(cn_clusters_pass(fx->clusters, c, &to));
+    }
+    assert_int_equal(left, 1023); /* all but the busy one made room for the last */
+    to = address(0);
+    assert_ptr_equal(cn_clusters_pass(fx->clusters, c, &to), busy);
+    busy->active = 0;
+    load(fx, "cluster b { }");
+    assert_int_equal(left, 1025);
+}
+
 static void test_hosts_that_stay_keep_their_object(void **state)
 {
     fixture_t *fx = *state;
@@ -401,6 +460,10 @@ int main(void)
         cmocka_unit_test(test_long_attributes_are_refused),
         cmocka_unit_test(test_localities_have_as_much_in_common_as_their_first_parts),
         cmocka_unit_test_setup_teardown(test_a_host_that_stays_takes_new_attributes, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_resolved_endpoints_stand_beside_the_others_and_stay,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hosts_that_clients_choose_are_kept_and_bounded, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_hosts_that_stay_keep_their_object, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_identity_at_the_same_address_is_another_host,
