@@ -130,6 +130,23 @@ bool cn_conf_keyval(cn_str_t arg, cn_str_t *key, cn_str_t *value)
     return true;
 }
 
+const cn_units_t *cn_conf_units(const cn_conf_t *cf)
+{
+    return cf->load->units;
+}
+
+cn_rc cn_conf_absent(cn_conf_t *cf, cn_str_t word)
+{
+    const cn_conf_absent_t *a = cf->load->units->absent;
+
+    for (; a && a->module; a++)
+        if (cn_str_eq(word, cn_str_c(a->directive ? a->directive : a->module)))
+            return cn_conf_error(
+                cf, "\"%.*s\" needs the module \"%s\", which this program was built without",
+                CN_STR_ARG(word), a->module);
+    return CN_DECLINE;
+}
+
 /* ---- the table of directives ---- */
 
 static cn_rc enter(cn_conf_t *cf, const cn_directive_t *d, const char *owner, unsigned unit)
@@ -222,6 +239,8 @@ static cn_rc unknown(cn_conf_t *cf, const cn_scope_t *sc, cn_str_t name)
                                        CN_STR_ARG(sc->name), sc->opened.line)
                       : CN_STR_NULL;
 
+    if (elsewhere.n == 0 && sc->level != CN_LV_MAX && cn_conf_absent(cf, name) == CN_ERR)
+        return CN_ERR;
     if (elsewhere.n == 0)
         return cn_conf_error(cf, "unknown directive \"%.*s\"%.*s", CN_STR_ARG(name),
                              CN_STR_ARG(block));

@@ -48,11 +48,26 @@ void cn_section_unref(cn_section_t *); /* NULL is allowed */
 /* Core units come first, at these places; module i is unit CN_UNIT_MODULES + i. */
 enum { CN_UNIT_MAIN, CN_UNIT_PROXY, CN_UNIT_TUNNEL, CN_UNIT_UPSTREAM, CN_UNIT_MODULES };
 
+/* What belongs to a module that was left out of the build, so that a
+ * configuration that uses it is told which one. */
+typedef struct {
+    const char *directive; /* or NULL: of its other words, such as a protocol */
+    const char *module;
+} cn_conf_absent_t;
+
 /* The units of this program, in the order of the indices. Constant. */
 typedef struct cn_units {
     const cn_conf_unit_t *v;
     unsigned n;
+    const cn_conf_absent_t *absent; /* ends with a NULL module; NULL: none */
+    const char *const *balancers;   /* `lb NAME`, ends with NULL; NULL: not known here */
 } cn_units_t;
+
+/* During parsing: says that a directive or another word needs a module that
+ * was left out, and returns CN_ERR; CN_DECLINE: it is none of those. */
+CN_MUST cn_rc cn_conf_absent(cn_conf_t *, cn_str_t word);
+/* During parsing. */
+const cn_units_t *cn_conf_units(const cn_conf_t *);
 
 /* Another file of the configuration, as one or more generations have it. */
 typedef struct {

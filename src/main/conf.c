@@ -128,6 +128,8 @@ static cn_rc unknown_protocol(cn_conf_t *cf, cn_str_t word)
 {
     cn_str_t known = CN_STR("");
 
+    if (cn_conf_absent(cf, word) == CN_ERR)
+        return CN_ERR;
     for (unsigned i = 0; i < cn_nmodules; i++) {
         if (cn_modules[i]->listener)
             known = cn_pool_printf(cn_conf_pool(cf), "%.*s%s, ", CN_STR_ARG(known),

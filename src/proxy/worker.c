@@ -26,6 +26,20 @@ static const cn_metric_def_t mirrors_given_up = {
 static const cn_metric_def_t *const core_metrics[] = {&tunnels_open, &requests_active, &mirrors,
                                                       &mirrors_given_up};
 
+static const char *const *balancer_names(void)
+{
+    const char **v = cn_xzalloc(sizeof(*v));
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < cn_nmodules; i++)
+        for (unsigned j = 0; cn_modules[i]->lb && cn_modules[i]->lb[j]; j++) {
+            v = cn_xrealloc(v, (n + 2) * sizeof(*v));
+            v[n++] = cn_modules[i]->lb[j]->name;
+            v[n] = NULL;
+        }
+    return v;
+}
+
 const cn_units_t *cn_worker_units_create(const cn_conf_unit_t *main_unit)
 {
     cn_units_t *units = cn_xzalloc(sizeof(*units));
@@ -43,6 +57,8 @@ const cn_units_t *cn_worker_units_create(const cn_conf_unit_t *main_unit)
     }
     units->v = v;
     units->n = CN_UNIT_MODULES + cn_nmodules;
+    units->absent = cn_modules_absent;
+    units->balancers = balancer_names();
     return units;
 }
 

@@ -95,6 +95,26 @@ static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf, const void *paren
     return CN_OK;
 }
 
+static cn_rc set_lb(cn_conf_t *cf, const cn_directive_t *d, void *conf, const cn_str_t *argv,
+                    unsigned argc)
+{
+    const char *const *known = cn_conf_units(cf)->balancers;
+    cn_str_t list = CN_STR_NULL;
+
+    for (unsigned i = 0; known && known[i]; i++) {
+        if (cn_str_eq(argv[1], cn_str_c(known[i])))
+            return cn_set_str(cf, d, conf, argv, argc);
+        list =
+            cn_pool_printf(cn_conf_pool(cf), "%.*s%s%s", CN_STR_ARG(list), i ? ", " : "", known[i]);
+    }
+    if (!known)
+        return cn_set_str(cf, d, conf, argv, argc);
+    if (!known[0] && cn_conf_absent(cf, argv[0]) == CN_ERR)
+        return CN_ERR;
+    return cn_conf_error(cf, "\"%.*s\" is not a balancer: expected %.*s", CN_STR_ARG(argv[1]),
+                         CN_STR_ARG(list));
+}
+
 static const cn_directive_t directives[] = {
     {"host", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_str, offsetof(cn_cluster_conf_t, host), NULL,
      "host NAME", "Fully qualified name of the service whose endpoints these are, for labels.",
@@ -112,9 +132,8 @@ static const cn_directive_t directives[] = {
      "Speaks to the endpoints the HTTP version of the client's request, whatever protocol is "
      "declared (useClientProtocol of a DestinationRule).",
      "off"},
-    {"lb", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_str, offsetof(cn_cluster_conf_t, lb), NULL,
-     "lb NAME", "How an endpoint is chosen: the name of a balancer that a module brings.",
-     "least_request"},
+    {"lb", CN_AT_CLUSTER, CN_ARGS(1, 1), set_lb, offsetof(cn_cluster_conf_t, lb), NULL, "lb NAME",
+     "How an endpoint is chosen: the name of a balancer that a module brings.", "least_request"},
     {"connect_timeout", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms,
      offsetof(cn_cluster_conf_t, connect_timeout_ms), NULL, "connect_timeout TIME",
      "For connecting to an endpoint, with TLS and the tunnel where there is one.", "10s"},

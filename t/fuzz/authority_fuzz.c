@@ -20,7 +20,7 @@ static const char conf[] =
 static const cn_gen_t *load(void)
 {
     static cn_conf_unit_t v[CN_UNIT_MODULES];
-    static cn_units_t units = {v, CN_UNIT_MODULES};
+    static cn_units_t units = {.v = v, .n = CN_UNIT_MODULES};
     cn_conf_load_t it = {
         .units = &units, .bundle = cn_bundle_create(CN_STR_NULL), .file = CN_STR("main")};
     cn_pool_t *pool = cn_pool_create(0);

@@ -109,7 +109,9 @@ def accepted(tools, out, text):
         changed = re.sub(r'identity .*;', 'identity %s %s;' % (mine.cert, mine.key), conf.read_text(), count=1)
         conf.write_text(re.sub(r'trust_bundle .*;', 'trust_bundle %s;' % mine.roots, changed, count=1))
         code, stdout, stderr = run([tools['cairn'], '-t', '-p', prefix, '-c', 'cairn.conf'], prefix)
-    return '' if code == 0 else 'cairn -t refuses the conf:\n' + stdout + stderr
+    # a build may leave out what a generated conf needs; t/without sees to that message
+    fine = code == 0 or 'which this program was built without' in stderr
+    return '' if fine else 'cairn -t refuses the conf:\n' + stdout + stderr
 
 
 def golden(case, tools, updating):

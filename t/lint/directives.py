@@ -55,21 +55,26 @@ def entries(code, blank, start):
         yield fields
 
 
+def all_entries(path):
+    code = tree.strip(tree.text(path), strings=False)
+    blank = tree.strip(code)
+    for table in TABLE.finditer(blank):
+        for entry in entries(code, blank, table.end() - 1):
+            if entry.get('name', '0') not in ('0', 'NULL'):
+                yield entry
+
+
 def main():
     tree.arguments(__doc__)
     problems, count = [], 0
     for path in tree.files('src/*/*.c', 'modules/*/*.c'):
-        code = tree.strip(tree.text(path), strings=False)
-        blank = tree.strip(code)
-        for table in TABLE.finditer(blank):
-            for entry in entries(code, blank, table.end() - 1):
-                if entry.get('name', '0') in ('0', 'NULL'):
-                    continue
-                count += 1
-                for field in ('syntax', 'help'):
-                    if entry.get(field, 'NULL') in ('NULL', '0', '""'):
-                        problems.append('%s:%d: %s has no %s' % (path, entry['line'], entry['name'], field))
+        for entry in all_entries(path):
+            count += 1
+            for field in ('syntax', 'help'):
+                if entry.get(field, 'NULL') in ('NULL', '0', '""'):
+                    problems.append('%s:%d: %s has no %s' % (path, entry['line'], entry['name'], field))
     tree.finish(problems, 'directives: %d looked at' % count)
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -22,6 +22,7 @@
 extern const cn_module_t cn_module_circuit_breaker;
 const cn_module_t *const cn_modules[] = {&cn_module_circuit_breaker, NULL};
 const unsigned cn_nmodules = 1;
+const cn_conf_absent_t cn_modules_absent[] = {{NULL, NULL}};
 
 typedef struct {
     cn_pool_t *pool;

@@ -132,7 +132,7 @@ static int setup(void **state)
     t->units_v[CN_UNIT_UPSTREAM] = cn_upstream_unit;
     t->units_v[CN_UNIT_MODULES] =
         (cn_conf_unit_t){"hbone", cn_module_hbone.directives, cn_module_hbone.conf};
-    t->units = (cn_units_t){t->units_v, CN_UNIT_MODULES + 1};
+    t->units = (cn_units_t){.v = t->units_v, .n = CN_UNIT_MODULES + 1};
     assert_int_equal(cn_module_hbone.worker_init(&t->w, (void **)&t->hb), CN_OK);
     cn_task_init(&t->task, t->w.loop, on_task);
     configure(t, conf_text);

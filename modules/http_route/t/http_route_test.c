@@ -34,7 +34,7 @@ static const cn_units_t *units(cn_pool_t *pool)
     v[CN_UNIT_UPSTREAM] = cn_upstream_unit;
     v[CN_UNIT_MODULES] =
         (cn_conf_unit_t){"http_route", cn_module_http_route.directives, cn_module_http_route.conf};
-    *u = (cn_units_t){v, CN_UNIT_MODULES + 1};
+    *u = (cn_units_t){.v = v, .n = CN_UNIT_MODULES + 1};
     return u;
 }
 

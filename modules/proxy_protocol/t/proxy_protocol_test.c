@@ -123,7 +123,7 @@ static int setup(void **state)
     t->units_v[CN_UNIT_UPSTREAM] = cn_upstream_unit;
     t->units_v[CN_UNIT_MODULES] = (cn_conf_unit_t){
         "proxy_protocol", cn_module_proxy_protocol.directives, cn_module_proxy_protocol.conf};
-    t->units = (cn_units_t){t->units_v, CN_UNIT_MODULES + 1};
+    t->units = (cn_units_t){.v = t->units_v, .n = CN_UNIT_MODULES + 1};
     assert_int_equal(cn_module_proxy_protocol.worker_init(&t->w, &wctx), CN_OK);
     t->pp = wctx;
     cn_task_init(&t->task, t->w.loop, on_task);

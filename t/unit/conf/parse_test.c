@@ -374,7 +374,7 @@ static const cn_directive_t clashing[] = {
 static void test_two_units_cannot_have_the_same_directive(void **state CN_UNUSED)
 {
     const cn_conf_unit_t both[] = {cn_fixture_units.v[0], {"other", clashing, NULL}};
-    const cn_units_t units = {both, 2};
+    const cn_units_t units = {.v = both, .n = 2};
     cn_bundle_t *b = cn_fixture_bundle("");
     cn_conf_load_t load_it = {.units = &units, .bundle = b, .file = CN_STR("main")};
     cn_pool_t *pool = cn_pool_create(0);
@@ -385,6 +385,25 @@ static void test_two_units_cannot_have_the_same_directive(void **state CN_UNUSED
     assert_null(gen);
     assert_non_null(
         strstr(cn_pool_cstr(pool, why), "\"pid\" is defined by both \"main\" and \"other\""));
+    cn_pool_destroy(pool);
+    cn_bundle_destroy(b);
+}
+
+static void test_a_directive_of_a_module_left_out_names_it(void **state CN_UNUSED)
+{
+    static const cn_conf_absent_t absent[] = {{"fault", "fault"}, {NULL, NULL}};
+    cn_units_t units = cn_fixture_units;
+    cn_bundle_t *b = cn_fixture_bundle("service a { fault delay 1s; }");
+    cn_conf_load_t load_it = {.units = &units, .bundle = b, .file = CN_STR("main")};
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_str_t why;
+    cn_gen_t *gen;
+
+    units.absent = absent;
+    assert_int_equal(cn_gen_load(&load_it, pool, &gen, &why), CN_ERR);
+    assert_string_equal(
+        cn_pool_cstr(pool, why),
+        "main:1: \"fault\" needs the module \"fault\", which this program was built without");
     cn_pool_destroy(pool);
     cn_bundle_destroy(b);
 }
@@ -428,6 +447,7 @@ int main(void)
         cmocka_unit_test(test_names_of_blocks_are_known_to_setters),
         cmocka_unit_test(test_block_names_are_bounded),
         cmocka_unit_test(test_two_units_cannot_have_the_same_directive),
+        cmocka_unit_test(test_a_directive_of_a_module_left_out_names_it),
         cmocka_unit_test(test_keyval_is_split_at_the_first_equals_sign),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

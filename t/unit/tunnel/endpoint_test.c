@@ -26,7 +26,7 @@ static int load(void **state)
 {
     static const cn_conf_ops_t no_levels[CN_LV_MAX];
     static cn_conf_unit_t v[CN_UNIT_MODULES];
-    static const cn_units_t units = {v, CN_UNIT_MODULES};
+    static const cn_units_t units = {.v = v, .n = CN_UNIT_MODULES};
     cn_pool_t *pool = cn_pool_create(0);
     cn_bundle_t *bundle = cn_bundle_create(CN_STR("/"));
     cn_conf_load_t cl = {.units = &units, .bundle = bundle, .file = CN_STR("/c.conf")};

@@ -173,7 +173,7 @@ static int setup(void **state)
     fx->v[CN_UNIT_PROXY] = (cn_conf_unit_t){"proxy", NULL, no_levels};
     fx->v[CN_UNIT_TUNNEL] = cn_tunnel_unit;
     fx->v[CN_UNIT_UPSTREAM] = cn_upstream_unit;
-    fx->units = (cn_units_t){fx->v, CN_UNIT_MODULES};
+    fx->units = (cn_units_t){.v = fx->v, .n = CN_UNIT_MODULES};
     fx->clusters = cn_clusters_create(NULL, 0);
     *state = fx;
     return 0;
