@@ -159,3 +159,30 @@ def inner(folder, app, filters=(), clusters=(), rate_limits=()):
     envoy = Envoy(folder, [listener], [cluster('app', app.ip, app.port), *clusters])
     envoy.address = (ip, 8080)
     return envoy
+
+
+def front(folder, endpoints, route=None, route_config=None, **settings):
+    """Envoy's HTTP router in the clear on .address before one cluster of endpoints ((ip, port), more fields or None).
+
+    settings are the cluster's.  .lines() is its access log: status, flags and details of each request.
+    """
+    ip = net.new_ip()
+    folder = pathlib.Path(folder)
+    log = typed('log', 'access_loggers.file.v3.FileAccessLog', path=str(folder / 'access.log'), log_format={
+        'text_format_source': {'inline_string': '%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n'}})
+    hcm = {
+        '@type': HCM, 'stat_prefix': 'front', 'codec_type': 'AUTO', 'access_log': [log],
+        'route_config': {'virtual_hosts': [{'name': 'all', 'domains': ['*'], 'routes': [
+            {'match': {'prefix': '/'}, 'route': {'cluster': 'app', 'timeout': '0s', **(route or {})}}]}],
+            **(route_config or {})},
+        'http_filters': [typed('envoy.filters.http.router', 'filters.http.router.v3.Router')],
+    }
+    listener = {'name': 'front', 'address': address(ip, 8080),
+                'filter_chains': [{'filters': [{'name': 'hcm', 'typed_config': hcm}]}]}
+    lb_endpoints = [{'endpoint': {'address': address(*at)}, **(more or {})} for at, more in endpoints]
+    app = {'name': 'app', 'connect_timeout': '5s', 'common_lb_config': {'healthy_panic_threshold': {'value': 0}},
+           'load_assignment': {'cluster_name': 'app', 'endpoints': [{'lb_endpoints': lb_endpoints}]}, **settings}
+    envoy = Envoy(folder, [listener], [app])
+    envoy.address = (ip, 8080)
+    envoy.lines = lambda: (folder / 'access.log').read_text().splitlines() if (folder / 'access.log').exists() else []
+    return envoy
