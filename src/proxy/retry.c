@@ -147,7 +147,7 @@ static bool may_repeat(const cn_req_t *req, cn_fail cause)
     if (!x || req->retry.repeated)
         return false;
     if (cause == CN_FAIL_UNPROCESSED)
-        return !policy_lists(req, cause);
+        return !req->retry.policy->attempts || !policy_lists(req, cause);
     /* what it said before it closed is an answer, if a bad one */
     return cause == CN_FAIL_RESET && x->reused && x->xerr == CN_XERR_GONE && !x->reset &&
            (is_idempotent(req->msg.method) || req->up->exch->unsent);

@@ -105,7 +105,7 @@ static void tell_host(cn_req_t *req)
     if (!ms)
         return;
     cn_msg_set(msg, &msg->headers, CN_STR("x-envoy-expected-rq-timeout-ms"), number(req, ms));
-    if (t->grpc_ms && ms < t->grpc_ms)
+    if (req->f.grpc && (!t->grpc_ms || ms < t->grpc_ms))
         cn_msg_set(msg, &msg->headers, CN_STR("grpc-timeout"),
                    cn_pool_printf(req->pool, "%" PRIu64 "m", ms));
 }

@@ -8,11 +8,12 @@ import pytest
 
 from peers import alike, chain, envoy as envoys, net, origin, proxy
 from peers.alike import Ask, Row
-from peers.http import Ended
+from peers.http import Ended, Http, Plain
 
 VIP = '10.96.0.1:9080'
 SERVICE = 'svc.ns:9080'
 CLOSED = 'closed.ns:9080'
+H2 = 'h2.ns:9080'
 ISTIO = 'connect-failure,refused-stream,unavailable,cancelled'
 RESET = 'upstream connect error or disconnect/reset before headers. '
 AGAIN = RESET + 'retried and the latest reset reason: '
@@ -163,7 +164,19 @@ TIMES = [
     row('grpc-timeout of a request that is no gRPC', 'retry off;', Ask(got(200, 1, **{TOLD: None}), '/slow/1', headers={'grpc-timeout': '1n'}),
         max_grpc_timeout='0s'),
 ]
-ROWS = CAUSES + TIMES
+UNPROCESSED = 'remote_refused_stream_reset'
+ONCE_MORE = 'what a host says it did not process is sent once more, whatever the policy (RFC 9113 8.7)'
+HTTP2 = [
+    row('HTTP/2, default', '', *(Ask(lost(3, AGAIN, 'URX,UR', UNPROCESSED), '/reset/7', m, body=b) for m, b in METHODS if m != 'HEAD'),
+        Ask(lost(3, AGAIN, 'URX,UR', UNPROCESSED), '/goaway', 'POST', body=b'x'), Ask(lost(1, ONCE, 'UR', 'remote_reset'), '/reset/2'),
+        Ask(lost(1, ONCE, 'UR', 'remote_reset'), '/reset/8'), Ask(got(200, 3, 'URX', **{'grpc-status': '14'}), '/trailers-only/14', 'POST', GRPC),
+        Ask(got(200, 1, **{'grpc-status': '8'}), '/trailers-only/8', 'POST', GRPC), cluster=H2, **policy(ISTIO)),
+    row('HTTP/2, reset', retry('on reset;', 1), Ask(lost(2, AGAIN, 'URX,UR', 'remote_reset'), '/reset/2', 'POST', body=b'x'), cluster=H2,
+        **policy('reset', n=1)),
+    row('HTTP/2, off', 'retry off;', Ask(lost(2, ONCE, 'UR', UNPROCESSED), '/reset/7', 'POST', body=b'x', envoy={'tries': 1}, why=ONCE_MORE),
+        Ask(lost(1, ONCE, 'UR', 'remote_reset'), '/reset/2'), cluster=H2),
+]
+ROWS = CAUSES + TIMES + HTTP2
 
 
 @pytest.fixture
@@ -173,9 +186,9 @@ def app(stopping):
     return app
 
 
-def conf(app, closed):
-    return (proxy.cluster(SERVICE, proxy.endpoint(app)) + proxy.cluster(CLOSED, '%s:%d' % closed) +
-            proxy.service(SERVICE, VIP, alike.cairn_routes(ROWS)))
+@pytest.fixture
+def app2(new_http2_origin):
+    return new_http2_origin('h2')
 
 
 @pytest.fixture
@@ -183,14 +196,133 @@ def closed():
     return net.new_ip(), 9080
 
 
-def test_retries_and_timeouts_are_as_the_table_says(cairn, app, closed, curl):
-    waypoint = cairn(conf(app, closed))
-    wrong = alike.against_cairn(ROWS, waypoint, curl, VIP, [app])
+def test_retries_and_timeouts_are_as_the_table_says(cairn, app, app2, closed, curl):
+    waypoint = cairn(proxy.cluster(SERVICE, proxy.endpoint(app)) + proxy.cluster(CLOSED, '%s:%d' % closed) +
+                     proxy.cluster(H2, proxy.endpoint(app2), protocol='http2') + proxy.service(SERVICE, VIP, alike.cairn_routes(ROWS)))
+    wrong = alike.against_cairn(ROWS, waypoint, curl, VIP, [app, app2])
     assert not wrong, '\n'.join(wrong)
 
 
-def test_envoys_retries_and_timeouts_are_as_the_table_says(tmp_path, stopping, app, closed):
+def test_envoys_retries_and_timeouts_are_as_the_table_says(tmp_path, stopping, app, app2, closed):
     if not envoys.binary():
         pytest.skip('no Envoy')
-    wrong = alike.against_envoy(ROWS, tmp_path / 'envoy', {SERVICE: (app.ip, app.port), CLOSED: closed}, [app], stopping)
+    clusters = {SERVICE: (app.ip, app.port), CLOSED: closed, H2: (app2.ip, app2.port, chain.http2())}
+    wrong = alike.against_envoy(ROWS, tmp_path / 'envoy', clusters, [app, app2], stopping)
     assert not wrong, '\n'.join(wrong)
+
+
+# ---- what a table cannot say: the same two parties ----
+
+
+@pytest.fixture(params=['cairn', 'envoy'])
+def either(request, tmp_path, stopping, cairn, curl):
+    """either(app, conf of cairn, Envoy's route) -> (a function that gives a stream to it, its access log)"""
+    def as_cairn(app, conf, route):
+        waypoint = cairn(proxy.cluster(SERVICE, proxy.endpoint(app)) + proxy.service(SERVICE, VIP, conf))
+
+        def connect():
+            connection = waypoint.connection(curl)
+            connection.stop = connection.close
+            stopping.append(connection)
+            return connection.connect(VIP)
+        return connect, lambda: [(line['response_flags'], line['response_code_details']) for line in waypoint.access(1)]
+
+    def as_envoy(app, conf, route):
+        if not envoys.binary():
+            pytest.skip('no Envoy')
+        one = chain.Chain(tmp_path / 'envoy', [{'match': {'prefix': '/'}, 'route': {'cluster': SERVICE, **route}}],
+                          {SERVICE: (app.ip, app.port)})
+        stopping.append(one)
+        return lambda: Plain(*one.address), lambda: [(line['flags'], line['details']) for line in one.access(1)]
+    return as_cairn if request.param == 'cairn' else as_envoy
+
+
+def test_response_that_takes_too_long_is_broken_off(either, app):
+    connect, access = either(app, 'request_timeout 300ms;', {'timeout': '0.3s'})
+    http = Http(connect())
+    http.send(path='/drip/500')
+    with pytest.raises(Ended) as ended:
+        http.response()
+    assert set(ended.value.got) == {ord('.')}
+    assert access() == [('UT', 'response_timeout')]
+
+
+def test_deadline_that_the_route_shortens_is_told_to_the_host(either, new_origin):
+    app = new_origin('svc')
+    connect, _ = either(app, 'request_timeout 2500ms;', {'timeout': '2.5s', 'max_grpc_timeout': '2.5s'})
+    for sent, seen, told in [('10S', '2500m', '2500'), ('1500m', '1500m', '1500'), (None, '2500m', '2500')]:
+        http = Http(connect())
+        http.request('POST', '/x', {**GRPC, **({'grpc-timeout': sent} if sent else {})})
+        request = app.requests[-1]
+        assert (request.header('grpc-timeout'), request.header('x-envoy-expected-rq-timeout-ms')) == (seen, told)
+
+
+# ---- only cairn ----
+
+
+def test_dead_pod_behind_its_tunnel_is_a_failed_connect(cairn, new_origin, curl, capture):
+    """Envoy answers 503 for these; the request went nowhere, so another pod gets it."""
+    dead, alive = new_origin('dead', ip=net.new_ip()), new_origin('alive', ip=net.new_ip())
+    capture(alive, 'ns', 'alive')
+    pod = capture(dead, 'ns', 'dead', verdict=lambda *_: 503)
+    waypoint = cairn(proxy.cluster(SERVICE, proxy.endpoint(dead, tunnel='hbone'), proxy.endpoint(alive, tunnel='hbone'), lb='round_robin') +
+                     proxy.service(SERVICE, VIP))
+    for step in ('refuses CONNECT', 'resets it', 'is gone'):
+        if step == 'resets it':
+            pod.verdict = lambda *_: 'reset'
+        elif step == 'is gone':
+            pod.stop()
+        for _ in range(10):
+            answer = waypoint.request(curl, VIP, 'POST', '/', body=b'x' * 1000)
+            assert (answer.status, answer.header('x-pod')) == (200, 'alive'), step
+    assert len(alive.requests) == 30 and not dead.requests
+
+
+def test_budget_holds_when_everything_fails(cairn, app, curl):
+    """Two workers, every request could be retried three times: 20 % may be."""
+    n = 400
+    waypoint = cairn(proxy.cluster(SERVICE, proxy.endpoint(app), retry_budget='percent=20 min=0 interval=60s') +
+                     proxy.service(SERVICE, VIP, retry('on 5xx;', 3)), workers=2)
+
+    def client(_):
+        with waypoint.connection(curl) as connection:
+            tunnel = connection.connect(VIP)
+            return [tunnel.request(path='/status/503').status for _ in range(n // 8)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        statuses = sum(pool.map(client, range(8)), [])
+    assert statuses == [503] * n
+    tries = len(app.requests)
+    print('%d requests, %d attempts' % (n, tries))
+    assert n * 1.1 < tries <= n * 1.2 * 1.1
+    flags = [line['response_flags'] for line in waypoint.access(n)]
+    assert flags.count('UO') > n / 2 and set(flags) <= {'UO', 'URX'}
+
+
+def test_without_a_budget_all_are_retried(cairn, app, curl):
+    waypoint = cairn(proxy.cluster(SERVICE, proxy.endpoint(app)) + proxy.service(SERVICE, VIP, retry('on 5xx;', 3)))
+    for _ in range(20):
+        waypoint.request(curl, VIP, path='/status/503')
+    assert len(app.requests) == 80
+
+
+def test_idle_request_ends(cairn, app, curl):
+    waypoint = cairn(proxy.cluster(SERVICE, proxy.endpoint(app)) + proxy.service(SERVICE, VIP, 'stream_idle_timeout 200ms;'))
+    answer = waypoint.request(curl, VIP, path='/hang')
+    assert (answer.status, answer.body) == (504, b'stream timeout')
+    with waypoint.connection(curl) as connection:
+        assert connection.connect(VIP).request(path='/drip/40').body == b'.' * 40, 'longer than the limit, but never idle'
+    line = waypoint.access(2)[0]
+    assert (line['response_flags'], line['response_code_details']) == ('SI', 'stream_idle_timeout')
+
+
+def test_explain_tells_the_policy(cairn, app, curl):
+    waypoint = cairn(proxy.cluster(SERVICE, proxy.endpoint(app)) +
+                     proxy.service(SERVICE, VIP, 'route own { match { path prefix /own; } request_timeout 2s; try_timeout 1s; '
+                                   'retry { attempts 5; on 5xx 429; backoff 10ms 50ms; } backend %s; }\n'
+                                   'route off { match { path prefix /off; } retry off; backend %s; }\n'
+                                   'route rest { backend %s; }' % (SERVICE, SERVICE, SERVICE)), start=False)
+    own, off, rest = (waypoint.explain(curl, VIP, 'GET', path) for path in ('/own', '/off', '/x'))
+    assert 'timeouts: request 2000ms, one attempt 1000ms, silence none' in own
+    assert 'retry: up to 5 times on 5xx, retriable-status-codes 429, back-off up to 10ms doubling to 50ms' in own
+    assert 'retry: off' in off
+    assert re.search(r"retry: up to 2 times on connect-failure, refused-stream, cancelled, unavailable, .*Istio's default", rest)

@@ -31,6 +31,12 @@ def percent(value):
     return {'numerator': round(value * 10000), 'denominator': 'MILLION'}
 
 
+def http2():
+    """Further fields of a cluster whose endpoints speak HTTP/2."""
+    options = {'@type': envoy.TYPE + 'upstreams.http.v3.HttpProtocolOptions', 'explicit_http_config': {'http2_protocol_options': {}}}
+    return {'typed_extension_protocol_options': {'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': options}}
+
+
 def exact(text):
     return {'exact': text}
 
@@ -57,7 +63,7 @@ def filters(deny=None):
 
 
 class Chain(envoy.Envoy):
-    """clusters: name -> (ip, port), or None for one without endpoints."""
+    """clusters: name -> (ip, port) or (ip, port, more fields), or None for one without endpoints."""
 
     def __init__(self, folder, routes, clusters, deny=None, **vhost):
         self.address = (net.new_ip(), 8080)
@@ -72,7 +78,7 @@ class Chain(envoy.Envoy):
         }
         listener = {'name': 'chain', 'address': envoy.address(*self.address),
                     'filter_chains': [{'filters': [{'name': 'hcm', 'typed_config': hcm}]}]}
-        made = [envoy.cluster(name, *at) if at else {'name': name, 'connect_timeout': '1s', 'load_assignment': {'cluster_name': name}}
+        made = [envoy.cluster(name, *at[:2], **(at[2] if at[2:] else {})) if at else {'name': name, 'connect_timeout': '1s', 'load_assignment': {'cluster_name': name}}
                 for name, at in clusters.items()]
         super().__init__(folder, [listener], made, '--file-flush-interval-msec', '20')
 
