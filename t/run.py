@@ -192,6 +192,8 @@ def fuzz(options):
     """Replays corpus and past findings of each fuzz target, in this build."""
     for source in sorted((TOP / 't/fuzz').glob('*_fuzz.c')):
         target = source.stem.removesuffix('_fuzz')
+        if not (options.builddir / 't/fuzz' / source.stem).exists():
+            continue  # of a module that is not built
         folders = [p for p in (TOP / 't/fuzz/corpus' / target, TOP / 't/fuzz/regress' / target) if p.is_dir()]
         yield simple('fuzz ' + target, options.builddir / 't/fuzz' / source.stem, *folders)
 

@@ -105,7 +105,9 @@ static void write_head(cn_worker_t *w, const rls_t *s, cn_pool_t *pool, cn_msg_t
     cn_msg_add(msg, &msg->headers, CN_STR("content-type"), CN_STR("application/grpc"));
     cn_msg_add(msg, &msg->headers, CN_STR("te"), CN_STR("trailers"));
     cn_msg_add(msg, &msg->headers, CN_STR("grpc-timeout"),
-               cn_pool_printf(pool, "%llum", (unsigned long long)s->timeout_ms));
+               s->timeout_ms < 100000000
+                   ? cn_pool_printf(pool, "%llum", (unsigned long long)s->timeout_ms)
+                   : CN_STR("99999999S")); /* eight digits at most */
 }
 
 static void start(cn_req_t *req, const rls_t *s, const cn_vec_t *filled, ctx_t *x)
