@@ -43,16 +43,51 @@ static cn_str_t parent_name(const cn_world_t *w, const cn_parent_ref_t *p)
     return text(w, "%.*s %.*s/%.*s", CN_STR_ARG(p->kind), CN_STR_ARG(p->ns), CN_STR_ARG(p->name));
 }
 
-/* "2 rules", and what of the route is not in effect (status PartiallyInvalid). */
+/* The first reason why a backend of the route cannot be sent to; NULL: there is none. */
+static const char *unresolved(const cn_world_t *w, const cn_http_route_t *r, const cn_vec_t *list)
+{
+    const cn_backend_t *b = list->v;
+
+    for (uint32_t i = 0; i < list->n; i++) {
+        const cn_service_t *s =
+            b[i].host.n ? cn_model_find_host(w, b[i].host, r->obj->ns)
+                        : cn_map_get(&w->service_map, cn_model_key(w, b[i].ns, b[i].name));
+
+        if (b[i].invalid.n)
+            return b[i].reason;
+        if (!s || (b[i].port && !port_of(s, b[i].port)))
+            return "BackendNotFound";
+    }
+    return NULL;
+}
+
+static const char *unresolved_of(const cn_world_t *w, const cn_http_route_t *r)
+{
+    const cn_http_rule_t *rule = r->rules.v;
+    const cn_l4_rule_t *l4 = r->l4_rules.v;
+    const char *why = NULL;
+
+    for (uint32_t i = 0; !why && i < r->rules.n; i++)
+        why = unresolved(w, r, &rule[i].backends);
+    for (uint32_t i = 0; !why && i < r->l4_rules.n; i++)
+        why = unresolved(w, r, &l4[i].backends);
+    return why;
+}
+
+/* "2 rules", and what of the route is not in effect, in the words of its status
+ * (conditions PartiallyInvalid and ResolvedRefs). */
 static cn_str_t describe(const cn_world_t *w, const cn_http_route_t *r, cn_str_t clients)
 {
     uint32_t n = r->rules.n + r->l4_rules.n;
+    const char *refs = unresolved_of(w, r);
     cn_str_t s = text(w, "%u rule%s", n, n == 1 ? "" : "s");
 
     if (clients.n)
         s = text(w, "%.*s, for clients in namespace %.*s only", CN_STR_ARG(s), CN_STR_ARG(clients));
     if (r->reason)
         s = text(w, "%.*s; PartiallyInvalid: %s", CN_STR_ARG(s), r->reason);
+    if (refs)
+        s = text(w, "%.*s; ResolvedRefs False: %s", CN_STR_ARG(s), refs);
     return s;
 }
 

@@ -88,6 +88,121 @@ static int by_object(const void *va, const void *vb)
     return c ? c : (a > b) - (a < b); /* as they were added */
 }
 
+/* ---- rules ---- */
+
+static cn_str_t match_text(const cn_world_t *w, const cn_http_rule_t *r)
+{
+    static const char *const kinds[] = {[CN_MATCH_EXACT] = "exact",
+                                        [CN_MATCH_PREFIX] = "prefix",
+                                        [CN_MATCH_TEXT_PREFIX] = "text prefix",
+                                        [CN_MATCH_REGEX] = "regex",
+                                        [CN_MATCH_PRESENT] = "any"};
+    const cn_http_match_t *m = r->matches.v;
+    cn_str_t s, more = CN_STR_NULL;
+    uint32_t fields;
+
+    if (r->matches.n == 0)
+        return CN_STR_NULL;
+    fields = m->headers.n + m->not_headers.n + m->query.n + m->claims.n + (m->method.value.n > 0) +
+             (m->authority.value.n > 0) + (m->scheme.value.n > 0);
+    s = cn_pool_printf(w->pool, "%s %.*s", kinds[m->path.kind], CN_STR_ARG(m->path.value));
+    if (fields)
+        more = cn_pool_printf(w->pool, " and %u more", fields);
+    return r->matches.n > 1 ? cn_pool_printf(w->pool, "%.*s%.*s, or %u others", CN_STR_ARG(s),
+                                             CN_STR_ARG(more), r->matches.n - 1)
+                            : cn_pool_printf(w->pool, "%.*s%.*s", CN_STR_ARG(s), CN_STR_ARG(more));
+}
+
+static cn_str_t backends_text(const cn_world_t *w, const cn_vec_t *list)
+{
+    const cn_backend_t *b = list->v;
+    cn_str_t out = CN_STR_NULL;
+
+    for (uint32_t i = 0; i < list->n; i++) {
+        cn_str_t name = b[i].host.n ? b[i].host
+                                    : cn_pool_printf(w->pool, "%.*s/%.*s", CN_STR_ARG(b[i].ns),
+                                                     CN_STR_ARG(b[i].name)),
+                 port = b[i].port ? cn_pool_printf(w->pool, ":%u", b[i].port) : CN_STR_NULL;
+
+        if (b[i].invalid.n)
+            name = CN_STR("(500)");
+        out = cn_pool_printf(w->pool, "%.*s%s%.*s%.*s%s%.*s %u", CN_STR_ARG(out), i ? ", " : "",
+                             CN_STR_ARG(name), CN_STR_ARG(port), b[i].subset.n ? "/" : "",
+                             CN_STR_ARG(b[i].subset), b[i].weight);
+    }
+    return out;
+}
+
+static cn_str_t rule_effect(const cn_world_t *w, const cn_http_rule_t *r)
+{
+    if (r->matches.n == 0)
+        return CN_STR("NONE: no match of it can hold");
+    if (r->broken.n)
+        return cn_pool_printf(w->pool, "answers 500: %.*s", CN_STR_ARG(r->broken));
+    if (r->backends.n == 0 && !r->answers)
+        return CN_STR("answers 500: no backend has a weight");
+    if (r->dropped)
+        return cn_pool_printf(w->pool, "in effect, without %u match%s that cannot hold", r->dropped,
+                              r->dropped == 1 ? "" : "es");
+    return r->answers ? CN_STR("in effect: answers itself") : CN_STR("in effect");
+}
+
+static void add_http_rules(const cn_world_t *w, const cn_vec_t *rules, cn_vec_t *cells)
+{
+    const cn_http_rule_t *r = rules->v;
+
+    for (uint32_t i = 0; i < rules->n; i++)
+        add_row(w, cells,
+                cn_pool_printf(w->pool, "%.*s rule %u", CN_STR_ARG(r[i].obj->label), r[i].index),
+                match_text(w, &r[i]), backends_text(w, &r[i].backends), rule_effect(w, &r[i]));
+}
+
+static void add_l4_rules(const cn_world_t *w, const cn_vec_t *rules, cn_vec_t *cells)
+{
+    const cn_l4_rule_t *r = rules->v;
+
+    for (uint32_t i = 0; i < rules->n; i++)
+        add_row(w, cells,
+                cn_pool_printf(w->pool, "%.*s %s rule %u", CN_STR_ARG(r[i].obj->label),
+                               r[i].tls ? "tls" : "tcp", r[i].index),
+                r[i].snis.n ? cn_pool_printf(w->pool, "%u server names", r[i].snis.n)
+                            : CN_STR("any connection"),
+                backends_text(w, &r[i].backends),
+                !*r[i].used       ? CN_STR("NONE: another rule takes every connection before it")
+                : r[i].backends.n ? CN_STR("in effect")
+                                  : CN_STR("closes connections"));
+}
+
+static bool is_in_effect(const cn_world_t *w, const cn_http_route_t *route)
+{
+    const cn_audit_row_t *row = w->audit.v;
+
+    for (uint32_t i = 0; i < w->audit.n; i++)
+        if (row[i].effect && row[i].obj == route->obj)
+            return true;
+    return false;
+}
+
+/* The rules of routes that act on something. */
+static void print_rules(const cn_world_t *w, FILE *f)
+{
+    cn_http_route_t *const *v = w->routes.v;
+    cn_vec_t cells = {0};
+
+    add_row(w, &cells, CN_STR("RULE"), CN_STR("MATCHES"), CN_STR("SENDS TO"), CN_STR("EFFECT"));
+    for (uint32_t i = 0; i < w->routes.n; i++) {
+        if (v[i]->rules.n + v[i]->dead.n + v[i]->l4_rules.n == 0 || !is_in_effect(w, v[i]))
+            continue;
+        add_http_rules(w, &v[i]->rules, &cells);
+        add_http_rules(w, &v[i]->dead, &cells);
+        add_l4_rules(w, &v[i]->l4_rules, &cells);
+    }
+    if (cells.n == COLUMNS)
+        return;
+    print_table(&(table_t){cells.v, cells.n / COLUMNS}, f);
+    fprintf(f, "\n");
+}
+
 void cn_check_print(const cn_world_t *w, FILE *f)
 {
     const cn_audit_row_t *audit = w->audit.v, **rows;
@@ -112,5 +227,7 @@ void cn_check_print(const cn_world_t *w, FILE *f)
     }
     fprintf(f, "\n");
     print_table(&(table_t){cells.v, cells.n / COLUMNS}, f);
-    fprintf(f, "\n%u in effect, %u without effect\n", w->audit.n - without, without);
+    fprintf(f, "\n");
+    print_rules(w, f);
+    fprintf(f, "%u in effect, %u without effect\n", w->audit.n - without, without);
 }

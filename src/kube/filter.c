@@ -355,8 +355,10 @@ void cn_filter_read_backend(cn_action_t *x, const cn_node_t *ref, cn_backend_t *
 {
     cn_str_t broken = read_filters(x, ref, x->where, &b->filter, false, true);
 
-    if (broken.n)
+    if (broken.n) {
         b->invalid = broken;
+        b->reason = "InvalidFilter";
+    }
 }
 
 /* ---- timeouts, retry, session ---- */

@@ -47,6 +47,7 @@ static void put_backends(const cn_routes_t *x, const cn_l4_rule_t *rule, cn_vec_
 {
     const cn_backend_t *b = rule->backends.v;
 
+    *rule->used = true;
     for (uint32_t i = 0; i < rule->backends.n; i++)
         *(cn_out_backend_t *)cn_vec_push(x->w->pool, out, sizeof(cn_out_backend_t)) =
             cn_routes_backend(x, rule->obj, &b[i], CN_ROUTES_MISSING_CLOSE);

@@ -86,12 +86,13 @@ void cn_model_backendpolicy_tls(cn_world_t *w, const cn_object_t *o)
 
 /* ---- XBackendTrafficPolicy ---- */
 
+/* The proxy counts retries that are always allowed by the second. */
 static void put_budget(const cn_reader_t *r, const cn_node_t *node, cn_vec_t *list)
 {
     const cn_node_t *budget = cn_node_get(node, "budget"),
                     *rate = cn_node_get(node, "minRetryRate");
     int64_t percent = 20, count = 10;
-    uint64_t ms = 10000;
+    uint64_t ms = 10000, rate_ms = 1000;
     cn_str_t interval;
     cn_dir_t *d;
 
@@ -100,9 +101,13 @@ static void put_budget(const cn_reader_t *r, const cn_node_t *node, cn_vec_t *li
     if (cn_node_get(rate, "count") && !cn_read_number(r, rate, "count", 1, 1000000, &count))
         count = 10;
     (void)cn_value_read_duration(r, budget, "interval", "retryConstraint.budget", &ms);
+    (void)cn_value_read_duration(r, rate, "interval", "retryConstraint.minRetryRate", &rate_ms);
+    if (rate_ms == 0)
+        rate_ms = 1000;
     d = cn_dir_add(r->w->pool, list, "retry_budget");
     cn_dir_printf(r->w->pool, d, "percent=%lld", (long long)percent);
-    cn_dir_printf(r->w->pool, d, "min=%lld", (long long)count);
+    cn_dir_printf(r->w->pool, d, "min=%lld",
+                  (long long)((uint64_t)(count * 1000) + rate_ms - 1) / (long long)rate_ms);
     interval = cn_dir_time(r->w->pool, ms);
     cn_dir_printf(r->w->pool, d, "interval=%.*s", CN_STR_ARG(interval));
 }

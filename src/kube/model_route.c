@@ -50,9 +50,12 @@ static cn_str_t backend_fault(cn_action_t *x, const cn_node_t *node, cn_backend_
         why = name_service(x, b);
     else if (cn_str_eq(kind, CN_STR("Hostname")) && cn_str_eq(group, CN_STR("networking.istio.io")))
         why = name_host(x, node, b);
-    else
+    else {
+        b->reason = "InvalidKind";
         return cn_pool_printf(pool_of(x), "kind %.*s of group \"%.*s\" is not supported",
                               CN_STR_ARG(kind), CN_STR_ARG(group));
+    }
+    b->reason = "BackendNotFound";
     if (why.n == 0 && !cn_read_number(&x->r, node, "port", 1, 65535, &port))
         return CN_STR("port is missing");
     b->port = (uint16_t)port;
@@ -166,8 +169,8 @@ static void read_rules(const cn_reader_t *r, cn_http_route_t *route, bool grpc)
         read_rule(&x, rule.node, grpc);
         if (rule.reason && !route->reason)
             route->reason = rule.reason;
-        if (rule.matches.n)
-            *(cn_http_rule_t *)cn_vec_push(r->w->pool, &route->rules, sizeof(rule)) = rule;
+        *(cn_http_rule_t *)cn_vec_push(r->w->pool, rule.matches.n ? &route->rules : &route->dead,
+                                       sizeof(rule)) = rule;
     }
     if (route->given == 0)
         read_no_rules(r, route);
@@ -196,8 +199,12 @@ static void read_l4_rule(cn_action_t *x, cn_http_route_t *route, const cn_vec_t 
 {
     const cn_node_item_t *items = NULL;
     uint32_t n = cn_read_list(&x->r, x->rule->node, "backendRefs", &items);
-    cn_l4_rule_t out = {
-        .obj = x->r.obj, .node = x->rule->node, .index = x->rule->index, .tls = tls, .snis = *snis};
+    cn_l4_rule_t out = {.obj = x->r.obj,
+                        .node = x->rule->node,
+                        .index = x->rule->index,
+                        .tls = tls,
+                        .snis = *snis,
+                        .used = cn_pool_zalloc(pool_of(x), sizeof(bool))};
 
     for (uint32_t i = 0; i < n && i < MAX_BACKENDS; i++) {
         cn_action_t y = *x;

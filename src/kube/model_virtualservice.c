@@ -41,13 +41,15 @@ static void add_rule(vs_reader_t *x, const cn_object_t *o, const cn_node_t *node
 {
     cn_http_rule_t rule = {.node = node, .obj = o, .index = index};
     cn_vs_http_t v = {.x = {.r = {x->r.w, o}, .rule = &rule}, .root = root, .vs = o};
+    bool live;
     cn_str_t outer = root ? own_name(x, root) : CN_STR_NULL;
 
     snprintf(v.x.where, sizeof(v.x.where), "spec.http[%u]", index);
     rule.name = rule_name(x, outer, own_name(x, node), o, index);
     x->route->given++;
-    if (cn_vs_http_read(&v))
-        *(cn_http_rule_t *)cn_vec_push(pool_of(x), &x->route->rules, sizeof(rule)) = rule;
+    live = cn_vs_http_read(&v);
+    *(cn_http_rule_t *)cn_vec_push(pool_of(x), live ? &x->route->rules : &x->route->dead,
+                                   sizeof(rule)) = rule;
     if (rule.dropped && !x->route->reason)
         x->route->reason = "UnsupportedValue";
 }
@@ -203,7 +205,11 @@ static void read_l4(vs_reader_t *x, const char *key, bool tls)
     uint32_t n = cn_read_list(&x->r, x->r.obj->spec, key, &items);
 
     for (uint32_t i = 0; i < n; i++) {
-        cn_l4_rule_t base = {.obj = x->r.obj, .node = items[i].value, .index = i, .tls = tls};
+        cn_l4_rule_t base = {.obj = x->r.obj,
+                             .node = items[i].value,
+                             .index = i,
+                             .tls = tls,
+                             .used = cn_pool_zalloc(pool_of(x), sizeof(bool))};
         uint32_t m = cn_read_list(&x->r, base.node, "match", &matches);
         char where[32];
 

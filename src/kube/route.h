@@ -40,11 +40,12 @@ typedef struct {
     const cn_node_t *node;
     cn_str_t host; /* of the service; empty: by ns and name */
     cn_str_t ns, name;
-    cn_str_t subset;  /* of its DestinationRule; empty: all endpoints */
-    uint16_t port;    /* 0: the only port of the service, else the one that was called */
-    uint32_t weight;  /* 0 only in a rule with sessions */
-    cn_str_t invalid; /* why it answers 500; empty: valid as far as the route says */
-    cn_vec_t filter;  /* cn_dir_t *: for this backend only */
+    cn_str_t subset;    /* of its DestinationRule; empty: all endpoints */
+    uint16_t port;      /* 0: the only port of the service, else the one that was called */
+    uint32_t weight;    /* 0 only in a rule with sessions */
+    cn_str_t invalid;   /* why it answers 500; empty: valid as far as the route says */
+    const char *reason; /* of the status condition ResolvedRefs for that; NULL: none */
+    cn_vec_t filter;    /* cn_dir_t *: for this backend only */
 } cn_backend_t;
 
 typedef struct {
@@ -83,6 +84,7 @@ typedef struct {
     cn_vec_t snis;     /* cn_str_t; none: any */
     uint16_t port;     /* of the service; 0: any */
     cn_vec_t backends; /* cn_backend_t; none: the connection is closed */
+    bool *used;        /* set by the translation: connections reach it on some port */
 } cn_l4_rule_t;
 
 typedef struct {
@@ -90,6 +92,7 @@ typedef struct {
     cn_vec_t parents;   /* cn_parent_ref_t: of the Gateway API's kinds */
     cn_vec_t hosts;     /* cn_str_t: of a VirtualService, as full names; may begin with "*." */
     cn_vec_t rules;     /* cn_http_rule_t: those that can match anything */
+    cn_vec_t dead;      /* cn_http_rule_t: none of their matches can hold */
     cn_vec_t l4_rules;  /* cn_l4_rule_t */
     bool is_virtual;    /* a VirtualService: tried as written, behind all others */
     bool hostnames;     /* of an HTTPRoute or GRPCRoute, which have no effect here */

@@ -195,8 +195,8 @@ cn_out_backend_t cn_routes_backend(const cn_routes_t *x, const cn_object_t *obj,
     if (out.cluster.n)
         return out;
     out.comment = why;
-    cn_store_warn(x->w->diag, obj, b->node, "backendRef: %.*s, so its share %s", CN_STR_ARG(why),
-                  results[missing]);
+    cn_store_warn(x->w->diag, obj, b->node, "%s: %.*s, so its share %s",
+                  b->host.n ? "destination" : "backendRef", CN_STR_ARG(why), results[missing]);
     if (missing == CN_ROUTES_MISSING_503)
         out.cluster = cn_pool_printf(x->w->pool, "missing:%.*s:%u%s%.*s", CN_STR_ARG(b->host),
                                      b->port ? b->port : x->port->port, b->subset.n ? "/" : "",

@@ -17,6 +17,7 @@ import difflib
 import os
 import pathlib
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -135,6 +136,7 @@ class Tree:
 
     def __init__(self, tools, top):
         self.gen, self.top = tools['gen'], pathlib.Path(top)
+        self.cairn, self.identity = tools['cairn'], tools['identity']
         self.manifests, self.out = self.top / 'in', self.top / 'out'
         shutil.copytree(HERE / '../../conf/samples/bookinfo', self.manifests)
 
@@ -227,7 +229,71 @@ def deep_nesting_is_refused_at_once(t):
     return '' if code == 0 and stderr.count('nested deeper') >= 1 else 'exit code %d, %s' % (code, stderr)
 
 
-BEHAVIOURS = [unchanged_files_are_not_rewritten, removing_a_resource_takes_its_effect_away,
+PARENTS = """apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {istio.io/use-waypoint: waypoint}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: shop}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+"""
+
+ROUTE = """---
+apiVersion: v1
+kind: Service
+metadata: {name: s%(i)d, namespace: shop}
+spec: {clusterIP: 10.%(high)d.%(middle)d.%(low)d, ports: [{name: http, port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r%(i)d, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: s%(i)d, port: 80}]
+  rules:
+  - name: canary
+    matches: [{path: {type: PathPrefix, value: /api/v%(i)d}, headers: [{name: x-user, value: tester}]}]
+    filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-a, value: b}]}}]
+    timeouts: {request: 10s}
+    backendRefs: [{name: s%(i)d, port: 80, weight: 90}, {name: s%(next)d, port: 80, weight: 10}]
+  - backendRefs: [{name: s%(i)d, port: 80}]
+"""
+
+
+def five_thousand_routes_render_in_two_seconds_and_500_megabytes(t):
+    """Processor time, which does not depend on what else the machine does."""
+    many = 5000
+    (t.top / 'many.yaml').write_text(PARENTS + ''.join(ROUTE % {
+        'i': i, 'next': (i + 1) % many, 'high': 1 + i // 65536, 'middle': i // 256 % 256, 'low': i % 256} for i in range(many)))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    code, text, stderr = run([t.gen, 'render', '-f', t.top / 'many.yaml', '-w', 'shop/waypoint'], t.top)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print('# 5000 HTTPRoutes: %.2f s of processor time, at most %d MB, %d lines' % (seconds, after.ru_maxrss // 1024, text.count('\n')))
+    if code or text.count('    route ') != 2 * many:
+        return 'exit code %d, %d routes\n%s' % (code, text.count('    route '), stderr)
+    # of a build with sanitizers the figures mean nothing
+    with open(t.gen, 'rb') as program:
+        if b'__asan_init' in program.read():
+            return ''
+    return '' if seconds <= 2 and after.ru_maxrss <= 500 * 1024 else 'too slow or too big'
+
+
+def samples_are_rendered_without_a_word(t):
+    """All of conf/samples/traffic, in the end with every kind of resource."""
+    samples = HERE / '../../conf/samples/traffic'
+    problem = ''
+    for path in [None, *sorted(samples.glob('[1-9]*.yaml'))]:
+        inputs = [samples] if path is None else [samples / '00-shop.yaml', path]
+        code, text, stderr = run([t.gen, "render", *(w for i in inputs for w in ('-f', i)), '-w', 'shop/waypoint'], t.top)
+        if code or stderr:
+            problem += '%s: exit code %d\n%s' % (path, code, stderr)
+        problem += accepted({'cairn': t.cairn, 'identity': t.identity}, t.out, text)
+    return problem
+
+
+BEHAVIOURS = [five_thousand_routes_render_in_two_seconds_and_500_megabytes, samples_are_rendered_without_a_word,
+              unchanged_files_are_not_rewritten, removing_a_resource_takes_its_effect_away,
               stale_files_are_removed_and_foreign_ones_kept, a_foreign_conf_is_not_overwritten,
               nothing_is_written_when_an_input_cannot_be_read, standard_input_gives_the_same_conf,
               the_order_of_the_input_does_not_matter, alias_bombs_are_refused_at_once, deep_nesting_is_refused_at_once]
@@ -248,9 +314,9 @@ def main():
         for case in sorted(p for p in HERE.iterdir() if (p / 'args').exists()):
             if not options.case or case.name in options.case:
                 golden(case, tools, options.update)
-    for behaviour in [] if options.case else BEHAVIOURS:
-        with tempfile.TemporaryDirectory() as top:
-            report(behaviour.__name__, behaviour(Tree(tools, top)))
+        for behaviour in [] if options.case else BEHAVIOURS:
+            with tempfile.TemporaryDirectory() as top:
+                report(behaviour.__name__, behaviour(Tree(tools, top)))
     return 1 if failures else 0
 
 
