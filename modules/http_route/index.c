@@ -22,77 +22,31 @@ typedef struct {
     uint32_t head, tail; /* entries, or NONE */
 } list_t;
 
-typedef struct node {
-    cn_str_t label; /* the text from the parent to here */
-    struct node *child, *next;
+/* What hangs where a text ends. */
+typedef struct {
     list_t exact, segments, text; /* text: prefixes, and what begins so */
-} node_t;
+} place_t;
 
 struct cn_http_route_index {
     const cn_http_route_entry_t *entries;
     uint32_t *next; /* of each entry: the next in its list, or NONE */
-    node_t *root, *lower;
+    cn_ptree_t *as_is, *lower;
     list_t loose;
 };
 
 /* ---- building ---- */
 
-static node_t *new_node(cn_pool_t *pool, cn_str_t label)
+static place_t *place_at(cn_pool_t *pool, cn_ptree_t *tree, cn_str_t text)
 {
-    node_t *n = cn_pool_zalloc(pool, sizeof(*n));
+    void **at = cn_ptree_at(tree, pool, text);
 
-    n->label = label;
-    n->exact = n->segments = n->text = (list_t){NONE, NONE};
-    return n;
-}
+    if (!*at) {
+        place_t *p = cn_pool_alloc(pool, sizeof(*p));
 
-static size_t common(cn_str_t a, cn_str_t b)
-{
-    size_t n = 0;
-
-    while (n < a.n && n < b.n && a.p[n] == b.p[n])
-        n++;
-    return n;
-}
-
-/* The link that leads to the child with that first byte, or to NULL. */
-static node_t **link_to(node_t *parent, char first)
-{
-    node_t **link = &parent->child;
-
-    while (*link && (*link)->label.p[0] != first)
-        link = &(*link)->next;
-    return link;
-}
-
-/* Cuts the label of a node: a new one takes its place and becomes its parent. */
-static node_t *split(cn_pool_t *pool, node_t **link, size_t at)
-{
-    node_t *below = *link;
-    node_t *above = new_node(pool, cn_str_make(below->label.p, at));
-
-    above->next = below->next;
-    above->child = below;
-    below->next = NULL;
-    below->label = cn_str_make(below->label.p + at, below->label.n - at);
-    *link = above;
-    return above;
-}
-
-/* The node at the end of text, which stays as it is. */
-static node_t *node_at(cn_pool_t *pool, node_t *node, cn_str_t text)
-{
-    while (text.n) {
-        node_t **link = link_to(node, text.p[0]);
-        size_t n;
-
-        if (!*link)
-            return *link = new_node(pool, text);
-        n = common((*link)->label, text);
-        node = n < (*link)->label.n ? split(pool, link, n) : *link;
-        text = cn_str_make(text.p + n, text.n - n);
+        p->exact = p->segments = p->text = (list_t){NONE, NONE};
+        *at = p;
     }
-    return node;
+    return *at;
 }
 
 /* The literal text that everything begins with that the expression matches.
@@ -114,17 +68,17 @@ static list_t *list_for(cn_pool_t *pool, cn_http_route_index_t *ix, const cn_htt
 {
     const cn_http_route_test_t *path = m ? &m->path : NULL;
     cn_str_t text = path ? path->text : CN_STR_NULL;
-    node_t *node;
+    place_t *place;
 
     if (path && path->how == CN_HTTP_ROUTE_REGEX)
         text = literal(text);
     if (!path || path->how == CN_HTTP_ROUTE_ANY ||
         (text.n == 0 && path->how == CN_HTTP_ROUTE_REGEX))
         return &ix->loose;
-    node = node_at(pool, path->ignore_case ? ix->lower : ix->root, text);
+    place = place_at(pool, path->ignore_case ? ix->lower : ix->as_is, text);
     if (path->how == CN_HTTP_ROUTE_EXACT)
-        return &node->exact;
-    return path->how == CN_HTTP_ROUTE_SEGMENTS ? &node->segments : &node->text;
+        return &place->exact;
+    return path->how == CN_HTTP_ROUTE_SEGMENTS ? &place->segments : &place->text;
 }
 
 static void append(cn_http_route_index_t *ix, list_t *list, uint32_t id)
@@ -143,8 +97,8 @@ cn_http_route_index_t *cn_http_route_index_build(cn_pool_t *pool, const cn_vec_t
 
     ix->entries = entries->v;
     ix->next = cn_pool_alloc(pool, entries->n * sizeof(*ix->next));
-    ix->root = new_node(pool, CN_STR_NULL);
-    ix->lower = new_node(pool, CN_STR_NULL);
+    ix->as_is = cn_ptree_create(pool);
+    ix->lower = cn_ptree_create(pool);
     ix->loose = (list_t){NONE, NONE};
     for (uint32_t id = 0; id < entries->n; id++)
         append(ix, list_for(pool, ix, ix->entries[id].match), id);
@@ -174,34 +128,17 @@ static void search_list(search_t *s, const list_t *list)
     }
 }
 
-static const node_t *step(const node_t *node, cn_str_t rest, bool lower)
+static void search_tree(search_t *s, const cn_ptree_t *tree, bool fold)
 {
-    char first = rest.p[0];
+    cn_ptree_walk_t w = cn_ptree_walk(s->subject->msg->path, fold);
+    const place_t *p;
 
-    if (lower)
-        cn_str_lower(&first, &first, 1);
-    for (node = node->child; node; node = node->next)
-        if (node->label.p[0] == first)
-            break;
-    if (!node || rest.n < node->label.n)
-        return NULL;
-    rest.n = node->label.n;
-    return (lower ? cn_str_ieq(rest, node->label) : cn_str_eq(rest, node->label)) ? node : NULL;
-}
-
-static void search_tree(search_t *s, const node_t *node, bool lower)
-{
-    cn_str_t rest = s->subject->msg->path;
-
-    for (; node; node = step(node, rest, lower)) {
-        rest = cn_str_make(rest.p + node->label.n, rest.n - node->label.n);
-        search_list(s, &node->text);
-        if (rest.n == 0 || rest.p[0] == '/')
-            search_list(s, &node->segments);
-        if (rest.n == 0) {
-            search_list(s, &node->exact);
-            return;
-        }
+    while ((p = cn_ptree_next(tree, &w)) != NULL) {
+        search_list(s, &p->text);
+        if (w.rest.n == 0 || w.rest.p[0] == '/')
+            search_list(s, &p->segments);
+        if (w.rest.n == 0)
+            search_list(s, &p->exact);
     }
 }
 
@@ -210,9 +147,8 @@ cn_rc cn_http_route_index_find(const cn_http_route_index_t *ix, const cn_http_ro
 {
     search_t s = {.ix = ix, .subject = subj, .best = NONE, .rc = CN_DECLINE};
 
-    search_tree(&s, ix->root, false);
-    if (ix->lower->child)
-        search_tree(&s, ix->lower, true);
+    search_tree(&s, ix->as_is, false);
+    search_tree(&s, ix->lower, true);
     search_list(&s, &ix->loose);
     *at = s.best;
     return s.rc;

@@ -23,6 +23,7 @@
 #include "core/log.h"
 #include "core/map.h"
 #include "core/pool.h"
+#include "core/ptree.h"
 #include "core/rand.h"
 #include "core/slots.h"
 #include "core/str.h"
