@@ -30,6 +30,7 @@
 #include "event/loop.h"
 #include "http/edit.h"
 #include "http/field.h"
+#include "http/grpc.h"
 #include "http/msg.h"
 #include "http/regex.h"
 #include "http/uri.h"

@@ -68,6 +68,7 @@ typedef struct {
     bool blocked;  /* the user waits for room to write */
     bool reset;    /* ended otherwise than by the end of both directions */
     bool by_peer;  /* ... by RST_STREAM or GOAWAY of the peer */
+    bool cut;      /* server: given back within the response; reset once `send` is out */
     bool ending;   /* RST_STREAM is on its way out */
     bool used;     /* payload went either way */
 } cn_h2_stream_t;

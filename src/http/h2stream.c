@@ -207,6 +207,8 @@ static ssize_t on_need_data(nghttp2_session *ng, int32_t id, uint8_t *buf CN_UNU
     cn_h2_stream_t *st = source->ptr;
     size_t n = st->send.bytes < length ? st->send.bytes : length;
 
+    if (n == 0 && st->cut)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* RST_STREAM with INTERNAL_ERROR */
     if (n == 0 && !st->send_eos) {
         st->deferred = true;
         return NGHTTP2_ERR_DEFERRED;
@@ -481,7 +483,10 @@ static void exch_close(cn_exch_t *x)
     cn_h2_stream_t *st = of_exch(x);
     bool complete = st->send_eos && (!st->h->server || st->answered);
 
-    if (!complete || (!st->h->server && !st->recv_eos))
+    st->cut = st->h->server && st->answered && !complete && st->open && st->send.bytes;
+    if (st->cut)
+        schedule(st); /* what there is of the response goes out before its end */
+    else if (!complete || (!st->h->server && !st->recv_eos))
         cn_h2_stream_reset(st, st->h->server ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
     else if (st->sent_eos && !st->recv_eos)
         stop_peer(st);

@@ -58,6 +58,7 @@ typedef enum {
     CN_PROTOCOL_HTTP,
     CN_PROTOCOL_HTTP2,
     CN_PROTOCOL_GRPC,
+    CN_PROTOCOL_GRPC_WEB, /* gRPC behind a translation of what browsers send */
     CN_PROTOCOL_TCP,
     CN_PROTOCOL_TLS /* the name in the client's hello can be seen, no more */
 } cn_protocol;

@@ -80,7 +80,7 @@ cn_protocol cn_model_core_protocol(uint16_t port, cn_str_t name, cn_str_t app)
         name = app;
     }
     if (cn_str_istarts(name, CN_STR("grpc-web")))
-        return CN_PROTOCOL_GRPC;
+        return CN_PROTOCOL_GRPC_WEB;
     name.n = cn_str_find(name, '-');
     for (size_t i = 0; i < CN_COUNT(words); i++)
         if (cn_str_ieq(name, cn_str_c(words[i].word)))

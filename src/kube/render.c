@@ -7,8 +7,9 @@
 #include "kube/render.h"
 
 static const char *const protocols[] = {
-    [CN_PROTOCOL_AUTO] = "auto", [CN_PROTOCOL_HTTP] = "http", [CN_PROTOCOL_HTTP2] = "http2",
-    [CN_PROTOCOL_GRPC] = "grpc", [CN_PROTOCOL_TCP] = "tcp",   [CN_PROTOCOL_TLS] = "tls"};
+    [CN_PROTOCOL_AUTO] = "auto", [CN_PROTOCOL_HTTP] = "http",     [CN_PROTOCOL_HTTP2] = "http2",
+    [CN_PROTOCOL_GRPC] = "grpc", [CN_PROTOCOL_GRPC_WEB] = "grpc", [CN_PROTOCOL_TCP] = "tcp",
+    [CN_PROTOCOL_TLS] = "tls"};
 
 /* ---- pieces ---- */
 
@@ -323,6 +324,8 @@ static void put_service(cn_kube_text_t *t, const cn_out_service_t *s)
     if (s->svc)
         put_owner(t, s->svc, s->port);
     cn_text_printf(t, "    protocol %s;\n", protocols[s->protocol]);
+    if (s->protocol == CN_PROTOCOL_GRPC_WEB)
+        cn_text_add(t, CN_STR("    grpc_web on;\n"));
     put_words(t, "    ", "cluster", &s->cluster, 1);
     put_policies(t, s);
     cn_dir_put(t, &s->dirs, 1);

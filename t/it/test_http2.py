@@ -248,7 +248,7 @@ def test_request_refused_by_goaway_goes_to_a_new_connection(site, curl):
         assert http.request().status == 200
         refused = http.request(path='/goaway')
         assert (refused.status, refused.body) == (
-            503, b'upstream connect error or disconnect/reset before headers. reset reason: remote refused stream reset')
+            503, b'upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote refused stream reset')
         assert http.request().json()['connection'] > 1
 
 

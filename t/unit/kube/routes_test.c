@@ -136,7 +136,8 @@ static void test_protocols_follow_istios_rule(void **state)
     (void)state;
     assert_int_equal(cn_model_core_protocol(80, CN_STR("http"), CN_STR_NULL), CN_PROTOCOL_HTTP);
     assert_int_equal(cn_model_core_protocol(80, CN_STR("HTTP2-x"), CN_STR_NULL), CN_PROTOCOL_HTTP2);
-    assert_int_equal(cn_model_core_protocol(80, CN_STR("grpc-web"), CN_STR_NULL), CN_PROTOCOL_GRPC);
+    assert_int_equal(cn_model_core_protocol(80, CN_STR("grpc-web"), CN_STR_NULL),
+                     CN_PROTOCOL_GRPC_WEB);
     assert_int_equal(cn_model_core_protocol(80, CN_STR("httpx"), CN_STR_NULL), CN_PROTOCOL_AUTO);
     assert_int_equal(cn_model_core_protocol(80, CN_STR_NULL, CN_STR_NULL), CN_PROTOCOL_AUTO);
     assert_int_equal(cn_model_core_protocol(3306, CN_STR("db"), CN_STR_NULL), CN_PROTOCOL_TCP);
