@@ -16,7 +16,9 @@
 #include "event/loop_int.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -26,11 +28,19 @@
 #define RUNS_MAX 256
 #define RETIRED_MIN 64u
 
+/* A process without a loop is of no use, and whoever started it tells on. */
+static CN_NORETURN void give_up(void)
+{
+    fprintf(stderr, "cairn: the system gives no epoll instance: %s\n", strerror(errno));
+    _exit(1);
+}
+
 cn_loop_t *cn_loop_create(void)
 {
     cn_loop_t *loop = cn_xzalloc(sizeof(*loop));
     loop->epfd = epoll_create1(EPOLL_CLOEXEC);
-    CN_BUG_ON(loop->epfd < 0);
+    if (loop->epfd < 0)
+        give_up();
     cn_list_init(&loop->queue);
     cn_list_init(&loop->leavers);
     loop->now_ns = cn_clock_mono_ns();

@@ -94,6 +94,7 @@ void cn_io_close(cn_io_t *);
 
 /* ---- loop ---- */
 
+/* Ends the process, with a line on standard error, when the system has none. */
 cn_loop_t *cn_loop_create(void);
 void cn_loop_destroy(cn_loop_t *);
 /* Until cn_loop_stop(). */

@@ -70,17 +70,33 @@ typedef struct proc {
     door_t *doors;
     unsigned ndoors;
     state_t state;
+    uint32_t owed; /* a CN_FROM_* that could not be sent; 0: none */
     cn_channel_msg_t msg;
 } proc_t;
 
 /* ---- to the master ---- */
 
+/* What the master waits for is told again with the next heartbeat when it
+ * cannot be told now. */
 static void tell(proc_t *p, uint32_t type, uint64_t number, cn_str_t text)
 {
     cn_channel_msg_init(&p->msg, type, number);
     cn_channel_msg_text(&p->msg, text);
-    if (cn_channel_send(p->start->channel, &p->msg) != CN_OK)
-        cn_log(CN_LOG_ERROR, "worker", "the master cannot be told (message %u)", type);
+    if (cn_channel_send(p->start->channel, &p->msg) == CN_OK) {
+        p->owed = p->owed == type ? 0 : p->owed;
+        return;
+    }
+    if (p->owed == 0)
+        cn_log(CN_LOG_ERROR, "worker", "the master cannot be told (message %u): %s", type,
+               strerror(errno));
+    if (type != CN_FROM_ASK)
+        p->owed = type;
+}
+
+static void tell_owed(proc_t *p)
+{
+    if (p->owed)
+        tell(p, p->owed, p->w.gen->id + (p->owed == CN_FROM_NACK), CN_STR_NULL);
 }
 
 static void ask(void *ctx, unsigned what, unsigned value)
@@ -456,6 +472,7 @@ static void run(cn_task_t *task, uint32_t why)
 
     if (why & CN_WAKE_TIMER) {
         publish(p);
+        tell_owed(p);
         cn_timer_set(&p->beat, p->state >= LEAVING ? LEAVING_BEAT_MS : BEAT_MS);
     }
     read_signals(p);

@@ -46,6 +46,9 @@ def spiffe_of(sock):
     return next((value for kind, value in names if kind == 'URI'), None)
 
 
+TCP_REPAIR = 19  # of linux/tcp.h: a socket in this mode is closed without a word
+
+
 class Anonymous:
     """A party without a certificate, which trusts the mesh all the same."""
 
@@ -472,6 +475,18 @@ class CapturedPod:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.accepted += 1
             Session(self, raw).start()
+
+    def vanish(self):
+        """Is gone without a FIN, as a pod whose network is taken away (needs root)."""
+        self.stopping.set()
+        for sock in [session.sock for session in self.sessions if session.sock.fileno() >= 0]:
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+            sock.close()
+        self.stop()
+
+    def streams(self):
+        """Tunnels now open in it."""
+        return sum(len(session.relays) for session in self.sessions)
 
     def stop(self):
         self.stopping.set()

@@ -74,7 +74,7 @@ class Cairn:
         self.error_path = self.folder / 'error.log'
         self.settings = {'workers': workers, 'level': level, 'trust_domain': trust_domain}
         self.main, self.access_log, self.arguments = main, access_log, list(arguments)
-        self.expect_crash = False
+        self.expect_crash, self.env = False, {}
         self.write(body, files)
 
     def put(self, name, text):
@@ -94,6 +94,7 @@ class Cairn:
             main += '\naccess_log %s %s;' % (self.access_path, self.access_log)
         head = MAIN.format(ip=self.ip, folder=self.folder, cert=self.identity.cert, key=self.identity.key,
                            roots=self.identity.roots, main=main, **self.settings)
+        self.body = body
         fresh = self.folder / 'cairn.conf.new'
         fresh.write_text(head + body)
         fresh.rename(self.folder / 'cairn.conf')
@@ -112,22 +113,30 @@ class Cairn:
                                '--to', to, *words], capture_output=True, text=True, timeout=30)
         return done.stdout + done.stderr
 
-    def start(self, timeout=15.0):
-        env = {**os.environ, 'ASAN_OPTIONS': 'detect_leaks=1:exitcode=99:quarantine_size_mb=16', 'UBSAN_OPTIONS': 'print_stacktrace=1'}
+    def launch(self):
+        """Starts it without waiting for anything."""
+        env = {**os.environ, 'ASAN_OPTIONS': 'detect_leaks=1:exitcode=99:quarantine_size_mb=16',
+               'UBSAN_OPTIONS': 'print_stacktrace=1', **self.env}
         self._errors = open(self.error_path, 'ab')
         self.process = subprocess.Popen(self.command(*self.arguments), stdout=self._errors, stderr=self._errors, env=env)
+
+    def start(self, timeout=15.0):
+        self.launch()
         net.wait_for(self.is_ready, timeout, 'readiness; the log says:\n' + self.log)
         return self
+
+    def looks_ready(self):
+        try:
+            return self.get('/healthz/ready', 15021).status == 200
+        except (OSError, AssertionError, ValueError):
+            return False
 
     def is_ready(self):
         if self.process.poll() is not None and 'which this program was built without' in self.log:
             pytest.skip('needs a module that was left out')
         if self.process.poll() is not None:
             raise RuntimeError('cairn ended with %d:\n%s' % (self.process.returncode, self.log))
-        try:
-            return self.get('/healthz/ready', 15021).status == 200
-        except (OSError, AssertionError, ValueError):
-            return False
+        return self.looks_ready()
 
     def send_signal(self, number):
         self.process.send_signal(number)

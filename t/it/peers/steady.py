@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 
-from . import net, proxy
+from . import hbone, net, origin, proxy
 
 VIP = '10.96.0.1:9080'
 ECHO = '10.96.0.2:9000'
@@ -232,6 +232,58 @@ def upgrade(waypoint):
 def upgrades(load, times):
     for _ in range(times):
         upgrade(load.waypoint)
+        load.goes_on(20)
+
+
+class Pod:
+    """A captured pod: the application and its side of HBONE on one address."""
+
+    def __init__(self, name, identity, ip=None):
+        self.app = origin.Origin(name, ip)
+        self.ip, self.hbone = self.app.ip, hbone.CapturedPod(self.app.ip, identity)
+
+    @property
+    def line(self):
+        return proxy.endpoint(self.app, pod=self.hbone)
+
+    def vanish(self):
+        self.hbone.vanish()
+        self.app.stop()
+
+    def stop(self):
+        self.hbone.stop()
+        self.app.stop()
+        return ''
+
+
+def roll_out(load, name, pods, fresh, times):
+    """One pod after another is replaced in the order that Kubernetes keeps: the new one is there,
+    the old one leaves the endpoints, finishes what it has, and ends.  fresh(i) makes a pod."""
+    waypoint = load.waypoint
+
+    def tell():
+        waypoint.put('endpoints.d/' + name, '\n'.join(pod.line for pod in pods))
+        wait_in_force(waypoint, lambda: waypoint.send_signal(signal.SIGHUP))
+    for i in range(times):
+        old = pods.pop(0)
+        pods.append(fresh(i))
+        tell()
+        net.wait_for(lambda: old.hbone.streams() == 0, 20.0, 'the end of the tunnels to a pod that left')
+        old.stop()
+        load.goes_on(20)
+
+
+def crash_out(load, name, pods, successor, times):
+    """Pods vanish without a word, another one has the address at once, and the endpoints say so
+    only later.  successor(i, ip) makes a pod with another identity."""
+    waypoint = load.waypoint
+    for i in range(times):
+        old = pods.pop(0)
+        old.vanish()
+        pods.append(successor(i, old.ip))
+        load.goes_on(20)
+        waypoint.put('endpoints.d/' + name, '\n'.join(pod.line for pod in pods))
+        wait_in_force(waypoint, lambda: waypoint.send_signal(signal.SIGHUP))
         load.goes_on(20)
 
 
