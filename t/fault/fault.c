@@ -54,7 +54,7 @@ static int fault_now(const char *name, int error)
     if (!f || !__atomic_load_n(&f->armed, __ATOMIC_ACQUIRE) ||
         __atomic_add_fetch(&f->count, 1, __ATOMIC_ACQ_REL) != f->nth)
         return 0;
-    strncpy(f->name, name, sizeof(f->name) - 1);
+    memcpy(f->name, name, strlen(name) + 1); /* all names here are short */
     __atomic_store_n(&f->hit, 1, __ATOMIC_RELEASE);
     errno = error;
     return 1;
