@@ -105,6 +105,18 @@ static const cn_directive_t directives[] = {
         .deflt = "1h",
     },
     {
+        .name = "hbone_dead_timeout",
+        .where = CN_AT_MAIN,
+        .args = CN_ARGS(1, 1),
+        .set = cn_set_ms,
+        .off = offsetof(cn_hbone_conf_t, dead_timeout_ms),
+        .syntax = "hbone_dead_timeout TIME",
+        .help = "A pod that acknowledges nothing for so long, while what it was sent is sent "
+                "again, is taken for gone: its connection and the tunnels in it fail at once. 0 "
+                "leaves it to hbone_ping_timeout.",
+        .deflt = "1500ms",
+    },
+    {
         .name = "hbone_max_connections",
         .where = CN_AT_MAIN,
         .args = CN_ARGS(1, 1),
@@ -132,6 +144,7 @@ static cn_rc init_main(cn_conf_t *cf, void *conf, const void *parent)
         .ping_timeout_ms = cn_h2_conf_hbone.ping_timeout_ms,
         .handshake_timeout_ms = 10000,
         .idle_timeout_ms = 3600 * 1000,
+        .dead_timeout_ms = cn_sock_watch_default.dead_ms,
         .rotation_ms = 3600 * 1000,
     };
     return CN_OK;

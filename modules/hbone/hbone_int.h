@@ -14,6 +14,7 @@ typedef struct {
     uint64_t ping_interval_ms, ping_timeout_ms;
     uint64_t handshake_timeout_ms;
     uint64_t idle_timeout_ms;
+    uint64_t dead_timeout_ms;
     uint64_t rotation_ms;
 } cn_hbone_conf_t;
 

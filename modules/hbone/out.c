@@ -50,11 +50,14 @@ static cn_stream_t *on_dial(void *ctx, uint64_t timeout_ms, cn_task_t *owner)
     peer_t *p = ctx;
     cn_hbone_t *hb = p->hb;
     cn_tls_ctx_t *tls = cn_worker_tls(hb->w);
+    cn_sock_watch_t watch = cn_sock_watch_default;
     cn_stream_t *sock;
 
     if (!tls)
         return NULL;
     sock = cn_sock_connect(hb->loop, &p->host->tunnel_addr, timeout_ms, NULL);
+    watch.dead_ms = hb->conf.dead_timeout_ms;
+    cn_sock_watch(sock, &watch);
     return cn_tls_client(hb->loop, sock, tls, p->host->identity, hb->conf.handshake_timeout_ms,
                          owner);
 }

@@ -34,6 +34,8 @@
 #define WIDE 3        /* fresh chunks beside it for a peer that fills what it gets */
 #define LINGER_MS 5000
 #define LINGER_BYTES 65536 /* discarded per run */
+#define RESENT_MIN 2       /* times that a segment or probe was sent again */
+#define WATCH_STEPS 8
 
 enum state { CONNECTING, OPEN, FAILED, LINGERING };
 
@@ -50,7 +52,8 @@ typedef struct {
     bool tx_ended; /* shutdown was asked for */
     bool tx_failed;
     bool peer_known;
-    bool wide; /* the last recv(2) filled its room */
+    bool wide;        /* the last recv(2) filled its room */
+    uint64_t dead_ms; /* OPEN: the timer watches what is not acknowledged */
     cn_peer_t peer;
 } sock_t;
 
@@ -113,14 +116,22 @@ static void set_open(sock_t *s)
 
 /* Best effort: not every stream socket is TCP in tests, and none of these is
  * needed to be correct. */
+static void set_keepalive(int fd, const cn_sock_watch_t *w)
+{
+    int on = w->probes > 0;
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    if (!on)
+        return;
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &w->idle_s, sizeof(w->idle_s));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &w->interval_s, sizeof(w->interval_s));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &w->probes, sizeof(w->probes));
+}
+
 static void set_options(int fd)
 {
-    int on = 1, idle_s = 180, interval_s = 60, probes = 5;
+    int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+    set_keepalive(fd, &cn_sock_watch_default);
 }
 
 static void finish_connect(sock_t *s)
@@ -153,6 +164,54 @@ static void start_connect(sock_t *s, const cn_addr_t *to)
         set_failed(s, CN_SERR_UNREACHABLE, text_of(errno));
     else if (rc == 0)
         set_open(s);
+}
+
+/* ---- a peer that is gone ---- */
+
+const cn_sock_watch_t cn_sock_watch_default = {1500, 180, 60, 5};
+
+typedef enum { ALL_TAKEN, WAITING, DEAD } alive;
+
+/* Lost segments are resent and a closed window is probed; a peer that is there
+ * acknowledges both. */
+static alive look_at(int fd, uint64_t dead_ms)
+{
+    struct tcp_info ti = {0};
+    socklen_t len = sizeof(ti);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &ti, &len) != 0)
+        return ALL_TAKEN;
+    if (ti.tcpi_unacked == 0 && ti.tcpi_probes == 0)
+        return ALL_TAKEN;
+    if ((ti.tcpi_retransmits >= RESENT_MIN || ti.tcpi_probes >= RESENT_MIN) &&
+        ti.tcpi_last_ack_recv >= dead_ms)
+        return DEAD;
+    return WAITING;
+}
+
+static void watch(sock_t *s)
+{
+    switch (look_at(s->fd, s->dead_ms)) {
+    case DEAD:
+        set_failed(s, CN_SERR_TIMEOUT, "the peer acknowledges nothing any more");
+        break;
+    case WAITING:
+        cn_timer_set(&s->timer, s->dead_ms / WATCH_STEPS + 1);
+        break;
+    case ALL_TAKEN:
+        /* A full buffer behind a closed window: there is no next write that would
+         * watch again. */
+        if (!s->io.writable)
+            cn_timer_set(&s->timer, s->dead_ms / WATCH_STEPS + 1);
+        break;
+    }
+}
+
+void cn_sock_watch(cn_stream_t *stream, const cn_sock_watch_t *w)
+{
+    sock_t *s = sock_of(stream);
+    s->dead_ms = w->dead_ms;
+    if (s->fd >= 0)
+        set_keepalive(s->fd, w);
 }
 
 /* ---- the end ---- */
@@ -218,6 +277,10 @@ static void on_wake(cn_task_t *task, uint32_t why)
             set_failed(s, CN_SERR_TIMEOUT, "connect timeout");
         return;
     case OPEN:
+        if (why & CN_WAKE_TIMER)
+            watch(s);
+        cn_stream_wake(&s->stream, why & ~(uint32_t)CN_WAKE_TIMER);
+        return;
     case FAILED:
         cn_stream_wake(&s->stream, why & ~(uint32_t)CN_WAKE_TIMER);
         return;
@@ -367,6 +430,8 @@ static cn_rc sock_write(cn_stream_t *stream, cn_chain_t *src)
         if (n >= 0) {
             cn_chain_skip(src, (size_t)n);
             stream->tx += (size_t)n;
+            if (s->dead_ms && !cn_timer_is_set(&s->timer))
+                cn_timer_set(&s->timer, s->dead_ms / 2 + 1);
         } else if (errno == EAGAIN) {
             s->io.writable = false;
         } else if (errno != EINTR) {

@@ -109,7 +109,8 @@ static void drop_inner(wrap_t *w, bool do_abort)
     w->inner = NULL;
 }
 
-/* Nothing was sent in the tunnel yet, so another try repeats nothing. */
+/* Nothing was sent in the tunnel yet, so another try repeats nothing.  Of a peer
+ * that is silent nothing better is to be expected: another one is asked sooner. */
 static bool may_retry(const wrap_t *w)
 {
     cn_serr err = w->inner->err;
@@ -117,7 +118,7 @@ static bool may_retry(const wrap_t *w)
     if (!w->pool || w->retried)
         return false;
     return err == CN_SERR_UNPROCESSED ||
-           (w->on_old && (err == CN_SERR_RESET || err == CN_SERR_TIMEOUT || err == CN_SERR_TLS));
+           (w->on_old && (err == CN_SERR_RESET || err == CN_SERR_TLS));
 }
 
 static void retry(wrap_t *w)

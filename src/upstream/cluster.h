@@ -12,6 +12,7 @@
 #include "core/inet.h"
 #include "core/list.h"
 #include "core/rand.h"
+#include "event/sock.h"
 #include "upstream/locality.h"
 #include "upstream/workload.h"
 
@@ -71,6 +72,7 @@ typedef struct {
     uint32_t max_streams;       /* at once on an HTTP/2 connection; 0: as the peer allows */
     bool original_destination;  /* no set of endpoints: where the client wanted to go */
     uint64_t tcp_idle_ms;       /* L4 connections; UINT64_MAX: as MAIN says */
+    cn_sock_watch_t watch;      /* of connections that are not in a tunnel */
     uint64_t max_conn_ms;       /* life of an L4 connection; 0: no limit */
     cn_str_t endpoints;         /* file, or empty */
     cn_vec_t inline_endpoints;  /* cn_str_t: `endpoint ADDR k=v...;` lines */

@@ -83,6 +83,50 @@ static cn_rc set_original(cn_conf_t *cf CN_UNUSED, const cn_directive_t *d CN_UN
     return CN_OK;
 }
 
+static cn_rc parse_seconds(cn_conf_t *cf, cn_str_t text, uint32_t *s)
+{
+    uint64_t ms;
+
+    if (cn_conf_parse_ms(text, &ms) != CN_OK || ms < 1000 || ms > 32767ull * 1000)
+        return cn_conf_error(cf, "\"%.*s\": expected a time of 1s to 32767s", CN_STR_ARG(text));
+    *s = (uint32_t)(ms / 1000);
+    return CN_OK;
+}
+
+static cn_rc set_keepalive_part(cn_conf_t *cf, cn_sock_watch_t *w, cn_str_t arg)
+{
+    cn_str_t key, value;
+    uint64_t n;
+
+    if (!cn_conf_keyval(arg, &key, &value))
+        return cn_conf_error(cf, "\"%.*s\": expected idle=TIME, interval=TIME or probes=NUMBER",
+                             CN_STR_ARG(arg));
+    if (cn_str_eq(key, CN_STR("idle")))
+        return parse_seconds(cf, value, &w->idle_s);
+    if (cn_str_eq(key, CN_STR("interval")))
+        return parse_seconds(cf, value, &w->interval_s);
+    if (!cn_str_eq(key, CN_STR("probes")) || cn_str_u64(value, 127, &n) != CN_OK || n == 0)
+        return cn_conf_error(cf, "\"%.*s\": expected idle=TIME, interval=TIME or probes=1 to 127",
+                             CN_STR_ARG(arg));
+    w->probes = (uint32_t)n;
+    return CN_OK;
+}
+
+static cn_rc set_keepalive(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
+                           const cn_str_t *argv, unsigned argc)
+{
+    cn_cluster_conf_t *cc = conf;
+
+    if (argc == 2 && cn_str_eq(argv[1], CN_STR("off"))) {
+        cc->watch.probes = 0;
+        return CN_OK;
+    }
+    for (unsigned i = 1; i < argc; i++)
+        if (set_keepalive_part(cf, &cc->watch, argv[i]) != CN_OK)
+            return CN_ERR;
+    return CN_OK;
+}
+
 static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf, const void *parent CN_UNUSED)
 {
     cn_cluster_conf_t *cc = conf;
@@ -92,6 +136,7 @@ static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf, const void *paren
     cc->connect_timeout_ms = 10000;
     cc->idle_ms = 3600 * 1000;
     cc->tcp_idle_ms = UINT64_MAX;
+    cc->watch = cn_sock_watch_default;
     return CN_OK;
 }
 
@@ -158,6 +203,18 @@ static const cn_directive_t directives[] = {
     {"tcp_idle_timeout", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms,
      offsetof(cn_cluster_conf_t, tcp_idle_ms), NULL, "tcp_idle_timeout TIME",
      "How long a connection that is not HTTP may move no byte; 0 for ever.", "the main part's"},
+    {"tcp_dead_timeout", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms,
+     offsetof(cn_cluster_conf_t, watch.dead_ms), NULL, "tcp_dead_timeout TIME",
+     "An endpoint that acknowledges nothing for so long, while what it was sent is sent again, is "
+     "taken for gone: its connection fails at once. One that merely does not read is not. 0 "
+     "leaves it to the system, which takes minutes. For endpoints in a tunnel it is "
+     "hbone_dead_timeout.",
+     "1500ms"},
+    {"tcp_keepalive", CN_AT_CLUSTER, CN_ARGS(1, 3), set_keepalive, 0, NULL,
+     "tcp_keepalive [idle=TIME] [interval=TIME] [probes=NUMBER] | off",
+     "How idle connections to endpoints are asked for a sign of life: after which time, how often, "
+     "and how many in vain end the connection. Whole seconds.",
+     "idle=180s interval=60s probes=5"},
     {"max_connection_duration", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms,
      offsetof(cn_cluster_conf_t, max_conn_ms), NULL, "max_connection_duration TIME",
      "After this time a connection that is not HTTP is closed, whatever it does; 0: never.", "0"},

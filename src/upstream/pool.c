@@ -154,6 +154,15 @@ static cn_stream_t *wrap(const cn_upool_t *pool, cn_cluster_t *cluster, const cn
     return s;
 }
 
+static cn_stream_t *connect_to(const cn_upool_t *pool, const cn_cluster_t *cluster,
+                               const cn_addr_t *to)
+{
+    cn_stream_t *s = cn_sock_connect(pool->loop, to, cluster->conf->connect_timeout_ms, NULL);
+
+    cn_sock_watch(s, &cluster->conf->watch);
+    return s;
+}
+
 static cn_stream_t *open_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
                                 const cn_uasked_t *asked, cn_spoken spoken, cn_task_t *owner)
 {
@@ -168,7 +177,7 @@ static cn_stream_t *open_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host
     if (t)
         s = t->ops->open(t->wctx, host, to.port, timeout_ms, NULL);
     else
-        s = cn_sock_connect(pool->loop, &to, timeout_ms, NULL);
+        s = connect_to(pool, cluster, &to);
     with.spoken = spoken;
     s = wrap(pool, cluster, &with, s);
     if (owner)
