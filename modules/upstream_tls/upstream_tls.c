@@ -321,7 +321,7 @@ static const cn_layer_ops_t layer = {applies, mark, wrap};
 const cn_module_t cn_module_upstream_tls = {
     .abi = CN_MODULE_ABI,
     .name = "upstream_tls",
-    .after = "proxy_protocol",
+    .after = "upstream_proxy_protocol",
     .directives = directives,
     .conf[CN_LV_CLUSTER] = {.size = sizeof(utls_conf_t), .done = done_cluster},
     .worker_init = worker_init,

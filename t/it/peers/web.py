@@ -21,7 +21,8 @@ http {{
         {settings}
         location / {{
             default_type text/plain;
-            return 200 "{name} sni=$ssl_server_name host=$host alpn=$ssl_alpn_protocol client=$ssl_client_s_dn tls=$ssl_protocol";
+            return 200 "{name} sni=$ssl_server_name host=$host alpn=$ssl_alpn_protocol client=$ssl_client_s_dn tls=$ssl_protocol
+                proxy=$proxy_protocol_addr:$proxy_protocol_port>$proxy_protocol_server_addr:$proxy_protocol_server_port";
         }}
     }}
 }}
