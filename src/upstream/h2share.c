@@ -22,6 +22,9 @@ typedef struct {
     cn_h2_t *h2;
     cn_h2share_key_t key;
     cn_ticket_t ticket;
+    uint64_t end_ms; /* by the loop's clock, when it is too old; 0: never */
+    uint32_t uses, max_uses;
+    bool worn; /* has served as many as it may; leaves with the last of them */
 } session_t;
 
 /* The connection's window is that of all its streams together: they belong to
@@ -42,6 +45,7 @@ static const cn_h2_conf_t session_conf = {
 static void session_free(session_t *s)
 {
     s->shares->n--;
+    s->shares->worn -= s->worn;
     cn_list_remove(&s->all);
     cn_list_remove(&s->link);
     cn_admission_return(s->shares->admissions, &s->ticket);
@@ -64,7 +68,7 @@ static void on_closed(void *ctx)
 void cn_h2share_all_init(cn_h2shares_t *shares, cn_loop_t *loop)
 {
     shares->loop = loop;
-    shares->n = 0;
+    shares->n = shares->worn = 0;
     shares->admissions = NULL;
     cn_list_init(&shares->all);
 }
@@ -80,13 +84,18 @@ void cn_h2share_all_fini(cn_h2shares_t *shares)
 }
 
 void cn_h2share_create(cn_h2shares_t *shares, cn_host_t *host, const cn_h2share_key_t *key,
-                       cn_stream_t *stream, cn_ticket_t *ticket, uint64_t idle_ms)
+                       cn_stream_t *stream, cn_ticket_t *ticket, const cn_h2share_limits_t *limits)
 {
     static const cn_h2_cbs_t cbs = {.draining = on_draining, .closed = on_closed};
     cn_h2_conf_t conf = session_conf;
     session_t *s = cn_xzalloc(sizeof(*s));
 
-    conf.idle_ms = idle_ms;
+    conf.idle_ms = limits->idle_ms;
+    if (limits->streams && limits->streams < conf.max_streams)
+        conf.max_streams = limits->streams;
+    s->max_uses = limits->requests;
+    if (limits->age_ms)
+        s->end_ms = cn_loop_ms(shares->loop) + limits->age_ms;
     s->shares = shares;
     s->key = *key;
     s->ticket = *ticket;
@@ -98,13 +107,47 @@ void cn_h2share_create(cn_h2shares_t *shares, cn_host_t *host, const cn_h2share_
     s->h2 = cn_h2_client_create(shares->loop, stream, &conf, &cbs, s);
 }
 
+/* No further exchange: it ends with its last one. */
+static void leave(session_t *s)
+{
+    cn_list_remove(&s->link);
+    cn_h2_drain(s->h2);
+}
+
+/* GOAWAY must not overtake the request: it is sent behind the last one. */
+static cn_exch_t *use(session_t *s, cn_task_t *owner)
+{
+    if (s->max_uses && ++s->uses >= s->max_uses) {
+        s->worn = true;
+        s->shares->worn++;
+        cn_list_remove(&s->link);
+    }
+    return cn_h2_open(s->h2, owner);
+}
+
+void cn_h2share_tidy(cn_h2shares_t *shares)
+{
+    if (shares->worn == 0)
+        return;
+    cn_list_each (node, &shares->all) {
+        session_t *s = cn_list_entry(node, session_t, all);
+
+        if (s->worn && cn_h2_streams(s->h2) == 0)
+            cn_h2_drain(s->h2);
+    }
+}
+
 cn_exch_t *cn_h2share_open(cn_host_t *host, const cn_h2share_key_t *key, cn_task_t *owner)
 {
     cn_list_each (node, &host->sessions) {
         session_t *s = cn_list_entry(node, session_t, link);
 
-        if (s->key.port == key->port && s->key.mark == key->mark && cn_h2_capacity(s->h2))
-            return cn_h2_open(s->h2, owner);
+        if (s->key.port != key->port || s->key.mark != key->mark)
+            continue;
+        if (s->end_ms && cn_loop_ms(s->shares->loop) >= s->end_ms)
+            leave(s);
+        else if (cn_h2_capacity(s->h2))
+            return use(s, owner);
     }
     return NULL;
 }
@@ -112,9 +155,6 @@ cn_exch_t *cn_h2share_open(cn_host_t *host, const cn_h2share_key_t *key, cn_task
 void cn_h2share_retire(cn_host_t *host)
 {
     cn_list_each (node, &host->sessions) {
-        session_t *s = cn_list_entry(node, session_t, link);
-
-        cn_list_remove(&s->link);
-        cn_h2_drain(s->h2);
+        leave(cn_list_entry(node, session_t, link));
     }
 }

@@ -18,7 +18,7 @@ typedef struct {
 typedef struct {
     cn_loop_t *loop;
     cn_list_t all;
-    uint32_t n;
+    uint32_t n, worn;
     cn_admissions_t *admissions; /* or NULL */
 } cn_h2shares_t;
 
@@ -26,12 +26,21 @@ void cn_h2share_all_init(cn_h2shares_t *, cn_loop_t *);
 /* At once; no exchange may be open any more. */
 void cn_h2share_all_fini(cn_h2shares_t *);
 
+/* 0: no limit. */
+typedef struct {
+    uint64_t idle_ms, age_ms;
+    uint32_t requests; /* over its life */
+    uint32_t streams;  /* at once */
+} cn_h2share_limits_t;
+
 /* A session over a stream, which it takes and which may still be connecting; and
  * with the ticket of its connection. */
 void cn_h2share_create(cn_h2shares_t *, cn_host_t *, const cn_h2share_key_t *, cn_stream_t *,
-                       cn_ticket_t *, uint64_t idle_ms);
+                       cn_ticket_t *, const cn_h2share_limits_t *);
 /* An exchange on a session of the host with room; NULL: there is none. */
 cn_exch_t *cn_h2share_open(cn_host_t *, const cn_h2share_key_t *, cn_task_t *owner);
+/* After an exchange was closed: ends sessions that have served enough. */
+void cn_h2share_tidy(cn_h2shares_t *);
 /* No new exchange on the host's sessions; they end with their last one. */
 void cn_h2share_retire(cn_host_t *);
 

@@ -44,7 +44,9 @@ typedef struct {
     cn_h1_client_t *h1;
     cn_ticket_t ticket;
     uint64_t idle_ms;
-    uint64_t mark; /* of its layers */
+    uint64_t end_ms;         /* by the loop's clock, when it is too old; 0: never */
+    uint64_t mark;           /* of its layers */
+    uint32_t uses, max_uses; /* max_uses 0: no limit */
     uint16_t port;
     bool is_idle;
 } conn_t;
@@ -61,6 +63,20 @@ cn_upool_t *cn_upool_create(cn_loop_t *loop, const cn_transport_t *transports, u
     return pool;
 }
 
+/* It idles until then; 0: for as long as it lasts. */
+static uint64_t idle_time(const conn_t *c)
+{
+    uint64_t now = cn_loop_ms(c->pool->loop), left = c->end_ms > now ? c->end_ms - now : 1;
+
+    return c->end_ms && (!c->idle_ms || left < c->idle_ms) ? left : c->idle_ms;
+}
+
+static bool is_worn(const conn_t *c)
+{
+    return (c->max_uses && c->uses >= c->max_uses) ||
+           (c->end_ms && cn_loop_ms(c->pool->loop) >= c->end_ms);
+}
+
 static void set_idle(conn_t *c, bool idle)
 {
     if (c->is_idle == idle)
@@ -69,8 +85,8 @@ static void set_idle(conn_t *c, bool idle)
     if (idle) {
         c->pool->idle++;
         cn_list_push_front(&c->u.host->idle, &c->link);
-        if (c->idle_ms)
-            cn_timer_set(&c->timer, c->idle_ms);
+        if (idle_time(c))
+            cn_timer_set(&c->timer, idle_time(c));
         if (c->ticket.cluster)
             cn_admission_wake(c->pool->admissions, c->ticket.cluster);
     } else {
@@ -227,6 +243,9 @@ static conn_t *conn_create(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *h
     c->port = asked->dest.port;
     c->mark = mark_of(pool, cluster, asked);
     c->idle_ms = cluster->conf->idle_ms;
+    c->max_uses = cluster->conf->max_conn_requests;
+    if (cluster->conf->max_conn_ms)
+        c->end_ms = cn_loop_ms(pool->loop) + cluster->conf->max_conn_ms;
     c->u.host = cn_host_ref(host);
     cn_task_init(&c->task, pool->loop, conn_run);
     cn_timer_init(&c->timer, &c->task, CN_WAKE_TIMER);
@@ -265,6 +284,7 @@ cn_http_version cn_upool_version(const cn_cluster_t *cluster, cn_http_version cl
 static cn_uconn_t *use_conn(conn_t *c, cn_task_t *owner)
 {
     c->u.host->active++;
+    c->uses++;
     c->u.exch = cn_h1_client_open(c->h1, owner);
     return &c->u;
 }
@@ -294,6 +314,10 @@ static cn_uconn_t *open_shared(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_
                                const cn_uasked_t *asked, cn_task_t *owner)
 {
     cn_h2share_key_t key = key_of(pool, cluster, host, asked);
+    const cn_h2share_limits_t limits = {.idle_ms = cluster->conf->idle_ms,
+                                        .age_ms = cluster->conf->max_conn_ms,
+                                        .requests = cluster->conf->max_conn_requests,
+                                        .streams = cluster->conf->max_streams};
     cn_ticket_t ticket = {0};
     cn_exch_t *x;
 
@@ -301,16 +325,17 @@ static cn_uconn_t *open_shared(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_
         return NULL;
     cn_h2share_create(&pool->shares, host, &key,
                       open_stream(pool, cluster, host, asked, CN_SPOKEN_HTTP2, NULL), &ticket,
-                      cluster->conf->idle_ms);
+                      &limits);
     x = cn_h2share_open(host, &key, owner);
     CN_BUG_ON(!x);
     return use_shared(host, x);
 }
 
-static void close_shared(cn_uconn_t *u)
+static void close_shared(cn_upool_t *pool, cn_uconn_t *u)
 {
     u->host->active--;
     u->exch->ops->close(u->exch);
+    cn_h2share_tidy(&pool->shares);
     cn_host_unref(u->host);
     free(u);
 }
@@ -356,18 +381,18 @@ bool cn_upool_connected(cn_uconn_t *u)
     return !s || cn_stream_ready(s) != CN_AGAIN;
 }
 
-void cn_upool_close(cn_upool_t *pool CN_UNUSED, cn_uconn_t *u)
+void cn_upool_close(cn_upool_t *pool, cn_uconn_t *u)
 {
     conn_t *c = cn_container_of(u, conn_t, u);
 
     if (u->shared) {
-        close_shared(u);
+        close_shared(pool, u);
         return;
     }
     c->u.host->active--;
     c->u.exch->ops->close(c->u.exch);
     c->u.exch = NULL;
-    if (cn_h1_client_usable(c->h1) && !c->u.host->gone)
+    if (cn_h1_client_usable(c->h1) && !c->u.host->gone && !is_worn(c))
         set_idle(c, true);
     else
         conn_destroy(c);

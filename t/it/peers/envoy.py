@@ -93,7 +93,8 @@ class Envoy:
         self.log_path = self.folder / 'envoy.log'
         with open(self.log_path, 'wb') as log:
             self.process = subprocess.Popen([str(binary()), '-c', str(path), '--concurrency', '1', '-l', 'warn',
-                                             '--use-dynamic-base-id', '--disable-hot-restart', *arguments], stdout=log, stderr=log)
+                                             '--use-dynamic-base-id', '--disable-hot-restart',
+                                             '--file-flush-interval-msec', '100', *arguments], stdout=log, stderr=log)
         for listener in listeners:
             at = listener['address']['socket_address']
             net.wait_port(at['address'], at['port_value'], 20.0, self.is_alive)

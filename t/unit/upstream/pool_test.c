@@ -306,6 +306,43 @@ static void test_a_host_that_leaves_loses_what_idles_and_keeps_what_is_busy(void
     assert_true(closed(f, 1));
 }
 
+static void test_a_connection_serves_only_so_many_requests(void **state)
+{
+    fix_t *f = *state;
+    use_t u;
+
+    f->conf.max_conn_requests = 2;
+    for (unsigned i = 0; i < 4; i++) {
+        start(f, &u, 80, false);
+        assert_int_equal(f->nfar, i / 2 + 1);
+        answer(f, &u, i / 2);
+        assert_int_equal(cn_upool_idle(f->upool), i % 2 ? 0 : 1);
+    }
+    assert_true(closed(f, 0));
+}
+
+static void test_a_connection_serves_only_for_so_long(void **state)
+{
+    fix_t *f = *state;
+    use_t u;
+
+    f->conf.max_conn_ms = 1000;
+    start(f, &u, 80, false);
+    answer(f, &u, 0);
+    assert_int_equal(cn_upool_idle(f->upool), 1);
+    pass(f, 999);
+    assert_int_equal(cn_upool_idle(f->upool), 1);
+    pass(f, 1);
+    assert_int_equal(cn_upool_idle(f->upool), 0); /* while idle */
+    start(f, &u, 80, false);
+    cn_owner_drain(f->pool, f->far[1]);
+    cn_owner_write(f->far[1], OK);
+    cn_owner_settle(f->loop);
+    pass(f, 5000); /* settling took the clock back to what it is */
+    finish(f, &u);
+    assert_int_equal(cn_upool_idle(f->upool), 0); /* or when its request ends */
+}
+
 static void test_a_raw_stream_is_the_callers(void **state)
 {
     fix_t *f = *state;
@@ -493,6 +530,57 @@ static void test_a_full_session_is_followed_by_another(void **state)
     pod_end(f, &second);
 }
 
+static void test_a_session_has_no_more_streams_than_configured(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b;
+    pod_t pod, second;
+
+    f->conf.max_streams = 1;
+    start_h2(f, &a);
+    serve(f, &pod, 0, 100);
+    start_h2(f, &b);
+    assert_int_equal(f->nfar, 2);
+    serve(f, &second, 1, 100);
+    pod_answer(f, &pod, 0);
+    pod_answer(f, &second, 0);
+    finish(f, &a);
+    finish(f, &b);
+    pod_end(f, &pod);
+    pod_end(f, &second);
+}
+
+static void test_a_session_serves_only_so_many_requests_and_for_so_long(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b;
+    pod_t pod, second;
+
+    f->conf.max_conn_requests = 1;
+    start_h2(f, &a);
+    serve(f, &pod, 0, 100);
+    f->conf.max_conn_requests = 0;
+    f->conf.max_conn_ms = 1000;
+    start_h2(f, &b);
+    assert_int_equal(f->nfar, 2);
+    serve(f, &second, 1, 100);
+    pod_answer(f, &pod, 0);
+    assert_int_equal(a.o.msg.status, 200);
+    finish(f, &a);
+    cn_owner_settle(f->loop);
+    assert_int_equal(cn_upool_sessions(f->upool), 1);
+    pod_end(f, &pod);
+    pod_answer(f, &second, 0);
+    finish(f, &b);
+    assert_int_equal(cn_upool_sessions(f->upool), 1);
+    pass(f, 1000);
+    start_h2(f, &a); /* the old one leaves */
+    assert_int_equal(f->nfar, 3);
+    assert_int_equal(cn_upool_sessions(f->upool), 1);
+    finish(f, &a);
+    pod_end(f, &second);
+}
+
 static void test_a_session_that_says_goaway_gets_no_further_request(void **state)
 {
     fix_t *f = *state;
@@ -611,6 +699,10 @@ int main(void)
         T(test_an_idle_connection_ends_after_its_time),
         T(test_a_host_that_leaves_loses_what_idles_and_keeps_what_is_busy),
         T(test_connections_are_reused_by_those_who_look_the_same_to_the_layers),
+        T(test_a_connection_serves_only_so_many_requests),
+        T(test_a_connection_serves_only_for_so_long),
+        T(test_a_session_has_no_more_streams_than_configured),
+        T(test_a_session_serves_only_so_many_requests_and_for_so_long),
         T(test_a_raw_stream_is_the_callers),
         T(test_requests_share_a_session_with_room),
         T(test_a_full_session_is_followed_by_another),
