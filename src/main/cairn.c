@@ -300,6 +300,7 @@ static void free_units(const cn_units_t *units)
 {
     if (!units)
         return;
+    free((void *)(uintptr_t)units->balancers);
     free((void *)(uintptr_t)units->v);
     free((void *)(uintptr_t)units);
 }
