@@ -389,3 +389,30 @@ def test_outlier_ejects_after_as_many_failures_as_envoy(both):
     assert outcomes[0] == outcomes[1]
     assert outcomes[0][0] == [500, 500, 404, 500, 500, 200, 503, 501, 500, 503]
     assert outcomes[0][1][-1] == ('503', 'UH', 'no_healthy_upstream')
+
+
+# ---- what an operator is told ----
+
+def test_explain_names_the_limits_of_the_cluster(cairn, app, curl):
+    waypoint = cairn(reviews(proxy.endpoint(app), breaker='max_requests=10 max_retries=3', outlier=''), start=False)
+    said = waypoint.explain(curl, VIP, 'GET', '/')
+    assert 'cluster: default_priority::max_requests 10' in said
+    assert 'cluster: default_priority::max_retries 3' in said
+    assert 'cluster: outlier::ejected 0' in said
+
+
+def test_another_size_of_the_tables_takes_a_restart(cairn, app, curl):
+    waypoint = cairn(reviews(proxy.endpoint(app), breaker='max_requests=1'))
+    waypoint.reload('breaker_memory clusters=10 hosts=65536;\n' + reviews(proxy.endpoint(app), breaker='max_requests=1'))
+    waypoint.wait_log(r'shared memory circuit_breaker.clusters \(module circuit_breaker\) keeps its \d+ bytes, '
+                      r'the configuration asks for \d+: restart or upgrade the master')
+    assert 'circuit_breaker.hosts' not in waypoint.log
+    assert waypoint.request(curl, VIP).status == 200
+
+
+def test_a_connection_serves_as_many_requests_as_it_may(cairn, app, curl):
+    waypoint = cairn(reviews(proxy.endpoint(app), max_requests_per_connection='3'))
+    with waypoint.connection(curl) as connection:
+        tunnel = connection.connect(VIP)
+        used = [tunnel.request().json()['connection'] for _ in range(9)]
+    assert [used.count(number) for number in sorted(set(used))] == [3, 3, 3]

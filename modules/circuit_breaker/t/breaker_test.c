@@ -10,6 +10,9 @@
 #include <cmocka.h>
 
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "core/log.h"
 #include "event/loop_int.h"
@@ -185,6 +188,62 @@ static void test_what_a_dead_worker_had_is_free_again(void **state CN_UNUSED)
         assert_true(take(&b, 0, CN_ADMIT_REQUEST, &more[i]));
     for (unsigned i = 0; i < 4; i++)
         give(&b, 0, &more[i]);
+    close_bed(&b);
+}
+
+/* What the racing processes write: how many are inside, and what went wrong. */
+typedef struct {
+    int32_t ready, inside, most, admitted, over;
+} race_t;
+
+static CN_NORETURN void race(bed_t *b, unsigned worker, race_t *r, int32_t limit)
+{
+    __atomic_add_fetch(&r->ready, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&r->ready, __ATOMIC_SEQ_CST) < WORKERS)
+        continue;
+    for (unsigned i = 0; i < 100000; i++) {
+        cn_ticket_t t = {0};
+        int32_t now;
+
+        if (!take(b, worker, CN_ADMIT_REQUEST, &t))
+            continue;
+        now = __atomic_add_fetch(&r->inside, 1, __ATOMIC_SEQ_CST);
+        if (now > limit)
+            __atomic_add_fetch(&r->over, 1, __ATOMIC_SEQ_CST);
+        if (now > __atomic_load_n(&r->most, __ATOMIC_SEQ_CST))
+            __atomic_store_n(&r->most, now, __ATOMIC_SEQ_CST);
+        __atomic_add_fetch(&r->admitted, 1, __ATOMIC_SEQ_CST);
+        __atomic_sub_fetch(&r->inside, 1, __ATOMIC_SEQ_CST);
+        give(b, worker, &t);
+    }
+    _exit(0);
+}
+
+static void test_workers_that_race_for_the_last_place_never_share_it(void **state CN_UNUSED)
+{
+    race_t *r = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cn_ticket_t t[2] = {{0}};
+    bed_t b;
+
+    assert_true(r != MAP_FAILED);
+    open_bed(&b, "cluster a:80 { breaker max_requests=1; }");
+    for (unsigned i = 0; i < WORKERS; i++)
+        if (fork() == 0)
+            race(&b, i, r, 1);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        int status = -1;
+
+        wait(&status);
+        assert_int_equal(status, 0);
+    }
+    assert_int_equal(r->over, 0);
+    assert_int_equal(r->most, 1);
+    assert_true(r->admitted > 0);
+    /* nothing is left behind */
+    assert_true(take(&b, 0, CN_ADMIT_REQUEST, &t[0]));
+    assert_false(take(&b, 1, CN_ADMIT_REQUEST, &t[1]));
+    give(&b, 0, &t[0]);
+    munmap(r, 4096);
     close_bed(&b);
 }
 
@@ -476,6 +535,7 @@ int main(void)
         cmocka_unit_test(test_a_limit_of_0_admits_nobody),
         cmocka_unit_test(test_connections_are_limited_but_each_worker_may_have_one),
         cmocka_unit_test(test_what_a_dead_worker_had_is_free_again),
+        cmocka_unit_test(test_workers_that_race_for_the_last_place_never_share_it),
         cmocka_unit_test(test_counts_survive_a_new_configuration),
         cmocka_unit_test(test_failures_in_a_row_are_counted_by_all_workers_together),
         cmocka_unit_test(test_a_success_starts_the_count_anew),
