@@ -3,6 +3,7 @@
 
 import datetime
 import os
+import re
 import subprocess
 
 import pytest
@@ -103,6 +104,32 @@ def test_grpc_clients_get_a_grpc_status(limited, curl):
             assert (answer.status, answer.header('grpc-status'), answer.header('grpc-message')) == (200, status, 'local_rate_limited')
 
 
+def test_explain_tells_which_limit_would_apply_and_its_key(cairn, app, curl):
+    waypoint = cairn(reviews(app, 'rate_limit clients { limit 2 per=1d; key principal; key header x-user; }\n'
+                                  'rate_limit writers { limit 1 per=1d; match { to { methods POST; } } }\n'
+                                  'rate_limit_service shop { domain shop; cluster c; descriptor { entry user header x-user; } }'),
+                     start=False)
+    text = waypoint.explain(curl, VIP, 'GET', '/', '-H', 'x-user: anna')
+    assert 'rate_limit: "clients" (2 per 86400000 ms, burst 2) by principal "%s", header x-user "anna": allowed' % curl.uri in text
+    assert 'rate_limit: "writers" does not match; nearest is rule 0: to methods expects "POST", got "GET"' in text
+    assert 'rate_limit_service: "shop" asks domain shop about user=anna' in text
+    assert 'verdict     allowed: to cluster' in text
+
+
+def test_invented_keys_cost_bounded_memory(limited, curl):
+    """Each request brings a key of its own; who was refused before still is."""
+    waypoint = limited('rate_limit a { limit 1 per=1d burst=2; key header x-user; max_keys 100; }', main='rate_limit_memory 64k;\n')
+    user = {'x-user': 'anna'}
+    with waypoint.connection(curl) as connection:
+        tunnel = connection.connect(VIP)
+        assert [tunnel.request(headers=user).status for _ in range(3)] == [200, 200, 429]
+        before = waypoint.resident()
+        assert {tunnel.request(headers={'x-user': 'u%d' % i}).status for i in range(2000)} == {200}
+        assert tunnel.request(headers=user).status == 429
+        assert waypoint.resident() < before + (1 << 20)
+    assert waypoint.count('cairn_rate_limit_buckets_total', event='evicted') > 1000
+
+
 # ---- local limits: four workers ----
 
 def test_four_workers_together_let_exactly_the_limit_pass(limited, builddir, curl):
@@ -117,12 +144,16 @@ def test_four_workers_together_let_exactly_the_limit_pass(limited, builddir, cur
     net.wait_for(lambda: waypoint.count('cairn_requests_active') == 0, what='the end of all requests')
     lines = waypoint.access(waypoint.count('cairn_rate_limit_requests_total', limit='a'))
     at = lambda line: datetime.datetime.fromisoformat(line['start_time'].replace('Z', '+00:00')).timestamp()
-    times = sorted(at(line) for line in lines)
-    passed = sum(line['response_flags'] != 'RL' for line in lines)  # the last ones have no answer, but a token
-    expected = burst + rate * (times[-1] - times[0])
-    print('passed %d, expected %.1f of %d requests in %.2f s' % (passed, expected, len(lines), times[-1] - times[0]))
-    assert len(lines) > 3 * expected
+    limited_at = [at(line) for line in lines if line['response_flags'] == 'RL']
+    passed_at = [at(line) for line in lines if line['response_flags'] != 'RL']  # the last ones have no answer, but a token
+    first, last = min(limited_at), max(limited_at)  # whenever one is refused, the bucket is empty
+    passed = sum(first < t <= last for t in passed_at)
+    expected = rate * (last - first)
+    print('passed %d, expected %.1f, refused %d in %.2f s' % (passed, expected, len(limited_at), last - first))
+    assert len(limited_at) > 3 * expected
     assert abs(passed - expected) <= 0.01 * expected + 1
+    assert len(passed_at) <= 1.01 * (burst + rate * (max(passed_at + limited_at) - min(passed_at + limited_at))) + 1
+    passed = len(passed_at)
     assert passed == waypoint.count('cairn_rate_limit_requests_total', limit='a', decision='allowed')
 
 
@@ -169,6 +200,30 @@ def test_the_same_requests_are_answered_as_by_envoy(limited, app, curl, tmp_path
         reset = lambda answer: [int(v) for n, v in answer[2] if n == 'x-ratelimit-reset']
         assert len(reset(mine)) == len(reset(his))
         assert all(abs(a - b) <= 30 for a, b in zip(reset(mine), reset(his))), request
+
+
+# ---- from Kubernetes ----
+
+POLICY = """
+apiVersion: policy.cairn.internal/v1alpha1
+kind: RateLimitPolicy
+metadata: {name: clients, namespace: bookinfo}
+spec:
+  targetRefs: [{group: "", kind: Service, name: productpage}]
+  local: [{name: each, limit: {requests: 1, interval: 24h}, key: [{type: Principal}]}]
+  response: {status: 503}
+"""
+
+
+def test_a_policy_resource_limits_its_service(builddir, top, tmp_path, cairn, curl):
+    """Through cairn-gen into the block that a running proxy takes."""
+    (tmp_path / 'policy.yaml').write_text(POLICY)
+    text = subprocess.run([str(builddir / 'cairn-gen'), 'render', '-f', str(top / 'conf/samples/bookinfo'), '-f',
+                           str(tmp_path / 'policy.yaml'), '-w', 'bookinfo/waypoint'], check=True, capture_output=True, text=True).stdout
+    block = re.search(r'^ +rate_limit bookinfo/clients/each \{.*?^ +\}\n', text, re.M | re.S).group()
+    waypoint = cairn(proxy.service(REVIEWS, VIP, block + 'route a { match { path prefix /; } direct_response 200 hello; }') +
+                     proxy.cluster(REVIEWS, '127.0.0.1:1'))
+    assert statuses(waypoint, curl, 2) == [200, 503]
 
 
 # ---- global limits ----
