@@ -129,7 +129,8 @@ static bool is_name(cn_str_t s)
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
 
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && !strchr("!#$%&'*+-.^_`|~", c))
+        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') &&
+            (c == '\0' || !strchr("!#$%&'*+-.^_`|~", c)))
             return false;
     }
     return s.n > 0;

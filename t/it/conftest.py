@@ -5,7 +5,9 @@ Whatever a factory made is stopped when its test ends; cairn must end by itself
 then, with exit code 0 and no sanitizer report.
 """
 
+import functools
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -24,7 +26,21 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    config.addinivalue_line('markers', 'module(name): needs this module in the build')
     config.addinivalue_line('markers', 'slow: takes more than a few seconds; run by make check-long')
+
+
+def pytest_runtest_setup(item):
+    """A test of a module that this build was configured without is skipped."""
+    program = (TOP / item.config.getoption('--builddir')).resolve() / 'cairn'
+    for mark in item.iter_markers('module'):
+        if not re.search(r'^modules:.*\b%s\b' % mark.args[0], built(str(program)), re.M):
+            pytest.skip('built without the module ' + mark.args[0])
+
+
+@functools.cache
+def built(program):
+    return subprocess.run([program, '-V'], capture_output=True, text=True).stdout
 
 
 @pytest.fixture(scope='session')

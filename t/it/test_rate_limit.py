@@ -11,6 +11,8 @@ import pytest
 from peers import envoy, net, proxy, ratelimit
 from peers.http import Http, Plain
 
+pytestmark = [pytest.mark.module('rate_limit'), pytest.mark.module('rate_limit_service')]
+
 VIP = '10.96.0.1:9080'
 REVIEWS = 'reviews.bookinfo:9080'
 # A bucket that is refilled in days: within a test it does not change.
@@ -116,8 +118,9 @@ def test_explain_tells_which_limit_would_apply_and_its_key(cairn, app, curl):
     assert 'verdict     allowed: to cluster' in text
 
 
-def test_invented_keys_cost_bounded_memory(limited, curl):
+def test_invented_keys_cost_bounded_memory(limited, builddir, curl):
     """Each request brings a key of its own; who was refused before still is."""
+    keeps_freed = 'address' in (builddir / 'cn_flags').read_text()  # ASan
     waypoint = limited('rate_limit a { limit 1 per=1d burst=2; key header x-user; max_keys 100; }', main='rate_limit_memory 64k;\n')
     user = {'x-user': 'anna'}
     with waypoint.connection(curl) as connection:
@@ -126,7 +129,7 @@ def test_invented_keys_cost_bounded_memory(limited, curl):
         before = waypoint.resident()
         assert {tunnel.request(headers={'x-user': 'u%d' % i}).status for i in range(2000)} == {200}
         assert tunnel.request(headers=user).status == 429
-        assert waypoint.resident() < before + (1 << 20)
+        assert keeps_freed or waypoint.resident() < before + (1 << 20)
     assert waypoint.count('cairn_rate_limit_buckets_total', event='evicted') > 1000
 
 

@@ -240,6 +240,7 @@ static void test_only_harmless_headers_are_taken(void **state)
         headers[i].value = data(fields[i][1]);
         v[i] = &headers[i];
     }
+    headers[5].key = (ProtobufCBinaryData){3, (uint8_t *)(uintptr_t) "x\0y"};
     assert_int_equal(read_answer(*state, &r, &a), CN_OK);
     assert_int_equal(a.nto_response, 2);
     assert_text(a.to_response[0].name, "x-good");
