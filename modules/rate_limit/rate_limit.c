@@ -106,16 +106,25 @@ static void explain(cn_req_t *req, const cn_rate_limit_t *l, cn_rate_limit_view_
         (unsigned long long)l->burst, key, outcome(l, r), (unsigned long long)r->remaining);
 }
 
-static void log_shadow(const cn_rate_limit_t *l, cn_rate_limit_view_t *v)
+/* Once a second for each limit: refusals come in floods. */
+static void tell(const cn_rate_limit_t *l, cn_rate_limit_view_t *v, uint64_t now)
 {
+    cn_rate_limit_count_t *c = l->count;
     char key[CN_RATE_LIMIT_TEXT];
 
     if (!cn_log_enabled(CN_LOG_INFO))
         return;
+    if (c->told_ns && now - c->told_ns < 1000000000) {
+        c->untold++;
+        return;
+    }
     cn_rate_limit_key_text(l, v, key);
-    cn_log(CN_LOG_INFO, "rate_limit", "\"%.*s\" (shadow) would refuse %.*s %.*s by %s",
-           CN_STR_ARG(l->name), CN_STR_ARG(v->facts->req->method), CN_STR_ARG(v->facts->req->path),
-           key);
+    cn_log(CN_LOG_INFO, "rate_limit", "\"%.*s\" %s %.*s %.*s by %s; %llu more since the last line",
+           CN_STR_ARG(l->name), l->shadow ? "(shadow) would refuse" : "refuses",
+           CN_STR_ARG(v->facts->req->method), CN_STR_ARG(v->facts->req->path), key,
+           (unsigned long long)c->untold);
+    c->told_ns = now;
+    c->untold = 0;
 }
 
 /* ---- deciding ---- */
@@ -175,8 +184,7 @@ static bool ask(cn_req_t *req, const cn_rate_limit_t *l, cn_rate_limit_view_t *v
         return true;
     }
     count(req, l, l->shadow ? CN_RATE_LIMIT_SHADOW_LIMITED : CN_RATE_LIMIT_LIMITED);
-    if (l->shadow)
-        log_shadow(l, v);
+    tell(l, v, now);
     return l->shadow;
 }
 

@@ -49,6 +49,7 @@ typedef enum {
 typedef struct {
     cn_series_t *series[CN_RATE_LIMIT_DECISIONS];
     bool asked[CN_RATE_LIMIT_DECISIONS];
+    uint64_t told_ns, untold; /* when the log last told of a refusal, and how many it did not */
 } cn_rate_limit_count_t;
 
 typedef struct {

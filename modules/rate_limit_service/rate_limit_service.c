@@ -72,6 +72,30 @@ static void observe(cn_req_t *req, const ctx_t *x)
         (cn_clock_mono_ns() - x->start_ns) / 1000000);
 }
 
+/* One line a second for each service: what it tells of comes in floods. */
+static bool may_tell(const rls_t *s)
+{
+    uint64_t now = cn_clock_mono_ns();
+
+    if (s->count->told_ns && now - s->count->told_ns < 1000000000) {
+        s->count->untold++;
+        return false;
+    }
+    s->count->told_ns = now;
+    return true;
+}
+
+static void tell(const rls_t *s, const cn_msg_t *msg, const char *what, const char *then)
+{
+    if (!cn_log_enabled(CN_LOG_INFO) || !may_tell(s))
+        return;
+    cn_log(CN_LOG_INFO, "rate_limit",
+           "\"%.*s\" at %.*s: %s: %.*s %.*s %s; %llu more since the last line", CN_STR_ARG(s->name),
+           CN_STR_ARG(s->cluster), what, CN_STR_ARG(msg->method), CN_STR_ARG(msg->path), then,
+           (unsigned long long)s->count->untold);
+    s->count->untold = 0;
+}
+
 /* ---- asking ---- */
 
 static void explain_question(cn_req_t *req, const rls_t *s, const cn_vec_t *filled)
@@ -178,8 +202,7 @@ static cn_rc failed(cn_req_t *req, const rls_t *s, ctx_t *x, const char *why)
     bool late = cn_call_failure(x->call) == CN_CALL_TIMEOUT;
 
     count(req, s, late ? RLS_TIMEOUT : RLS_ERROR);
-    cn_log(CN_LOG_INFO, "rate_limit", "\"%.*s\" at %.*s: %s; the request %s", CN_STR_ARG(s->name),
-           CN_STR_ARG(s->cluster), why, s->deny && !s->shadow ? "is refused" : "passes");
+    tell(s, cn_req_facts(req)->req, why, s->deny && !s->shadow ? "is refused" : "passes");
     cn_req_explain(req, "rate_limit_service: \"%.*s\" failed: %s", CN_STR_ARG(s->name), why);
     if (!s->deny || s->shadow)
         return CN_OK;
@@ -224,11 +247,10 @@ static cn_rc over_limit(cn_req_t *req, const rls_t *s, ctx_t *x, const rls_answe
     count(req, s, s->shadow ? RLS_SHADOW_OVER_LIMIT : RLS_OVER_LIMIT);
     cn_req_explain(req, "rate_limit_service: \"%.*s\" says over the limit%s", CN_STR_ARG(s->name),
                    s->shadow ? " (shadow)" : "");
+    tell(s, cn_req_facts(req)->req, "over the limit",
+         s->shadow ? "would be refused (shadow)" : "is refused");
     if (!s->shadow)
         return refuse(req, s, x, a);
-    cn_log(CN_LOG_INFO, "rate_limit", "\"%.*s\" (shadow) would refuse %.*s %.*s",
-           CN_STR_ARG(s->name), CN_STR_ARG(cn_req_facts(req)->req->method),
-           CN_STR_ARG(cn_req_facts(req)->req->path));
     return CN_OK;
 }
 

@@ -65,6 +65,7 @@ typedef enum {
 typedef struct {
     cn_series_t *series[RLS_OUTCOMES];
     bool asked[RLS_OUTCOMES];
+    uint64_t told_ns, untold; /* when the log last told of it, and how often it did not */
 } rls_count_t;
 
 typedef struct {

@@ -76,6 +76,14 @@ def test_a_shadow_counts_and_says_but_lets_pass(limited, curl):
     waypoint.wait_log(r'"watch" \(shadow\) would refuse GET / by header x-user "anna"')
 
 
+def test_a_refusal_explains_itself_in_the_log_once_a_second(limited, curl):
+    waypoint = limited('rate_limit each { limit 1 per=1d; key header x-user; }')
+    assert statuses(waypoint, curl, 50, headers={'x-user': 'anna'}, path='/a') == [200] + [429] * 49
+    assert waypoint.count('cairn_rate_limit_requests_total', limit='each', decision='limited') == 49
+    waypoint.wait_log(r'"each" refuses GET /a by header x-user "anna"; 0 more')
+    assert waypoint.log.count('"each" refuses') < 25  # all of them within a few seconds
+
+
 def test_route_service_and_waypoint(limited, curl):
     waypoint = limited('rate_limit svc { limit 2 per=1d; }\n'
                        'route a { match { path prefix /a; } rate_limit r { limit 1 per=1d; } backend %s; }\n'
@@ -328,6 +336,7 @@ def test_a_service_that_is_late_has_failed(asked, service, curl, failure, status
     service.released.set()
     assert answer.status == status
     assert waypoint.count('cairn_rate_limit_service_requests_total', outcome='timeout') == 1
+    waypoint.wait_log('"shop" at limits: timed out: GET / ' + ('is refused' if status == 500 else 'passes'))
     if status == 500:
         line = waypoint.access()[0]
         assert (line['response_flags'], line['response_code_details']) == ('RLSE', 'rate_limiter_error')
