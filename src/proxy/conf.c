@@ -11,6 +11,10 @@ static const cn_enum_t normalizations[] = {{"none", CN_URI_NONE},
                                            {"merge_slashes", CN_URI_MERGE_SLASHES},
                                            {"decode_and_merge_slashes", CN_URI_DECODE_AND_MERGE},
                                            {NULL, 0}};
+static const cn_enum_t client_certs[] = {{"remove", CN_CLIENT_CERT_REMOVE},
+                                         {"set", CN_CLIENT_CERT_SET},
+                                         {"pass", CN_CLIENT_CERT_PASS},
+                                         {NULL, 0}};
 static const cn_range_t head_lines = {1, 10000};
 static const cn_range_t head_bytes = {1024, 1024 * 1024};
 static const cn_range_t tunnels = {1, 1000000};
@@ -90,7 +94,7 @@ static cn_rc init_main(cn_conf_t *cf CN_UNUSED, void *conf, const void *parent C
     pc->cluster_id = CN_STR("Kubernetes");
     pc->path_normalization = CN_URI_BASE;
     pc->server_header = CN_STR("istio-envoy");
-    pc->request_id = true;
+    pc->request_id = pc->forwarded_proto = pc->service_time = true;
     pc->h1_limits = cn_h1_limits_default;
     pc->idle_ms = 3600 * 1000;
     pc->head_ms = 60 * 1000;
@@ -116,6 +120,30 @@ static const cn_directive_t directives[] = {
      "Value of the server header of every response; \"\" leaves the upstream's.", "istio-envoy"},
     {"request_id", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_flag, F(request_id), NULL,
      "request_id on | off", "Give requests without x-request-id one.", "on"},
+    {"forwarded_proto", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_flag, F(forwarded_proto), NULL,
+     "forwarded_proto on | off",
+     "Tell hosts `x-forwarded-proto: http` in requests that do not say it.", "on"},
+    {"forwarded_port", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_flag, F(forwarded_port), NULL,
+     "forwarded_port on | off",
+     "Tell hosts the port that the client asked for as x-forwarded-port in requests that do not "
+     "say one.",
+     "off"},
+    {"forwarded_for_append", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_flag, F(append_forwarded_for), NULL,
+     "forwarded_for_append on | off",
+     "Append the client pod's address to x-forwarded-for. Off, it passes as it came.", "off"},
+    {"forwarded_client_cert", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_enum, F(client_cert), client_certs,
+     "forwarded_client_cert remove | set | pass",
+     "What becomes of x-forwarded-client-cert, which clients could forge: removed; set to "
+     "`By=OURS;URI=CLIENT` from the identities of the tunnel; or passed as it came.",
+     "remove"},
+    {"envoy_headers", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_flag, F(envoy_headers), NULL,
+     "envoy_headers on | off",
+     "Pass on to hosts what clients say to a proxy: x-envoy-retry-on, x-envoy-max-retries, "
+     "x-envoy-upstream-rq-timeout-ms and their like. They are never obeyed.",
+     "off"},
+    {"service_time_header", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_flag, F(service_time), NULL,
+     "service_time_header on | off",
+     "Tell clients how long the host took, as x-envoy-upstream-service-time.", "on"},
     {"trust_forwarded_for", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_flag, F(trust_forwarded_for), NULL,
      "trust_forwarded_for on | off",
      "Take the last X-Forwarded-For address as the client's in logs and for remoteIpBlocks. Any "

@@ -22,10 +22,8 @@ static const char *const stripped[] = {"x-envoy-internal",
                                        "x-envoy-force-trace",
                                        "x-envoy-ip-tags"};
 
-static bool is_stripped(const cn_header_t *h)
+static bool is_instruction(const cn_header_t *h)
 {
-    if (h->token == CN_TOK_X_FORWARDED_CLIENT_CERT)
-        return true;
     if (!cn_str_starts(h->name, CN_STR("x-envoy-")))
         return false;
     for (size_t k = 0; k < CN_COUNT(stripped); k++)
@@ -34,15 +32,63 @@ static bool is_stripped(const cn_header_t *h)
     return false;
 }
 
+static bool is_stripped(const cn_proxy_conf_t *pc, const cn_header_t *h)
+{
+    if (h->token == CN_TOK_X_FORWARDED_CLIENT_CERT)
+        return pc->client_cert != CN_CLIENT_CERT_PASS;
+    return !pc->envoy_headers && is_instruction(h);
+}
+
 /* One pass instead of one per name. */
-static void strip(cn_headers_t *headers)
+static void strip(const cn_proxy_conf_t *pc, cn_headers_t *headers)
 {
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < headers->n; i++)
-        if (!is_stripped(&headers->v[i]))
+        if (!is_stripped(pc, &headers->v[i]))
             headers->v[n++] = headers->v[i];
     headers->n = n;
+}
+
+/* The identities of the tunnel, as Envoy would tell those of its TLS. */
+static void set_client_cert(cn_req_t *req)
+{
+    const cn_tunnel_t *t = &req->inner->tunnel;
+
+    if (req->w->conf->client_cert != CN_CLIENT_CERT_SET || t->identity.n == 0)
+        return;
+    cn_msg_add(&req->msg, &req->msg.headers, CN_STR("x-forwarded-client-cert"),
+               cn_pool_printf(req->pool, "By=%.*s;URI=%.*s", CN_STR_ARG(t->local_identity),
+                              CN_STR_ARG(t->identity)));
+}
+
+static void append_forwarded_for(cn_req_t *req)
+{
+    cn_msg_t *msg = &req->msg;
+    const cn_header_t *h = NULL, *last = NULL;
+    char from[CN_INET_TEXT];
+
+    if (!req->w->conf->append_forwarded_for)
+        return;
+    cn_inet_put(from, &req->inner->tunnel.source, false);
+    while ((h = cn_msg_find(&msg->headers, CN_STR("x-forwarded-for"), h)) != NULL)
+        last = h;
+    if (last && last->value.n)
+        msg->headers.v[last - msg->headers.v].value =
+            cn_pool_printf(req->pool, "%.*s,%s", CN_STR_ARG(last->value), from);
+    else
+        cn_msg_set(msg, &msg->headers, CN_STR("x-forwarded-for"),
+                   cn_pool_dup(req->pool, cn_str_c(from)));
+}
+
+static void add_forwarded_port(cn_req_t *req)
+{
+    cn_msg_t *msg = &req->msg;
+
+    if (req->w->conf->forwarded_port &&
+        !cn_msg_find(&msg->headers, CN_STR("x-forwarded-port"), NULL))
+        cn_msg_add(msg, &msg->headers, CN_STR("x-forwarded-port"),
+                   cn_pool_printf(req->pool, "%u", req->inner->tunnel.dest.port));
 }
 
 /* UUID version 4 (RFC 9562 5.4).  Tracing reads its decision from index 14, so
@@ -140,16 +186,32 @@ static cn_xerr judge_http2(const cn_msg_t *msg)
 
 /* HTTP/1 has no word for the scheme, so it is what a proxy in front says it was
  * (facts/verified 5); what no scheme of HTTP is says nothing. */
-static void set_scheme(cn_msg_t *msg)
+static void set_scheme(const cn_proxy_conf_t *pc, cn_msg_t *msg)
 {
     const cn_header_t *h = cn_msg_get(&msg->headers, CN_TOK_X_FORWARDED_PROTO);
 
-    if (!h)
+    if (!h && pc->forwarded_proto)
         cn_msg_add(msg, &msg->headers, CN_STR("x-forwarded-proto"), CN_STR("http"));
-    else if (msg->version != CN_HTTP_2 && cn_str_ieq(h->value, CN_STR("https")))
+    if (!h)
+        return;
+    if (msg->version != CN_HTTP_2 && cn_str_ieq(h->value, CN_STR("https")))
         msg->scheme = CN_STR("https");
     else if (msg->version != CN_HTTP_2 && cn_str_ieq(h->value, CN_STR("http")))
         msg->scheme = CN_STR("http");
+}
+
+/* What hosts and policies see of the request, in the order of facts/verified 3. */
+static void dress(cn_req_t *req)
+{
+    const cn_proxy_conf_t *pc = req->w->conf;
+
+    strip(pc, &req->msg.headers);
+    append_forwarded_for(req);
+    set_client_cert(req);
+    set_scheme(pc, &req->msg);
+    add_forwarded_port(req);
+    if (pc->request_id)
+        add_request_id(req);
 }
 
 void cn_req_head_prepare(cn_req_t *req)
@@ -181,10 +243,7 @@ void cn_req_head_prepare(cn_req_t *req)
         cn_req_reply(req, 400, CN_STR_NULL, CN_STR("path_normalization_failed"), 0);
         return;
     }
-    strip(&msg->headers);
-    set_scheme(msg);
-    if (req->w->conf->request_id)
-        add_request_id(req);
+    dress(req);
 }
 
 static cn_str_t date_now(cn_worker_t *w)
@@ -204,7 +263,7 @@ void cn_req_head_respond(cn_req_t *req)
     cn_str_t server = req->w->conf->server_header;
 
     /* an early answer has no meaningful service time (facts/verified 3) */
-    if (!req->local && req->up_eos) {
+    if (!req->local && req->up_eos && req->w->conf->service_time) {
         uint64_t ms = (req->f.upstream_ns - req->up_start_ns) / 1000000;
         char *digits = cn_pool_bytes(req->pool, 20);
 

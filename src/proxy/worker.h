@@ -10,16 +10,25 @@
 #include "proxy/shared.h"
 #include "upstream/pool.h"
 
+/* What becomes of x-forwarded-client-cert. */
+typedef enum { CN_CLIENT_CERT_REMOVE, CN_CLIENT_CERT_SET, CN_CLIENT_CERT_PASS } cn_client_cert;
+
 /* MAIN-level settings of the core (proxy/conf.c): mesh identity and request handling. */
 typedef struct {
     cn_str_t trust_domain;
     cn_vec_t trust_domain_aliases; /* cn_str_t */
     cn_str_t cert_file, key_file, bundle_file;
     cn_str_t network, cluster_id;
-    cn_str_t workloads;       /* file of known pods */
-    int path_normalization;   /* cn_uri_normalize */
-    cn_str_t server_header;   /* "istio-envoy"; empty: the upstream's is kept */
-    bool request_id;          /* make x-request-id when absent */
+    cn_str_t workloads;     /* file of known pods */
+    int path_normalization; /* cn_uri_normalize */
+    cn_str_t server_header; /* "istio-envoy"; empty: the upstream's is kept */
+    bool request_id;        /* make x-request-id when absent */
+    bool forwarded_proto;   /* the same for x-forwarded-proto */
+    bool forwarded_port;    /* the same for x-forwarded-port */
+    bool append_forwarded_for;
+    bool envoy_headers;       /* a client's instructions to Envoy go on to hosts */
+    bool service_time;        /* tell clients x-envoy-upstream-service-time */
+    int client_cert;          /* cn_client_cert: x-forwarded-client-cert */
     bool trust_forwarded_for; /* the last X-Forwarded-For address is the client's */
     cn_h1_limits_t h1_limits;
     uint64_t idle_ms, head_ms; /* inner HTTP/1 connections */

@@ -283,6 +283,8 @@ class Connection:
     def do_hang(self, request, number):
         pass
 
+    do_mute = do_hang  # its head has gone out
+
     def do_reset(self, request, number):
         with self.lock:
             self.h2.reset_stream(request.number, number)
@@ -326,7 +328,7 @@ class Connection:
             self.websocket(request)
         elif path == '/early':
             self.answer(request)
-        elif path == '/stream-echo':
+        elif path in ('/stream-echo', '/mute'):
             self.head(request, 200, [('x-pod', self.origin.name)])
         elif path == '/continue':
             self.head(request, 100)

@@ -55,13 +55,37 @@ class Frame:
         return '<type %d flags %d stream %d, %d bytes>' % (self.kind, self.flags, self.stream, len(self.payload))
 
 
+def secure(ip, identity, port=15008):
+    raw = socket.create_connection((ip, port), 10.0)
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return hbone.tls_context(False, identity).wrap_socket(raw)
+
+
+class Inside:
+    """A tunnel, to be used as a socket."""
+
+    def __init__(self, ip, identity, authority):
+        self.connection = hbone.Connection(ip, identity)
+        self.tunnel, self.timeout = self.connection.connect(authority), 10.0
+
+    def settimeout(self, timeout):
+        self.timeout = timeout
+
+    def sendall(self, data):
+        self.tunnel.send(data)
+
+    def recv(self, size):
+        return self.tunnel.recv(self.timeout)
+
+    def close(self):
+        self.connection.close()
+
+
 class Wire:
     """frames: what came, in order; closed: the other side ended the connection."""
 
-    def __init__(self, ip, identity, port=15008):
-        raw = socket.create_connection((ip, port), 10.0)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = hbone.tls_context(False, identity).wrap_socket(raw)
+    def __init__(self, sock):
+        self.sock = sock
         self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
         self.encoder.huffman = False
         self.frames, self.buffer, self.closed = [], bytearray(), False

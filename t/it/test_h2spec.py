@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RFC 9113 and RFC 7541 on the outer listener, section by section.
+"""RFC 9113 and RFC 7541 on the outer listener and inside a tunnel, section by section.
 
-Each case breaks (or stretches) one rule on a connection that already carries a
-tunnel, and says which reactions the RFC leaves: a connection error is a GOAWAY
+Each case breaks (or stretches) one rule on a connection that already carries an
+echo (a tunnel outside, a request inside), and says which reactions the RFC leaves: a connection error is a GOAWAY
 with its code and the end of the connection; a stream error is a RST_STREAM, and
-the tunnel beside it goes on; `alive` is neither.  The worker must stand them all.
+the echo beside it goes on; `alive` is neither.  The worker must stand them all.
 
 NGHTTP2 marks reactions that are nghttp2's and not the RFC's: a connection error
 where a stream error would do, or the other way round, or another code.  Envoy
@@ -15,13 +15,14 @@ import struct
 
 import pytest
 
-from peers import net, origin, proxy, wire
+from peers import http2, net, origin, proxy, wire
 from peers.wire import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PRIORITY,
                         PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, WITH_PRIORITY, frame, priority, settings,
                         window)
 
-WEB, ECHO, MUTE = '10.96.0.1:9080', '10.96.0.2:9000', '10.96.0.3:9000'
-SERVED = {WEB: 'reviews.bookinfo:9080', ECHO: 'echo.bookinfo:9000', MUTE: 'mute.bookinfo:9000'}
+WEB, ECHO, MUTE, INNER = '10.96.0.1:9080', '10.96.0.2:9000', '10.96.0.3:9000', '10.96.0.4:9080'
+SERVED = {WEB: 'reviews.bookinfo:9080', ECHO: 'echo.bookinfo:9000', MUTE: 'mute.bookinfo:9000',
+          INNER: 'inner.bookinfo:9080'}
 
 ALIVE = ('alive',)
 NGHTTP2 = ('not as the RFC says',)
@@ -45,10 +46,10 @@ class Mute(origin.Origin):
 @pytest.fixture(scope='module')
 def waypoint(guarded, guarded_origin):
     web, echo = guarded_origin('reviews-v1'), guarded_origin('echo', kind=origin.TcpOrigin)
-    mute = guarded_origin('mute', kind=Mute, port=9000)
+    mute, inner = guarded_origin('mute', kind=Mute, port=9000), guarded_origin('inner', kind=http2.Http2Origin)
     conf = ''
-    for (address, name), app in zip(SERVED.items(), (web, echo, mute)):
-        protocol = 'http' if app is web else 'tcp'
+    for (address, name), app in zip(SERVED.items(), (web, echo, mute, inner)):
+        protocol = 'http' if app is web else 'http2' if app is inner else 'tcp'
         conf += proxy.cluster(name, proxy.endpoint(app), protocol=protocol)
         conf += proxy.service(name, address, protocol=protocol)
     one = guarded(conf)
@@ -56,11 +57,26 @@ def waypoint(guarded, guarded_origin):
     return one
 
 
-@pytest.fixture
-def fresh(waypoint, curl):
-    """A connection on which nothing was sent."""
+class Outer(wire.Wire):
+    """To the listener: requests are tunnels."""
+    limit = 100
+
+    def opening(self, authority):
+        return [(':method', 'CONNECT'), (':authority', authority)]
+
+
+class Inner(wire.Wire):
+    """In a tunnel: requests are requests, whose bodies come back or are not answered."""
+    limit = 1024
+
+    def opening(self, authority):
+        path = '/stream-echo' if authority == ECHO else '/mute'
+        return [(':method', 'POST'), (':scheme', 'http'), (':path', path), (':authority', INNER)]
+
+
+def connection(waypoint, curl, made):
     open_before = waypoint.count('cairn_tunnels_open')
-    one = wire.Wire(waypoint.ip, curl)
+    one = made()
     yield one
     one.close()
     assert waypoint.workers() == waypoint.before
@@ -70,15 +86,25 @@ def fresh(waypoint, curl):
 
 
 @pytest.fixture
+def outer(waypoint, curl):
+    """A connection on which nothing was sent."""
+    yield from connection(waypoint, curl, lambda: Outer(wire.secure(waypoint.ip, curl)))
+
+
+@pytest.fixture(params=['outer', 'inner'])
+def fresh(request, waypoint, curl):
+    """The same, or a tunnel."""
+    kinds = {'outer': lambda: Outer(wire.secure(waypoint.ip, curl)),
+             'inner': lambda: Inner(wire.Inside(waypoint.ip, curl, INNER))}
+    yield from connection(waypoint, curl, kinds[request.param])
+
+
+@pytest.fixture
 def w(fresh):
-    """A connection with a tunnel to an echo on stream 1."""
+    """A connection with an echo on stream 1."""
     fresh.start()
     tunnel(fresh, 1, ECHO)
     return fresh
-
-
-def connect(authority):
-    return [(':method', 'CONNECT'), (':authority', authority)]
 
 
 def get(*more, without=(), first=()):
@@ -87,7 +113,7 @@ def get(*more, without=(), first=()):
 
 
 def tunnel(w, stream, authority):
-    w.send(w.headers(stream, connect(authority)))
+    w.send(w.headers(stream, w.opening(authority)))
     w.until(lambda: w.status(stream))
     assert w.status(stream) == '200'
 
@@ -151,12 +177,12 @@ def largest_data(w):
 
 @case('4.3', 'a header block cut by another stream', PROTOCOL)
 def block_cut_by_headers(w):
-    w.send(w.headers(3, connect(ECHO), 0), w.headers(5, connect(ECHO)))
+    w.send(w.headers(3, w.opening(ECHO), 0), w.headers(5, w.opening(ECHO)))
 
 
 @case('4.3', 'a header block cut by PRIORITY', PROTOCOL)
 def block_cut_by_priority(w):
-    w.send(w.headers(3, connect(ECHO), 0), frame(PRIORITY, 0, 3, priority(0)))
+    w.send(w.headers(3, w.opening(ECHO), 0), frame(PRIORITY, 0, 3, priority(0)))
 
 
 # 5.1 stream states
@@ -230,28 +256,29 @@ def data_behind_reset(w):
 
 @case('5.1.1', 'an even stream number', PROTOCOL)
 def even_stream(w):
-    w.send(w.headers(4, connect(ECHO)))
+    w.send(w.headers(4, w.opening(ECHO)))
 
 
 @case('5.1.1', 'a stream number below one that was used', NGHTTP2, ALIVE)
 def lower_stream(w):
-    w.send(w.headers(5, connect(MUTE)), w.headers(3, connect(MUTE)))
+    w.send(w.headers(5, w.opening(MUTE)), w.headers(3, w.opening(MUTE)))
 
 
 @case('5.1.2', 'streams beyond the limit are refused one by one', reset(wire.REFUSED))
 def beyond_the_limit(w):
-    w.send(*[w.headers(n, connect(MUTE)) for n in range(5, 205, 2)])
-    w.until(lambda: w.find(RST_STREAM, 203))
-    assert [f.stream for f in w.frames if f.kind == RST_STREAM] == [203]
-    w.send(w.headers(205, connect(MUTE)))
-    w.until(lambda: w.find(RST_STREAM, 205))
-    w.frames.append(wire.Frame(RST_STREAM, 0, 3, w.find(RST_STREAM, 205)[0].payload))
+    last = 3 + 2 * w.limit  # stream 1 is one of them
+    w.send(*[w.headers(n, w.opening(MUTE)) for n in range(5, last + 2, 2)])
+    w.until(lambda: w.find(RST_STREAM, last))
+    assert [f.stream for f in w.frames if f.kind == RST_STREAM] == [last]
+    w.send(w.headers(last + 2, w.opening(MUTE)))
+    w.until(lambda: w.find(RST_STREAM, last + 2))
+    w.frames.append(wire.Frame(RST_STREAM, 0, 3, w.find(RST_STREAM, last + 2)[0].payload))
 
 
 # 5.3 priorities; 6.3 says nothing of a stream that depends on itself any more
 @case('5.3', 'HEADERS that depend on their own stream', ALIVE, PROTOCOL)
 def depends_on_itself(w):
-    w.send(w.headers(3, connect(ECHO), END_HEADERS | WITH_PRIORITY, before=priority(3)))
+    w.send(w.headers(3, w.opening(ECHO), END_HEADERS | WITH_PRIORITY, before=priority(3)))
 
 
 simple('5.3', 'PRIORITY that depends on its own stream', ALIVE, PROTOCOL, send=frame(PRIORITY, 0, 3, priority(3)))
@@ -266,7 +293,7 @@ def ends_behind_goaway(w):
 
 @case('5.5', 'an unknown frame within a header block', PROTOCOL)
 def unknown_within_block(w):
-    w.send(w.headers(3, connect(ECHO), 0), frame(22, 0, 0, b'x'))
+    w.send(w.headers(3, w.opening(ECHO), 0), frame(22, 0, 0, b'x'))
 
 
 # 6.1 DATA
@@ -287,12 +314,12 @@ def padding_is_dropped(w):
 # 6.2 HEADERS
 @case('6.2', 'HEADERS on stream 0', PROTOCOL)
 def headers_on_0(w):
-    w.send(w.headers(0, connect(ECHO)))
+    w.send(w.headers(0, w.opening(ECHO)))
 
 
 @case('6.2', 'padding longer than HEADERS', PROTOCOL)
 def headers_padding(w):
-    w.send(frame(HEADERS, END_HEADERS | PADDED, 3, b'\xff' + w.block(connect(ECHO))))
+    w.send(frame(HEADERS, END_HEADERS | PADDED, 3, b'\xff' + w.block(w.opening(ECHO))))
 
 
 @case('6.2', 'HEADERS too short for their priority', FRAME_SIZE)
@@ -302,7 +329,7 @@ def headers_short(w):
 
 @case('6.2', 'padding and priority in HEADERS are taken', ALIVE)
 def headers_with_all(w):
-    w.send(w.headers(3, connect(ECHO), END_HEADERS | PADDED | WITH_PRIORITY, b'\x03' + priority(0), b'\0\0\0'))
+    w.send(w.headers(3, w.opening(ECHO), END_HEADERS | PADDED | WITH_PRIORITY, b'\x03' + priority(0), b'\0\0\0'))
     w.until(lambda: w.status(3))
     assert w.status(3) == '200'
 
@@ -388,7 +415,7 @@ def settings_lift_window(w):
 # 6.10 CONTINUATION
 def parts(w, n):
     """A CONNECT for the echo on stream 3 in n frames."""
-    block = w.block([*connect(ECHO), ('x-long', 'y' * 500)])
+    block = w.block([*w.opening(ECHO), ('x-long', 'y' * 500)])
     size = -(-len(block) // n)
     pieces = [block[i:i + size] for i in range(0, len(block), size)]
     last = len(pieces) - 1
@@ -420,7 +447,7 @@ def continuation_on_0(w):
 
 @case('6.10', 'CONTINUATION behind a complete block', PROTOCOL)
 def continuation_behind_headers(w):
-    w.send(w.headers(3, connect(MUTE)), frame(CONTINUATION, END_HEADERS, 3, w.block([('x', 'y')])))
+    w.send(w.headers(3, w.opening(MUTE)), frame(CONTINUATION, END_HEADERS, 3, w.block([('x', 'y')])))
 
 
 @case('6.10', 'CONTINUATION behind a complete CONTINUATION', PROTOCOL)
@@ -461,7 +488,7 @@ request('8.3.1', 'no path', without=[':path'])
 request('8.3.1', 'two methods', first=[(':method', 'GET')])
 request('8.3.1', 'two schemes', first=[(':scheme', 'https')])
 request('8.3.1', 'two paths', first=[(':path', '/')])
-message('8.5', 'CONNECT with a scheme and a path', *connect(WEB), (':scheme', 'https'), (':path', '/'))
+message('8.5', 'CONNECT with a scheme and a path', (':method', 'CONNECT'), (':authority', WEB), (':scheme', 'https'), (':path', '/'))
 message('8.5', 'CONNECT without an authority', (':method', 'CONNECT'))
 request('8.1.1', 'a length where there is no body', ('content-length', '1'))
 
@@ -496,7 +523,7 @@ def shorter_than_said(w):
 def hpack(section, name, block):
     """block behind a good CONNECT in one header block."""
     case('HPACK ' + section, name, COMPRESSION)(
-        lambda w: w.send(frame(HEADERS, END_HEADERS, 3, w.block(connect(ECHO)) + block)))
+        lambda w: w.send(frame(HEADERS, END_HEADERS, 3, w.block(w.opening(ECHO)) + block)))
 
 
 HUFFMAN_A = b'\x1f'  # 00011 and three bits of padding
@@ -511,7 +538,7 @@ hpack('5.2', 'the end-of-string symbol', b'\0\x01x\x84\xff\xff\xff\xff')
 hpack('5.2', 'a string longer than the block', b'\0\x01x\x7f\x10short')
 hpack('6.1', 'index 0', b'\x80')
 case('HPACK 6.3', 'a table size beyond SETTINGS', COMPRESSION)(
-    lambda w: w.send(frame(HEADERS, END_HEADERS, 3, b'\x3f\xe1\x7f' + w.block(connect(ECHO)))))
+    lambda w: w.send(frame(HEADERS, END_HEADERS, 3, b'\x3f\xe1\x7f' + w.block(w.opening(ECHO)))))
 
 
 @case('HPACK 5.2', 'strings in Huffman code are read', ALIVE)
@@ -524,7 +551,8 @@ def huffman(w):
 def never_indexed(w):
     def literal(name, value):
         return b'\x10' + bytes([len(name)]) + name + bytes([len(value)]) + value
-    w.send(frame(HEADERS, END_HEADERS, 3, literal(b':method', b'CONNECT') + literal(b':authority', ECHO.encode())))
+    block = b''.join(literal(n.encode(), v.encode()) for n, v in w.opening(ECHO))
+    w.send(frame(HEADERS, END_HEADERS, 3, block))
     w.until(lambda: w.status(3))
     assert w.status(3) == '200'
 
@@ -533,7 +561,7 @@ def never_indexed(w):
 def table_size(w):
     w.encoder.header_table.maxsize = 0  # the first change drops what both sides know
     w.encoder.header_table.maxsize = 4096
-    w.send(frame(HEADERS, END_HEADERS, 3, b'\x20\x3f\xe1\x1f' + w.encoder.encode(connect(ECHO))))
+    w.send(frame(HEADERS, END_HEADERS, 3, b'\x20\x3f\xe1\x1f' + w.encoder.encode(w.opening(ECHO))))
     w.until(lambda: w.status(3))
     assert w.status(3) == '200'
 
@@ -549,12 +577,14 @@ def test_the_reaction_is_what_the_rfc_demands(w, send, allowed):
 
 # ---- what a table cannot say ----
 
+# Inside, a port that is declared HTTP/2 takes HTTP/1.1, too, and waits for the client to say which.
+
 @pytest.mark.parametrize('preface', [b'INVALID CONNECTION PREFACE\r\n\r\n', wire.PREFACE[:-1] + b'X',
                                      b'GET / HTTP/1.1\r\nHost: a\r\n\r\n'])
-def test_3_4_an_invalid_preface_ends_the_connection(fresh, preface):
-    fresh.send(preface, settings())
-    fresh.until(lambda: False)
-    assert fresh.closed
+def test_3_4_an_invalid_preface_ends_the_connection(outer, preface):
+    outer.send(preface, settings())
+    outer.until(lambda: False)
+    assert outer.closed
 
 
 def test_3_4_a_preface_without_settings_ends_the_connection(fresh):
@@ -563,17 +593,17 @@ def test_3_4_a_preface_without_settings_ends_the_connection(fresh):
     assert fresh.find(GOAWAY, 0)[-1].code == wire.PROTOCOL
 
 
-def test_3_4_settings_are_the_first_frame(fresh):
-    fresh.until(lambda: fresh.frames)
-    assert fresh.frames[0].kind == SETTINGS and not fresh.frames[0].flags & ACK
-    fresh.start()
-    assert fresh.ping()
+def test_3_4_settings_are_the_first_frame(outer):
+    outer.until(lambda: outer.frames)
+    assert outer.frames[0].kind == SETTINGS and not outer.frames[0].flags & ACK
+    outer.start()
+    assert outer.ping()
 
 
-def test_6_5_2_what_is_announced_is_what_a_stock_waypoint_announces(fresh):
-    fresh.start()
-    assert fresh.ping()
-    payload = next(f.payload for f in fresh.find(SETTINGS, 0) if not f.flags & ACK)
+def test_6_5_2_what_is_announced_is_what_a_stock_waypoint_announces(outer):
+    outer.start()
+    assert outer.ping()
+    payload = next(f.payload for f in outer.find(SETTINGS, 0) if not f.flags & ACK)
     said = dict(struct.unpack('>HI', payload[i:i + 6]) for i in range(0, len(payload), 6))
     assert (said[wire.MAX_STREAMS], said[8]) == (100, 1)  # 8: ENABLE_CONNECT_PROTOCOL
     assert wire.ENABLE_PUSH not in said
@@ -623,7 +653,10 @@ def test_6_9_2_the_last_value_in_one_frame_counts(fresh):
     [(':method', 'CONNECT'), (':protocol', 'websocket'), (':scheme', 'https'), (':path', '/'), (':authority', WEB)],
     [(':method', 'CONNECT'), (':protocol', 'anything'), (':scheme', 'https'), (':path', '/x'), (':authority', WEB)],
 ], ids=['GET', 'POST', 'HEAD', 'OPTIONS *', 'websocket', 'unknown protocol'])
-def test_what_is_no_plain_connect_is_not_found_without_a_body(w, fields):
+def test_what_is_no_plain_connect_is_not_found_without_a_body(outer, fields):
+    w = outer
+    w.start()
+    tunnel(w, 1, ECHO)
     w.send(w.headers(3, fields))
     w.until(lambda: w.status(3))
     assert w.status(3) == '404'
