@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * An HTTP/2 session, server or client, against a peer that sends whatever it
- * likes.  The first byte says which and how bytes are cut; requests become
- * echoing tunnels, and the client opens a few of its own.
+ * likes.  The first byte says which and how bytes are cut; CONNECT becomes an
+ * echoing tunnel, other requests are answered 404 or with their own heads,
+ * bodies and trailers, and the client asks for a few of its own.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -15,17 +16,134 @@
 #define TALKERS 16
 #define ROUNDS 12
 
-enum { CLIENT = 1, CUT = 2, DEAF = 4, DRAIN = 8, SMALL = 16 };
+#define SENT 70000u /* bytes of a client's request */
+
+enum { CLIENT = 1, CUT = 2, DEAF = 4, DRAIN = 8, SMALL = 16, ECHO = 32 };
+
+/* The user of an exchange. */
+typedef struct {
+    cn_task_t task;
+    cn_exch_t *x; /* NULL: given back */
+    cn_msg_t msg;
+    cn_chain_t in, out;
+    bool client, headed, eos, deaf;
+} user_t;
 
 typedef struct {
     cn_loop_t *loop;
     cn_pool_t *mem;
     cn_talker_t far[TALKERS];
-    unsigned nfar;
-    bool deaf, closed;
+    user_t users[TALKERS];
+    unsigned nfar, nusers;
+    bool deaf, echo, closed;
 } world_t;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* ---- exchanges ---- */
+
+static void let_go(user_t *u)
+{
+    if (u->x) {
+        u->x->owner = NULL;
+        u->x->ops->close(u->x);
+    }
+    u->x = NULL;
+    cn_chain_clear(&u->in);
+    cn_chain_clear(&u->out);
+}
+
+static cn_rc answer(user_t *u)
+{
+    cn_msg_t head = u->msg;
+
+    head.status = u->msg.upgrade_websocket ? 101 : 200;
+    head.content_length = CN_LENGTH_NONE;
+    return u->x->ops->send_head(u->x, &head, false);
+}
+
+static cn_rc take_head(user_t *u)
+{
+    cn_rc rc = CN_OK;
+
+    while (!u->headed && rc == CN_OK) {
+        rc = u->x->ops->recv_head(u->x, &u->msg);
+        u->headed = rc == CN_OK && (!u->client || u->msg.status >= 200 || u->msg.status == 101);
+        if (u->headed && !u->client)
+            rc = answer(u);
+    }
+    return rc;
+}
+
+static cn_rc take_body(user_t *u)
+{
+    cn_rc rc = CN_OK;
+
+    while (rc == CN_OK && !u->eos && u->in.bytes < 4096)
+        rc = u->x->ops->recv_body(u->x, &u->in, 4096);
+    u->eos = u->eos || rc == CN_DONE;
+    return rc == CN_ERR ? CN_ERR : CN_OK;
+}
+
+static void use(cn_task_t *task, uint32_t why CN_UNUSED)
+{
+    user_t *u = cn_container_of(task, user_t, task);
+    cn_rc rc = CN_OK;
+
+    if (!u->x)
+        return;
+    if (u->client && u->out.bytes)
+        rc = u->x->ops->send_body(u->x, &u->out, true, NULL);
+    if (rc != CN_ERR)
+        rc = take_head(u);
+    if (rc == CN_OK && u->headed && !u->deaf)
+        rc = take_body(u);
+    if (rc == CN_OK && u->headed && u->client)
+        cn_chain_clear(&u->in);
+    else if (rc == CN_OK && u->headed)
+        rc = u->x->ops->send_body(u->x, &u->in, u->eos, &u->msg.trailers);
+    if (rc == CN_ERR || (rc == CN_OK && u->eos))
+        let_go(u);
+    else if (rc == CN_OK && u->headed && u->in.bytes == 0 && !u->deaf)
+        cn_task_wake(task, CN_WAKE_SELF);
+}
+
+static user_t *user_new(world_t *w, cn_exch_t *x, bool client)
+{
+    user_t *u = &w->users[w->nusers++];
+
+    cn_task_init(&u->task, w->loop, use);
+    cn_msg_init(&u->msg, w->mem);
+    u->client = client;
+    u->deaf = w->deaf;
+    u->x = x;
+    if (x)
+        x->owner = &u->task;
+    return u;
+}
+
+static void ask(world_t *w, cn_h2_t *h, bool websocket)
+{
+    static char bytes[SENT];
+    user_t *u = user_new(w, NULL, true);
+    cn_msg_t head;
+
+    u->x = cn_h2_open(h, &u->task);
+    if (!u->x)
+        return;
+    cn_msg_init(&head, w->mem);
+    head.method = websocket ? CN_STR("GET") : CN_STR("POST");
+    head.authority = CN_STR("a");
+    head.target = CN_STR("/");
+    head.upgrade_websocket = websocket;
+    head.has_body = true;
+    cn_chain_copy(&u->out, bytes, sizeof(bytes));
+    if (u->x->ops->send_head(u->x, &head, false) != CN_OK)
+        let_go(u);
+    cn_task_wake(&u->task, CN_WAKE_SELF);
+}
+
+/* ---- tunnels ---- */
 
 static void on_request(void *ctx, cn_exch_t *x)
 {
@@ -33,6 +151,10 @@ static void on_request(void *ctx, cn_exch_t *x)
     cn_msg_t head;
     bool tunnel;
 
+    if (w->echo && w->nusers < TALKERS) {
+        cn_task_wake(&user_new(w, x, false)->task, CN_WAKE_READ);
+        return;
+    }
     cn_msg_init(&head, w->mem);
     if (x->ops->recv_head(x, &head) != CN_OK || w->nfar == TALKERS) {
         x->ops->close(x);
@@ -114,6 +236,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     w.loop = cn_loop_create();
     w.mem = cn_pool_create(0);
     w.deaf = mode & DEAF;
+    w.echo = mode & ECHO;
     if (mode & SMALL) {
         conf.max_streams = 3;
         conf.max_header_list = 200;
@@ -123,8 +246,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     cn_memstream_set_read_max(pair.b, mode & CUT ? 5 : 0);
     if (mode & CLIENT) {
         h = cn_h2_client_create(w.loop, pair.b, &conf, &cbs, &w);
-        for (int i = 0; i < 3; i++)
+        for (int i = 0; i < 3 && !w.echo; i++)
             open_tunnel(&w, h);
+        for (int i = 0; i < 3 && w.echo; i++)
+            ask(&w, h, i == 1);
     } else {
         h = cn_h2_server_create(w.loop, pair.b, &conf, &cbs, &w);
     }
@@ -135,6 +260,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rounds(&w);
     for (unsigned i = 0; i < w.nfar; i++)
         cn_talker_fini(&w.far[i], i & 1);
+    for (unsigned i = 0; i < w.nusers; i++) {
+        let_go(&w.users[i]);
+        cn_task_fini(&w.users[i].task);
+    }
     if (!w.closed)
         cn_h2_destroy(h);
     rounds(&w);
