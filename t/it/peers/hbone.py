@@ -479,9 +479,12 @@ class CapturedPod:
     def vanish(self):
         """Is gone without a FIN, as a pod whose network is taken away (needs root)."""
         self.stopping.set()
-        for sock in [session.sock for session in self.sessions if session.sock.fileno() >= 0]:
-            sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
-            sock.close()
+        for session in self.sessions:
+            try:
+                session.sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+            except OSError:  # it has ended by itself
+                pass
+            session.sock.close()
         self.stop()
 
     def streams(self):
