@@ -115,8 +115,10 @@ def test_spare_worker_takes_over_and_loses_only_the_dead_ones_streams(cairn, pod
     steady.wait_in_force(one, lambda: one.send_signal(signal.SIGHUP))
     under = load(one, connections=8)
     before = one.count('istio_requests_total')
-    busy = lambda: [w for w in one.info()['workers'] if w['tunnels'] and w['state'] == 'serving']
-    victim = net.wait_for(busy, 10.0, 'tunnels on the board')[0]
+    def busy():
+        found = [w for w in one.info()['workers'] if w['tunnels'] and w['state'] == 'serving']
+        return found if sum(w['tunnels'] for w in found) == 32 else None
+    victim = net.wait_for(busy, 20.0, 'all tunnels on the board')[0]
     os.kill(victim['pid'], signal.SIGKILL)
     one.wait_log('spare worker .* takes over')
     net.wait_for(lambda: states() == ['serving'] * 4 + ['spare'], 10.0, 'another spare worker')
