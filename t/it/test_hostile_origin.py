@@ -52,7 +52,7 @@ def shared(guarded, guarded_origin):
     body = (proxy.cluster(ODD, proxy.endpoint(odd)) + proxy.service(ODD, VIP) +
             proxy.cluster(REVIEWS, proxy.endpoint(app)) + proxy.service(REVIEWS, HEALTHY))
     one = guarded(body)
-    one.odd, one.app, one.body = odd, app, body
+    one.odd, one.app, one.usual = odd, app, body
     return one
 
 
@@ -196,7 +196,7 @@ def test_idle_connection_that_speaks_is_closed_and_its_words_go_to_nobody(waypoi
             assert tunnel.request(path=next(paths)).body == b'fresh'
     finally:
         with_later.stop()
-        waypoint.reload(waypoint.body)
+        waypoint.reload(waypoint.usual)
 
 
 @pytest.mark.parametrize('status', [204, 304])
