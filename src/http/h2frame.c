@@ -310,7 +310,7 @@ static int on_frame_not_sent(nghttp2_session *ng, const nghttp2_frame *frame, in
 {
     cn_h2_stream_t *st = stream_of(ng, frame->hd.stream_id);
 
-    if (frame->hd.type != NGHTTP2_HEADERS || !st)
+    if (frame->hd.type != NGHTTP2_HEADERS || !st || st->ending)
         return 0;
     cn_log(CN_LOG_INFO, "h2", "stream %d: a head was not sent: %s", frame->hd.stream_id,
            nghttp2_strerror(code));
