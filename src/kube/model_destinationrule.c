@@ -10,7 +10,7 @@ static void read_subset(const cn_reader_t *r, cn_destination_t *d, const cn_node
 {
     cn_subset_t s = {.name = cn_read_text(r, node, "name"), .obj = r->obj, .node = node};
 
-    if (!cn_store_is_label_value(s.name) || s.name.n > 63) {
+    if (!cn_store_is_label_value(s.name) || s.name.n > 63 || !cn_value_is_domain(s.name, false)) {
         cn_store_error(r->w->diag, r->obj, node,
                        "spec.subsets[%u]: \"%.*s\" cannot be a subset's name; it is left out", i,
                        CN_STR_ARG(s.name));

@@ -161,7 +161,8 @@ bool cn_value_is_domain(cn_str_t s, bool wildcard)
         return true;
     if (wildcard && cn_str_starts(s, CN_STR("*.")))
         s = cn_str_make(s.p + 2, s.n - 2);
-    return s.n && s.p[0] != '.' && s.p[s.n - 1] != '.' && cn_value_is_host(s);
+    return s.n && s.p[0] != '.' && s.p[s.n - 1] != '.' && cn_value_is_host(s) &&
+           cn_str_find_str(s, CN_STR("..")) == s.n;
 }
 
 cn_str_t cn_value_lower(cn_pool_t *pool, cn_str_t s)
