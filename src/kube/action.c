@@ -109,6 +109,10 @@ bool cn_action_header(cn_action_t *x, cn_vec_t *list, const cn_node_t *at, bool 
 
 /* ---- retries ---- */
 
+/* A directive's words are limited; there are fewer statuses and conditions that make sense. */
+#define MAX_WORDS 60
+#define MAX_BACKOFF 3600000u /* milliseconds: what the proxy takes */
+
 static void put_list(cn_pool_t *pool, cn_vec_t *inner, const char *name, const cn_vec_t *words)
 {
     const cn_str_t *v = words->v;
@@ -117,7 +121,7 @@ static void put_list(cn_pool_t *pool, cn_vec_t *inner, const char *name, const c
     if (words->n == 0)
         return;
     d = cn_dir_add(pool, inner, name);
-    for (uint32_t i = 0; i < words->n; i++)
+    for (uint32_t i = 0; i < words->n && i < MAX_WORDS; i++)
         cn_dir_word(pool, d, v[i]);
 }
 
@@ -134,7 +138,8 @@ void cn_action_retry(cn_pool_t *pool, cn_vec_t *list, const cn_action_retry_t *r
     put_list(pool, &d->inner, "on", &r->tokens);
     put_list(pool, &d->inner, "codes", &r->codes);
     if (r->backoff_ms)
-        cn_action_time(pool, &d->inner, "backoff", r->backoff_ms);
+        cn_action_time(pool, &d->inner, "backoff",
+                       r->backoff_ms < MAX_BACKOFF ? r->backoff_ms : MAX_BACKOFF);
     if (r->keep_tried)
         cn_dir_flag(pool, &d->inner, "avoid_tried", "off");
     if (r->other_localities)

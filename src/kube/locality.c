@@ -6,7 +6,8 @@
  */
 #include "kube/traffic.h"
 
-#define MAX_WORDS 60 /* of a line; more than a mesh has regions */
+#define MAX_WORDS 60  /* of a line; more than a mesh has regions */
+#define MAX_LABELS 16 /* of failoverPriority */
 
 typedef struct {
     cn_traffic_t *t;
@@ -34,31 +35,51 @@ static void prefer(locality_t *x, const char *words)
 
 /* ---- localityLbSetting ---- */
 
+/* "TO=W" pairs; false: not one of them has a weight. */
+static bool read_weights(locality_t *x, const cn_node_t *to, uint32_t index, cn_vec_t *out)
+{
+    bool some = false;
+
+    for (uint32_t k = 0; k < to->n && k < MAX_WORDS; k++) {
+        const cn_node_item_t *it = &to->items[k];
+        uint64_t weight;
+
+        if (!cn_value_is_locality(it->key, true) || it->value->kind >= CN_NODE_LIST ||
+            cn_str_u64(it->value->text, 100, &weight) != CN_OK) {
+            cn_store_error(x->r.w->diag, x->r.obj, to,
+                           "localityLbSetting.distribute[%u].to: \"%.*s\" is no place with a "
+                           "weight from 0 to 100; it is left out",
+                           index, CN_STR_ARG(it->key));
+            continue;
+        }
+        some |= weight > 0;
+        *(cn_str_t *)cn_vec_push(pool_of(x), out, sizeof(cn_str_t)) =
+            cn_pool_printf(pool_of(x), "%.*s=%u", CN_STR_ARG(it->key), (unsigned)weight);
+    }
+    return some;
+}
+
 /* One line; without a weight that can be read there is none. */
 static void put_share(locality_t *x, const cn_node_t *node, uint32_t index)
 {
     const cn_node_t *to = cn_node_get(node, "to");
-    cn_str_t from = cn_value_read_plain(&x->r, node, "from", "distribute");
-    cn_dir_t *d = NULL;
+    cn_str_t from = cn_read_text(&x->r, node, "from");
+    cn_vec_t words = {0};
+    cn_dir_t *d;
 
-    for (uint32_t k = 0; from.n && to && to->kind == CN_NODE_MAP && k < to->n && k < MAX_WORDS;
-         k++) {
-        uint64_t weight;
-
-        if (!cn_value_is_word(to->items[k].key) || to->items[k].value->kind >= CN_NODE_LIST ||
-            cn_str_u64(to->items[k].value->text, 100, &weight) != CN_OK) {
-            cn_store_error(x->r.w->diag, x->r.obj, to,
-                           "localityLbSetting.distribute[%u].to: a weight is a number from 0 "
-                           "to 100; it is left out",
-                           index);
-            continue;
-        }
-        if (!d) {
-            d = add(x, "distribute");
-            cn_dir_word(pool_of(x), d, from);
-        }
-        cn_dir_printf(pool_of(x), d, "%.*s=%u", CN_STR_ARG(to->items[k].key), (unsigned)weight);
+    if (!cn_value_is_locality(from, true) || !to || to->kind != CN_NODE_MAP) {
+        cn_store_error(x->r.w->diag, x->r.obj, node,
+                       "localityLbSetting.distribute[%u]: from is no region/zone/subzone, or to no "
+                       "map; it is left out",
+                       index);
+        return;
     }
+    if (!read_weights(x, to, index, &words))
+        return;
+    d = add(x, "distribute");
+    cn_dir_word(pool_of(x), d, from);
+    for (uint32_t i = 0; i < words.n; i++)
+        cn_dir_word(pool_of(x), d, ((const cn_str_t *)words.v)[i]);
 }
 
 static bool put_shares(locality_t *x, const cn_node_t *node)
@@ -81,7 +102,7 @@ static bool put_failover(locality_t *x, const cn_node_t *node)
         cn_str_t from = cn_value_read_plain(&x->r, items[i].value, "from", "failover"),
                  to = cn_value_read_plain(&x->r, items[i].value, "to", "failover");
 
-        if (cn_value_is_word(from) && cn_value_is_word(to)) {
+        if (cn_store_is_label_value(from) && cn_store_is_label_value(to)) {
             cn_dir_word(pool_of(x), d, from);
             cn_dir_word(pool_of(x), d, to);
         }
@@ -100,7 +121,7 @@ static bool put_priority(locality_t *x, const cn_node_t *node)
         return false;
     d = add(x, "priority");
     v = labels.v;
-    for (uint32_t i = 0; i < labels.n && i < MAX_WORDS; i++) {
+    for (uint32_t i = 0; i < labels.n && i < MAX_LABELS; i++) {
         cn_str_t key = cn_str_make(v[i].p, cn_str_find(v[i], '='));
 
         if (!cn_value_is_word(v[i]))

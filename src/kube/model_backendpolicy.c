@@ -104,6 +104,8 @@ static void put_budget(const cn_reader_t *r, const cn_node_t *node, cn_vec_t *li
     (void)cn_value_read_duration(r, rate, "interval", "retryConstraint.minRetryRate", &rate_ms);
     if (rate_ms == 0)
         rate_ms = 1000;
+    if (ms < 1000 || ms > 3600000) /* what the proxy takes */
+        ms = ms < 1000 ? 1000 : 3600000;
     d = cn_dir_add(r->w->pool, list, "retry_budget");
     cn_dir_printf(r->w->pool, d, "percent=%lld", (long long)percent);
     cn_dir_printf(r->w->pool, d, "min=%lld",

@@ -36,14 +36,6 @@ static void read_port_map(const cn_reader_t *r, const cn_node_t *node, cn_vec_t 
     }
 }
 
-static bool is_locality(cn_str_t s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] != '/' && !cn_store_is_label_value(cn_str_make(s.p + i, 1)))
-            return false;
-    return s.n > 0 && s.n <= 253 && s.p[0] != '/';
-}
-
 static bool speaks_hbone(const cn_node_t *node)
 {
     cn_str_t tunnel = cn_node_str(cn_node_get(node, "labels"), "networking.istio.io/tunnel");
@@ -72,7 +64,7 @@ static bool read_endpoint(const cn_reader_t *r, const cn_node_t *node, const cha
     }
     read_port_map(r, node, &e->ports);
     e->locality = cn_read_text(r, node, "locality");
-    if (e->locality.n && !is_locality(e->locality)) {
+    if (e->locality.n && !cn_value_is_locality(e->locality, false)) {
         cn_store_error(r->w->diag, r->obj, node,
                        "%s: locality \"%.*s\" is not region/zone/subzone; it has no effect", what,
                        CN_STR_ARG(e->locality));

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#define DAY 86400000u /* milliseconds */
 #define GATEWAY_NAME "gateway.networking.k8s.io/gateway-name"
 
 /* ---- which rule ---- */
@@ -205,22 +206,36 @@ static void put_time(part_t *x, const char *directive, uint64_t ms)
     cn_dir_word(pool_of(x), add(x, directive), cn_dir_time(pool_of(x), ms));
 }
 
-/* "name=N" on *d, which is made when it is the first. */
+/* What the proxy takes: a value outside would keep the whole conf from loading. */
+static uint64_t within(part_t *x, const cn_node_t *at, const char *key, uint64_t v, uint64_t min,
+                       uint64_t max)
+{
+    uint64_t to = v < min ? min : v > max ? max : v;
+
+    if (to != v)
+        cn_store_warn(x->r.w->diag, x->r.obj, at, "%s: brought from %llu to %llu, which is the %s",
+                      key, (unsigned long long)v, (unsigned long long)to,
+                      v < min ? "least" : "most");
+    return to;
+}
+
+/* "name=N" on *d, which is made when it is the first; less than min means the default. */
 static void put_number(part_t *x, cn_dir_t **d, const char *directive, const cn_node_t *node,
-                       const char *key, const char *name, int64_t min)
+                       const char *key, const char *name, int64_t min, int64_t max)
 {
     int64_t n;
 
-    if (!cn_node_get(node, key) || !cn_read_number(&x->r, node, key, INT32_MIN, UINT32_MAX, &n) ||
-        n < min)
+    if (!cn_node_get(node, key) || !cn_read_number(&x->r, node, key, 0, UINT32_MAX, &n) || n < min)
         return;
     if (!*d)
         *d = add(x, directive);
-    cn_dir_printf(pool_of(x), *d, "%s=%lld", name, (long long)n);
+    cn_dir_printf(
+        pool_of(x), *d, "%s=%llu", name,
+        (unsigned long long)within(x, cn_node_get(node, key), key, (uint64_t)n, 0, (uint64_t)max));
 }
 
 static void put_duration(part_t *x, cn_dir_t **d, const char *directive, const cn_node_t *node,
-                         const char *key, const char *name)
+                         const char *key, const char *name, uint64_t min, uint64_t max)
 {
     cn_str_t text;
     uint64_t ms;
@@ -229,7 +244,7 @@ static void put_duration(part_t *x, cn_dir_t **d, const char *directive, const c
         return;
     if (!*d)
         *d = add(x, directive);
-    text = cn_dir_time(pool_of(x), ms);
+    text = cn_dir_time(pool_of(x), within(x, cn_node_get(node, key), key, ms, min, max));
     cn_dir_printf(pool_of(x), *d, "%s=%.*s", name, CN_STR_ARG(text));
 }
 
@@ -237,10 +252,10 @@ static void put_breaker(part_t *x, const cn_node_t *tcp, const cn_node_t *http)
 {
     cn_dir_t *d = NULL;
 
-    put_number(x, &d, "breaker", tcp, "maxConnections", "max_connections", 1);
-    put_number(x, &d, "breaker", http, "http1MaxPendingRequests", "max_pending", 1);
-    put_number(x, &d, "breaker", http, "http2MaxRequests", "max_requests", 1);
-    put_number(x, &d, "breaker", http, "maxRetries", "max_retries", 1);
+    put_number(x, &d, "breaker", tcp, "maxConnections", "max_connections", 1, UINT32_MAX);
+    put_number(x, &d, "breaker", http, "http1MaxPendingRequests", "max_pending", 1, UINT32_MAX);
+    put_number(x, &d, "breaker", http, "http2MaxRequests", "max_requests", 1, UINT32_MAX);
+    put_number(x, &d, "breaker", http, "maxRetries", "max_retries", 1, UINT32_MAX);
 }
 
 /* "name N;" */
@@ -267,9 +282,9 @@ static void put_keepalive(part_t *x, const cn_node_t *node)
 {
     cn_dir_t *d = NULL;
 
-    put_number(x, &d, "tcp_keepalive", node, "probes", "probes", 1);
-    put_duration(x, &d, "tcp_keepalive", node, "time", "idle");
-    put_duration(x, &d, "tcp_keepalive", node, "interval", "interval");
+    put_number(x, &d, "tcp_keepalive", node, "probes", "probes", 1, 127);
+    put_duration(x, &d, "tcp_keepalive", node, "time", "idle", 1000, 32767000);
+    put_duration(x, &d, "tcp_keepalive", node, "interval", "interval", 1000, 32767000);
 }
 
 static void put_idle(part_t *x, const cn_node_t *tcp, const cn_node_t *http)
@@ -327,21 +342,21 @@ static void put_outlier(part_t *x, const cn_node_t *node)
 
     if (!five)
         cn_dir_word(pool_of(x), d, CN_STR("consecutive_5xx=5"));
-    put_number(x, &d, "outlier", node, "consecutive5xxErrors", "consecutive_5xx", 0);
+    put_number(x, &d, "outlier", node, "consecutive5xxErrors", "consecutive_5xx", 0, UINT32_MAX);
     put_number(x, &d, "outlier", node,
                cn_node_get(node, "consecutiveGatewayErrors") ? "consecutiveGatewayErrors"
                                                              : "consecutiveErrors",
-               "consecutive_gateway", 0);
+               "consecutive_gateway", 0, UINT32_MAX);
     if (cn_value_read_bool(&x->r, node, "splitExternalLocalOriginErrors", "outlierDetection",
                            false)) {
         cn_dir_word(pool_of(x), d, CN_STR("split_local=on"));
-        put_number(x, &d, "outlier", node, "consecutiveLocalOriginFailures", "consecutive_local",
-                   0);
+        put_number(x, &d, "outlier", node, "consecutiveLocalOriginFailures", "consecutive_local", 0,
+                   UINT32_MAX);
     }
-    put_duration(x, &d, "outlier", node, "interval", "interval");
-    put_duration(x, &d, "outlier", node, "baseEjectionTime", "base_ejection");
-    put_number(x, &d, "outlier", node, "maxEjectionPercent", "max_ejection_percent", 0);
-    put_number(x, &d, "outlier", node, "minHealthPercent", "min_health_percent", 0);
+    put_duration(x, &d, "outlier", node, "interval", "interval", 1, DAY);
+    put_duration(x, &d, "outlier", node, "baseEjectionTime", "base_ejection", 1, DAY);
+    put_number(x, &d, "outlier", node, "maxEjectionPercent", "max_ejection_percent", 0, 100);
+    put_number(x, &d, "outlier", node, "minHealthPercent", "min_health_percent", 0, 100);
     if (cn_node_get(node, "outlierDetectionHttpErrorCodes"))
         cn_store_warn(x->r.w->diag, x->r.obj, node,
                       "outlierDetection.outlierDetectionHttpErrorCodes: has no effect: every 5xx "
@@ -373,7 +388,7 @@ static bool put_hash(part_t *x, const cn_node_t *node)
 
             cn_dir_printf(pool_of(x), d, "ttl=%.*s", CN_STR_ARG(ttl));
         }
-        if (path.n)
+        if (cn_value_is_word(path) && path.p[0] == '/' && cn_str_find(path, ';') == path.n)
             cn_dir_printf(pool_of(x), d, "path=%.*s", CN_STR_ARG(path));
     } else if (query.n) {
         cn_dir_word(pool_of(x), d, CN_STR("query"));
@@ -387,6 +402,14 @@ static bool put_hash(part_t *x, const cn_node_t *node)
         return false;
     }
     return true;
+}
+
+static bool is_prime(int64_t n)
+{
+    for (int64_t i = 2; i * i <= n; i++)
+        if (n % i == 0)
+            return false;
+    return n > 1;
 }
 
 static void put_hash_lb(part_t *x, const cn_node_t *node)
@@ -405,10 +428,16 @@ static void put_hash_lb(part_t *x, const cn_node_t *node)
     if (maglev && cn_node_get(maglev, "tableSize")) {
         int64_t size = 0;
 
-        if (cn_read_number(&x->r, maglev, "tableSize", 2, 5000011, &size))
+        if (!cn_read_number(&x->r, maglev, "tableSize", 3, 5000011, &size))
+            return;
+        if (!is_prime(size))
+            cn_store_error(x->r.w->diag, x->r.obj, maglev,
+                           "maglev.tableSize %lld is no prime number; the default is taken",
+                           (long long)size);
+        else
             cn_dir_printf(pool_of(x), add(x, "lb_table"), "%lld", (long long)size);
     } else if (!maglev) {
-        put_number(x, &d, "lb_ring", ring ? ring : node, "minimumRingSize", "min", 1);
+        put_number(x, &d, "lb_ring", ring ? ring : node, "minimumRingSize", "min", 1, 8388608);
     }
 }
 
@@ -424,11 +453,12 @@ static void put_warmup(part_t *x, const cn_node_t *lb)
         !cn_value_read_duration(&x->r, lb, "warmupDurationSecs", "loadBalancer", &ms))
         return;
     d = add(x, "lb_warmup");
-    cn_dir_word(pool_of(x), d, cn_dir_time(pool_of(x), ms));
-    put_number(x, &d, "lb_warmup", warmup, "minimumPercent", "min", 0);
+    cn_dir_word(pool_of(x), d,
+                cn_dir_time(pool_of(x), within(x, lb, "warmup.duration", ms, 1, DAY)));
+    put_number(x, &d, "lb_warmup", warmup, "minimumPercent", "min", 0, 100);
     if (aggression.n == 0)
         return;
-    if (cn_value_percent(aggression, &parts) == CN_OK)
+    if (cn_value_percent(aggression, &parts) == CN_OK && parts >= CN_VALUE_PERCENT / 1000)
         cn_dir_printf(pool_of(x), d, "aggression=%u.%03u", parts / CN_VALUE_PERCENT,
                       parts % CN_VALUE_PERCENT / 10);
     else
@@ -499,10 +529,10 @@ static void put_budget(part_t *x, const cn_node_t *node)
     text = cn_value_percent_text(pool_of(x), parts);
     cn_dir_printf(pool_of(x), d, "percent=%.*s", CN_STR_ARG(text));
     if (cn_node_get(node, "minRetryConcurrency"))
-        put_number(x, &d, "retry_budget", node, "minRetryConcurrency", "min", 0);
+        put_number(x, &d, "retry_budget", node, "minRetryConcurrency", "min", 0, 1000000);
     else
         cn_dir_word(pool_of(x), d, CN_STR("min=3"));
-    put_duration(x, &d, "retry_budget", node, "budgetInterval", "interval");
+    put_duration(x, &d, "retry_budget", node, "budgetInterval", "interval", 1000, 3600000);
 }
 
 static void put_wire(part_t *x, const policy_t *p)

@@ -155,6 +155,19 @@ bool cn_value_is_host(cn_str_t s)
     return s.n > 0 && s.n <= 253;
 }
 
+bool cn_value_is_locality(cn_str_t s, bool stars)
+{
+    cn_str_t part;
+    unsigned n = 0;
+
+    if (s.n == 0 || s.n > 253 || s.p[s.n - 1] == '/')
+        return false;
+    while (cn_str_split(&s, '/', &part))
+        if (++n > 3 || !(cn_store_is_label_value(part) || (stars && cn_str_eq(part, CN_STR("*")))))
+            return false;
+    return true;
+}
+
 bool cn_value_is_domain(cn_str_t s, bool wildcard)
 {
     if (wildcard && cn_str_eq(s, CN_STR("*")))

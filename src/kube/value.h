@@ -25,6 +25,8 @@ cn_str_t cn_value_percent_text(cn_pool_t *, uint32_t parts);
 bool cn_value_is_plain(cn_str_t);
 /* The same without blanks, and not empty: a path or host to write into requests. */
 bool cn_value_is_word(cn_str_t);
+/* "region/zone/subzone", the last two may be missing; with stars each may be "*". */
+bool cn_value_is_locality(cn_str_t, bool stars);
 /* RFC 9110 5.6.2: a header's name or a method. */
 bool cn_value_is_token(cn_str_t);
 /* A host as it stands in a URI, without port: a name, or an address (IPv6 in brackets). */
