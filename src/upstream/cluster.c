@@ -293,7 +293,9 @@ void cn_clusters_set_resolved(cn_clusters_t *cs, cn_cluster_t *c, cn_str_t lines
     if (cn_str_eq(c->resolved, lines))
         return;
     free((void *)(uintptr_t)c->resolved.p);
-    c->resolved = cn_str_make(memcpy(cn_xmalloc(lines.n + 1), lines.p, lines.n), lines.n);
+    c->resolved = CN_STR_NULL;
+    if (lines.n)
+        c->resolved = cn_str_make(memcpy(cn_xmalloc(lines.n), lines.p, lines.n), lines.n);
     if (c->conf->endpoints.n && cs->gen)
         text = cn_gen_text_find(cs->gen, c->conf->endpoints);
     set_hosts(cs, c, text ? text->text : CN_STR_NULL);
