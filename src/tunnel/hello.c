@@ -160,14 +160,15 @@ static cn_rc read_hello(part_t body, cn_hello_t *hello)
     return read_extensions(extensions, hello);
 }
 
-/* So far as there are bytes: could a hello begin like this? */
+/* So far as there are bytes: could a hello begin like this?  Behind an empty
+ * record stands another one's head, and collect() refuses both. */
 static bool may_begin(const cn_chain_t *in)
 {
     uint8_t b[6] = {0};
     size_t n = cn_chain_peek(in, b, sizeof(b));
 
     return (n < 1 || b[0] == HANDSHAKE) && (n < 2 || b[1] == 3) && (n < 3 || b[2] <= 4) &&
-           (n < 6 || b[5] == CLIENT_HELLO);
+           (n < 6 || b[5] == CLIENT_HELLO || (b[3] == 0 && b[4] == 0));
 }
 
 cn_rc cn_tunnel_hello(const cn_chain_t *in, cn_hello_t *hello)
