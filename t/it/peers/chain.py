@@ -80,7 +80,7 @@ class Chain(envoy.Envoy):
                     'filter_chains': [{'filters': [{'name': 'hcm', 'typed_config': hcm}]}]}
         made = [envoy.cluster(name, *at[:2], **(at[2] if at[2:] else {})) if at else {'name': name, 'connect_timeout': '1s', 'load_assignment': {'cluster_name': name}}
                 for name, at in clusters.items()]
-        super().__init__(folder, [listener], made, '--file-flush-interval-msec', '20')
+        super().__init__(folder, [listener], made)
 
     def access(self, n, timeout=10.0):
         """The first n lines of the access log."""
