@@ -55,6 +55,20 @@ static cn_rc edit(cn_req_t *req, const cn_route_actions_conf_t *c)
     return CN_OK;
 }
 
+/* Each mirror draws for itself.  What is copied is what the backend gets. */
+static void mirror(cn_req_t *req, const cn_vec_t *mirrors)
+{
+    const cn_route_actions_mirror_t *m = mirrors->v;
+    cn_rand_t *rand = cn_worker_rand(cn_req_worker(req));
+
+    for (uint32_t i = 0; i < mirrors->n; i++) {
+        cn_req_explain(req, "mirror: to %.*s for %u of %u requests", CN_STR_ARG(m[i].cluster),
+                       m[i].parts, m[i].of);
+        if (!cn_req_dry(req) && cn_rand_below(rand, m[i].of) < m[i].parts)
+            cn_req_mirror(req, m[i].cluster);
+    }
+}
+
 static cn_rc on_policy(cn_req_t *req, const void *conf, void *p)
 {
     const cn_route_actions_conf_t *c = conf;
@@ -69,7 +83,10 @@ static cn_rc on_policy(cn_req_t *req, const void *conf, void *p)
         return redirect(req, c->redirect);
     if (c->direct_status)
         return respond(req, c);
-    return edit(req, c);
+    rc = edit(req, c);
+    if (rc == CN_OK)
+        mirror(req, &c->mirrors);
+    return rc;
 }
 
 /* Also of replies that others gave, denials and faults too: Envoy edits all

@@ -352,3 +352,61 @@ def test_envoy_acts_as_the_table_says(tmp_path, stopping, app):
     clusters = {SERVICE: (app.ip, app.port), 'empty.ns:9080': None}
     wrong = alike.against_envoy(ROWS, tmp_path / 'envoy', clusters, [app], stopping, deny='x-deny')
     assert not wrong, '\n'.join(wrong)
+
+
+# ---- mirrors ----
+
+def mirrored(cairn, app, body, *others):
+    clusters = ''.join(proxy.cluster('%s.ns:9080' % o.name, proxy.endpoint(o)) for o in others)
+    return cairn(clusters + proxy.cluster(SERVICE, proxy.endpoint(app)) + proxy.service(SERVICE, VIP, 'route r { %s %s }' % (body, TO)))
+
+
+def test_mirror_gets_what_the_backend_gets(cairn, app, new_origin, curl):
+    other, third = new_origin('other'), new_origin('third')
+    waypoint = mirrored(cairn, app, 'mirror other.ns:9080; mirror third.ns:9080 percent=100; mirror nowhere.ns:9080; '
+                        'rewrite_prefix /new; rewrite_host new.example; request_header set x-a 1;', other, third)
+    answer = waypoint.request(curl, VIP, 'POST', '/x?q', body=b'twelve bytes')
+    assert (answer.status, answer.header('x-pod')) == (200, 'svc')
+    net.wait_for(lambda: other.requests and third.requests, 10, 'the copies')
+    for copy in (other.requests[0], third.requests[0]):
+        original = app.requests[0]
+        assert (copy.method, copy.path, copy.body) == (original.method, original.path, original.body) == ('POST', '/new/x?q', b'twelve bytes')
+        assert [copy.header(n) for n in ('host', 'x-a', 'x-envoy-original-path')] == ['new.example', '1', '/x?q']
+
+
+@pytest.mark.parametrize('share, expected', [('percent=12.5', 0.125), ('fraction=1/3', 1 / 3), ('percent=0', 0)])
+def test_share_of_a_mirror_is_within_three_sigma(cairn, app, new_origin, curl, share, expected):
+    other, n = new_origin('other'), 1200
+    waypoint = mirrored(cairn, app, 'mirror other.ns:9080 %s; mirror other.ns:9080 percent=0;' % share, other)
+    with waypoint.connection(curl) as connection:
+        tunnel = connection.connect(VIP)
+        for _ in range(n):
+            assert tunnel.request().header('x-pod') == 'svc'
+    low, high = (n * expected + sign * 3 * (n * expected * (1 - expected)) ** 0.5 for sign in (-1, 1))
+    net.wait_for(lambda: len(other.requests) >= low, 10, 'the copies')
+    assert len(other.requests) <= high
+
+
+def test_refused_and_redirected_requests_are_not_mirrored(cairn, app, new_origin, curl):
+    other = new_origin('other')
+    waypoint = mirrored(cairn, app, 'mirror other.ns:9080; fault abort 503 percent=100 header x-f 1; '
+                        'cors { allow_origin any; allow_methods GET; }', other)
+    assert waypoint.request(curl, VIP, headers={'x-f': '1'}).status == 503
+    assert waypoint.request(curl, VIP, 'OPTIONS', headers=PREFLIGHT).status == 200
+    assert waypoint.request(curl, VIP, path='/last').status == 200
+    net.wait_for(lambda: other.requests, 10, 'the copy')
+    assert [r.path for r in other.requests] == ['/last']
+
+
+def test_explain_tells_what_a_route_does(cairn, app, new_origin, curl):
+    other = new_origin('other')
+    waypoint = mirrored(cairn, app, 'mirror other.ns:9080 fraction=1/3; rewrite_prefix /new; rewrite_host new.example; '
+                        'cors { allow_origin exact https://a.example; }', other)
+    text = waypoint.explain(curl, VIP, 'GET', '/x', '-H', 'origin: https://b.example')
+    for line in ('cors: origin https://b.example is not allowed', 'rewrite: host new.example', 'rewrite: path /new/x',
+                 'mirror: to other.ns:9080 for 1 of 3 requests'):
+        assert line in text
+    assert 'cors: the preflight is answered here' in waypoint.explain(
+        curl, VIP, 'OPTIONS', '/x', '-H', 'origin: https://a.example', '-H', 'access-control-request-method: PUT')
+    redirecting = cairn(proxy.cluster(SERVICE) + proxy.service(SERVICE, VIP, 'route r { redirect scheme=https; }'))
+    assert 'redirect: 301 to https://svc/x' in redirecting.explain(curl, VIP, 'GET', '/x', '-H', 'host: svc:9080')
