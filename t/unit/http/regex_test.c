@@ -231,6 +231,91 @@ static void test_bytes_that_are_not_utf8_match_nothing(void **state)
     assert_int_equal(run(*state, "a\\W", CN_STR("a\xc3")), CN_DECLINE);
 }
 
+static cn_rc replace(cn_pool_t *pool, const char *pattern, cn_str_t subject, const char *subst,
+                     cn_str_t *out)
+{
+    cn_regex_t *re;
+    cn_str_t why;
+
+    if (cn_regex_compile_find(pool, cn_str_c(pattern), &re, &why) != CN_OK ||
+        cn_regex_subst_check(pool, re, cn_str_c(subst), &why) != CN_OK)
+        fail_msg("%s: %.*s", pattern, CN_STR_ARG(why));
+    return cn_regex_replace(pool, re, subject, cn_str_c(subst), out);
+}
+
+/* As RE2's GlobalReplace does it (measured with Envoy's regex_rewrite). */
+static void test_every_match_is_replaced(void **state)
+{
+    static const struct {
+        const char *pattern, *subject, *subst, *result; /* NULL: no match */
+    } v[] = {
+        {"a", "banana", "-", "b-n-n-"},
+        {"a", "xyz", "-", NULL},
+        {"a", "", "-", NULL},
+        {"^/(\\w+)/(.*)$", "/a/b/c", "/\\2/\\1", "/b/c/a"},
+        {"a+", "/aaba", "<\\0>", "/<aa>b<a>"},
+        {"a*", "/aab", "-", "-/-b-"},
+        {"x*", "", "-", "-"},
+        {"^", "ab", "-", "-ab"},
+        {"$", "ab", "-", "ab-"},
+        {"(a)|(b)", "ab", "[\\1\\2]", "[a][b]"},
+        {"b", "abc", "\\\\", "a\\c"},
+        {"b", "abc", "", "ac"},
+        {".", "\xc3\xa4\xc3\xb6", "x", "xx"},
+        {"x*", "\xc3\xa4", "-", "-\xc3\xa4-"},
+        {"(?i)A", "aA", "b", "bb"},
+    };
+
+    for (size_t i = 0; i < CN_COUNT(v); i++) {
+        cn_str_t out, want = cn_str_c(v[i].result ? v[i].result : v[i].subject);
+        cn_rc rc = replace(*state, v[i].pattern, cn_str_c(v[i].subject), v[i].subst, &out);
+
+        if (rc != (v[i].result ? CN_OK : CN_DECLINE) || !cn_str_eq(out, want))
+            fail_msg("row %zu: %.*s", i, CN_STR_ARG(out));
+    }
+}
+
+static void test_what_is_not_utf8_is_left_as_it_is(void **state)
+{
+    cn_str_t out;
+
+    assert_int_equal(replace(*state, ".", CN_STR("a\xff"), "x", &out), CN_DECLINE);
+    assert_true(cn_str_eq(out, CN_STR("a\xff")));
+}
+
+/* Neither a long subject nor a greedy substitution makes much of little. */
+static void test_replacing_has_limits(void **state)
+{
+    cn_pool_t *pool = *state;
+    char *many = cn_pool_bytes(pool, 60000), *big = cn_pool_bytes(pool, 4001);
+    cn_str_t out;
+
+    memset(many, 'a', 60000);
+    memset(big, 'b', 4000);
+    big[4000] = '\0';
+    assert_int_equal(replace(pool, "a", cn_str_make(many, CN_REGEX_REPLACE_MAX + 1), "b", &out),
+                     CN_ERR);
+    assert_int_equal(replace(pool, "a", cn_str_make(many, CN_REGEX_REPLACE_MAX - 1), "b", &out),
+                     CN_OK);
+    assert_int_equal(replace(pool, "a", cn_str_make(many, 17), big, &out), CN_ERR);
+    assert_int_equal(replace(pool, "a", cn_str_make(many, 16), big, &out), CN_OK);
+    assert_int_equal(out.n, 64000);
+    assert_int_equal(replace(pool, "(a+)+[bc]", cn_str_make(many, 60000), "x", &out), CN_ERR);
+}
+
+static void test_substitutions_name_groups_that_are_there(void **state)
+{
+    static const char *const bad[] = {"\\2", "\\", "a\\x", "\\9"};
+    cn_regex_t *re;
+    cn_str_t why;
+
+    assert_int_equal(cn_regex_compile_find(*state, CN_STR("(a)b"), &re, &why), CN_OK);
+    for (size_t i = 0; i < CN_COUNT(bad); i++)
+        assert_int_equal(cn_regex_subst_check(*state, re, cn_str_c(bad[i]), &why), CN_ERR);
+    assert_int_equal(cn_regex_subst_check(*state, re, CN_STR("\\0\\1\\\\"), &why), CN_OK);
+    assert_int_equal(cn_regex_compile_find(*state, CN_STR("(?=a)"), &re, &why), CN_ERR);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +328,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_undecided_is_never_a_match, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_long_value_is_matched, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bytes_that_are_not_utf8_match_nothing, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_every_match_is_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_not_utf8_is_left_as_it_is, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_replacing_has_limits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_substitutions_name_groups_that_are_there, setup,
                                         teardown),
     };
 
