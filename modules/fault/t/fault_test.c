@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Shares of faults with a fixed seed, and what a made-up request meets.  What
- * clients see is t/it/test_fault.py.
+ * clients see is t/it/test_route_faults.py.
  */
 #include <setjmp.h>
 #include <stdarg.h>
