@@ -557,6 +557,7 @@ static ssize_t on_send(nghttp2_session *h2, const uint8_t *data, size_t len, int
 {
     struct conn *c = user;
     (void)h2, (void)flags;
+    ERR_clear_error(); /* what another connection left there would be taken for our own */
     int n = SSL_write(c->ssl, data, (int)len);
     if (n > 0)
         return n;
@@ -576,6 +577,7 @@ static void conn_watch(struct conn *c, bool write)
 
 static bool conn_handshake(struct conn *c)
 {
+    ERR_clear_error();
     int rc = SSL_connect(c->ssl);
     if (rc != 1) {
         int why = SSL_get_error(c->ssl, rc);
@@ -634,6 +636,7 @@ static void conn_run(struct conn *c)
     if (!c->up && !conn_handshake(c))
         return;
     for (;;) {
+        ERR_clear_error();
         int n = SSL_read(c->ssl, buf, sizeof buf);
         if (n <= 0) {
             int why = SSL_get_error(c->ssl, n);

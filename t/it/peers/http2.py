@@ -361,7 +361,7 @@ class Connection:
                 self.send(request, event.data)
             else:
                 request.body += event.data
-            if event.flow_controlled_length and not request.path.startswith('/never-read'):
+            if event.flow_controlled_length and not request.path.startswith(('/never-read', '/mute')):
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.TrailersReceived) and request:
             request.trailers = event.headers
