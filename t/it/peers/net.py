@@ -13,20 +13,30 @@ import struct
 import time
 
 _counter = itertools.count()
+_block = None  # the socket that holds this run's block of addresses
+
+
+def block():
+    """The second byte of this run's addresses; held until the process ends, so that runs side by side never meet."""
+    global _block
+    n = os.getpid()
+    while _block is None:
+        n += 1
+        _block = socket.socket(socket.AF_UNIX)
+        try:
+            _block.bind('\0cairn-it-%d' % (64 + n % 180))
+        except OSError as e:
+            if e.errno != errno.EADDRINUSE:
+                raise
+            _block.close()
+            _block = None
+    return int(_block.getsockname().rsplit(b'-')[-1])
 
 
 def new_ip():
-    """A loopback address that nobody else in this run uses."""
-    while True:
-        n = next(_counter)
-        ip = '127.%d.%d.%d' % (64 + os.getpid() % 180, 1 + n // 250, 1 + n % 250)
-        with socket.socket() as probe:
-            try:
-                probe.bind((ip, 15008))
-                return ip
-            except OSError as e:
-                if e.errno != errno.EADDRINUSE:
-                    raise
+    """A loopback address that nobody else uses."""
+    n = next(_counter)
+    return '127.%d.%d.%d' % (block(), 1 + n // 250, 1 + n % 250)
 
 
 def listen(ip, port, backlog=512):

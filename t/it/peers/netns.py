@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 
+from . import net
+
 _libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 
@@ -24,8 +26,8 @@ class Namespace:
     def __init__(self, number=1):
         self.name = 'cairn-it-%d-%d' % (os.getpid(), number)
         self.near, self.far = 'cn%da%d' % (os.getpid() % 100000, number), 'cn%db%d' % (os.getpid() % 100000, number)
-        net = '10.250.%d' % (number + os.getpid() % 200)
-        self.ip, self.host_ip = net + '.2', net + '.1'
+        subnet = '10.%d.%d' % (net.block(), number)
+        self.ip, self.host_ip = subnet + '.2', subnet + '.1'
         _ip('netns', 'add', self.name)
         try:
             _ip('link', 'add', self.near, 'type', 'veth', 'peer', 'name', self.far, 'netns', self.name)
