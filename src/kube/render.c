@@ -465,7 +465,8 @@ static void put_main(cn_kube_text_t *t, const cn_out_t *out, const cn_render_opt
     put_head(t, out);
     cn_text_add(
         t, CN_STR("worker_processes auto;\ndaemon off;\nerror_log stderr info;\npid cairn.pid;\n"
-                  "worker_shutdown_timeout 30s;\n"));
+                  "# Within the 30 seconds that Kubernetes gives a pod to end.\n"
+                  "sigterm graceful;\ndrain_delay 5s;\nworker_shutdown_timeout 20s;\n"));
     put_mesh(t, out, o);
     cn_text_printf(t, "path_normalization %s;\n", out->world->mesh.path_normalization);
     if (tree)

@@ -153,7 +153,7 @@ class Demo:
 
     def start_cairn(self):
         self.master = self.start("cairn", os.path.join(self.objs, "cairn"), "-p", self.dir, "-c",
-                                 os.path.join(self.conf, "cairn.conf"), "-g", "daemon off;")
+                                 os.path.join(self.conf, "cairn.conf"), "-g", "daemon off; drain_delay 0;")
         wait_for("cairn", self.ready)
 
     def ready(self):

@@ -25,7 +25,7 @@ class Bookinfo(proxy.Cairn):
     """cairn on what cairn-gen made of the samples."""
 
     def __init__(self, builddir, folder, top, identity):
-        super().__init__(builddir / 'cairn', folder / 'conf', identity, arguments=['-g', 'daemon off;'])
+        super().__init__(builddir / 'cairn', folder / 'conf', identity, arguments=['-g', 'daemon off; drain_delay 0;'])
         self.gen, self.manifests = builddir / 'cairn-gen', folder / 'manifests'
         shutil.copytree(top / 'conf/samples/bookinfo', self.manifests)
         self.addresses = {}
