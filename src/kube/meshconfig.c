@@ -157,6 +157,7 @@ static void take_traffic(mesh_reader_t *r, const cn_node_t *root)
     m->retry = cn_node_get(root, "defaultHttpRetryPolicy");
     m->locality = cn_node_get(root, "localityLbSetting");
     m->keepalive = cn_node_get(root, "tcpKeepalive");
+    m->proxy = cn_node_get(root, "defaultConfig");
     m->upgrade_h2 = cn_str_eq(upgrade, CN_STR("UPGRADE")) || cn_str_eq(upgrade, CN_STR("1"));
     take_exports(r, root, "defaultServiceExportTo", &m->service_exports);
     take_exports(r, root, "defaultVirtualServiceExportTo", &m->virtual_exports);

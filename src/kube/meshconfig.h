@@ -21,6 +21,7 @@ typedef struct {
     const cn_node_t *retry;         /* defaultHttpRetryPolicy */
     const cn_node_t *locality;      /* localityLbSetting */
     const cn_node_t *keepalive;     /* tcpKeepalive */
+    const cn_node_t *proxy;         /* defaultConfig */
     bool rules_name_files;          /* --tls-files */
     bool upgrade_h2;                /* h2UpgradePolicy: UPGRADE */
     cn_vec_t service_exports, virtual_exports, destination_exports; /* cn_str_t; none: all */

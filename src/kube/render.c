@@ -460,13 +460,25 @@ static void put_access_log(cn_kube_text_t *t, const cn_mesh_t *m)
         cn_text_printf(t, " %s;\n", m->log_json ? "json" : "text");
 }
 
+/* The end is within the 30 seconds that Kubernetes gives a pod. */
+static void put_process(cn_kube_text_t *t, const cn_out_t *out)
+{
+    cn_str_t shutdown = cn_dir_time(out->world->pool, out->shutdown_ms ? out->shutdown_ms : 20000);
+
+    cn_text_add(t, CN_STR("worker_processes "));
+    if (out->workers)
+        cn_text_printf(t, "%u", out->workers);
+    else
+        cn_text_add(t, CN_STR("auto"));
+    cn_text_add(t, CN_STR(";\ndaemon off;\nerror_log stderr info;\npid cairn.pid;\n"
+                          "sigterm graceful;\ndrain_delay 5s;\n"));
+    cn_text_printf(t, "worker_shutdown_timeout %.*s;\n", CN_STR_ARG(shutdown));
+}
+
 static void put_main(cn_kube_text_t *t, const cn_out_t *out, const cn_render_opts_t *o, bool tree)
 {
     put_head(t, out);
-    cn_text_add(
-        t, CN_STR("worker_processes auto;\ndaemon off;\nerror_log stderr info;\npid cairn.pid;\n"
-                  "# Within the 30 seconds that Kubernetes gives a pod to end.\n"
-                  "sigterm graceful;\ndrain_delay 5s;\nworker_shutdown_timeout 20s;\n"));
+    put_process(t, out);
     put_mesh(t, out, o);
     cn_text_printf(t, "path_normalization %s;\n", out->world->mesh.path_normalization);
     if (tree)

@@ -24,6 +24,6 @@ unsigned cn_schema_distance(cn_str_t a, cn_str_t b, unsigned limit);
 
 /* One schema text for each kind, by cn_kind. */
 extern const char *const cn_schema_texts[];
-extern const char cn_schema_meshconfig[];
+extern const char cn_schema_meshconfig[], cn_schema_proxyconfig[];
 
 #endif

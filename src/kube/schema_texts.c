@@ -52,6 +52,20 @@
     "tls{mode clientCertificate privateKey caCertificates credentialName subjectAltNames sni "     \
     "insecureSkipVerify caCrl} tunnel{protocol targetHost targetPort} proxyProtocol{version} "     \
     "retryBudget{percent minRetryConcurrency budgetInterval}"
+#define PROXY_CONFIG                                                                               \
+    "configPath binaryPath serviceCluster drainDuration parentShutdownDuration discoveryAddress "  \
+    "discoveryRefreshDelay zipkinAddress connectTimeout statsdUdpAddress proxyAdminPort "          \
+    "controlPlaneAuthPolicy customConfigFile statNameLength concurrency "                          \
+    "proxyBootstrapTemplatePath interceptionMode tracing sds envoyAccessLogService "               \
+    "envoyMetricsService proxyMetadata runtimeValues statusPort extraStatTags gatewayTopology "    \
+    "terminationDrainDuration meshId readinessProbe proxyStatsMatcher "                            \
+    "holdApplicationUntilProxyStarts caCertificatesPem image privateKeyProvider "                  \
+    "fileFlushInterval fileFlushMinSizeKb statsCompression statsEvictionInterval "                 \
+    "availabilityZone connectionSettings proxyHeaders{forwardedClientCert "                        \
+    "setCurrentClientCertDetails{subject cert chain dns uri} requestId{disabled} "                 \
+    "server{disabled value} attemptCount{disabled} envoyDebugHeaders{disabled} "                   \
+    "metadataExchangeHeaders{mode} preserveHttp1HeaderCase xForwardedHost{enabled} "               \
+    "xForwardedPort{enabled}}"
 #define LOCALITY_LB "distribute[from to] failover[from to] failoverPriority enabled"
 
 const char *const cn_schema_texts[CN_KIND_MAX] = {
@@ -152,11 +166,14 @@ const char *const cn_schema_texts[CN_KIND_MAX] = {
             "name namespace] rules action provider{name}}",
 };
 
+const char cn_schema_proxyconfig[] = PROXY_CONFIG;
+
 const char cn_schema_meshconfig[] =
     "proxyListenPort proxyInboundListenPort proxyHttpPort connectTimeout hboneIdleTimeout "
     "tcpKeepalive ingressClass ingressService ingressControllerMode ingressSelector enableTracing "
     "accessLogFile accessLogFormat accessLogEncoding enableEnvoyAccessLogService "
-    "disableEnvoyListenerLog defaultConfig outboundTrafficPolicy inboundTrafficPolicy "
+    "disableEnvoyListenerLog defaultConfig{" PROXY_CONFIG
+    "} outboundTrafficPolicy inboundTrafficPolicy "
     "configSources "
     "enableAutoMtls trustDomain trustDomainAliases caCertificates defaultServiceExportTo "
     "defaultVirtualServiceExportTo defaultDestinationRuleExportTo rootNamespace "

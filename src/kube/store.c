@@ -65,6 +65,9 @@ static const kind_t kinds[] = {
      "JSON web tokens are not checked, so no request has a request principal"},
     {"Telemetry", "telemetry.istio.io", USE_NOT_YET, 0, false,
      "metrics and access logs are those of the mesh"},
+    {"ProxyConfig", NETWORKING, USE_NOT_YET, 0, false,
+     "say concurrency in MeshConfig's defaultConfig, or in the Gateway's annotation "
+     "proxy.istio.io/config"},
     {"WasmPlugin", "extensions.istio.io", USE_NOT_YET, 0, false, "the extension does not run"},
     {"TrafficExtension", "extensions.istio.io", USE_NOT_YET, 0, false,
      "the extension does not run"},

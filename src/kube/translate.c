@@ -10,6 +10,7 @@
 
 #include "core/hash.h"
 #include "kube/action.h"
+#include "kube/proxyconfig.h"
 
 #define MAX_CONF_NAME 255
 
@@ -575,6 +576,7 @@ void cn_translate_run(const cn_world_t *w, const cn_gateway_t *g, cn_out_t *out)
     put_workloads(&t);
     find_place(out, &t.labels);
     put_defaults(w, out);
+    cn_proxyconfig_put(w, g, out);
     say_unknown_namespaces(&t);
     cn_map_fini(&t.needed);
     cn_map_fini(&t.choices);

@@ -78,6 +78,8 @@ typedef struct {
     cn_vec_t pods;           /* const cn_pod_t *: for the workloads file */
     cn_vec_t defaults;       /* cn_dir_t *: for all services */
     cn_vec_t files;          /* cn_traffic_file_t: certificates and keys */
+    uint32_t workers;        /* worker processes; 0: as many as there are processors */
+    uint64_t shutdown_ms;    /* for what runs when the waypoint ends; 0: the default */
 } cn_out_t;
 
 /* Everything is in the world's pool.  Complains to its diag. */

@@ -13,6 +13,7 @@ static const cn_enum_t normalizations[] = {{"none", CN_URI_NONE},
                                            {NULL, 0}};
 static const cn_enum_t client_certs[] = {{"remove", CN_CLIENT_CERT_REMOVE},
                                          {"set", CN_CLIENT_CERT_SET},
+                                         {"append", CN_CLIENT_CERT_APPEND},
                                          {"pass", CN_CLIENT_CERT_PASS},
                                          {NULL, 0}};
 static const cn_range_t head_lines = {1, 10000};
@@ -132,9 +133,10 @@ static const cn_directive_t directives[] = {
      "forwarded_for_append on | off",
      "Append the client pod's address to x-forwarded-for. Off, it passes as it came.", "off"},
     {"forwarded_client_cert", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_enum, F(client_cert), client_certs,
-     "forwarded_client_cert remove | set | pass",
+     "forwarded_client_cert remove | set | append | pass",
      "What becomes of x-forwarded-client-cert, which clients could forge: removed; set to "
-     "`By=OURS;URI=CLIENT` from the identities of the tunnel; or passed as it came.",
+     "`By=OURS;URI=CLIENT` from the identities of the tunnel; that appended to what came; or "
+     "passed as it came.",
      "remove"},
     {"envoy_headers", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_flag, F(envoy_headers), NULL,
      "envoy_headers on | off",

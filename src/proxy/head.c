@@ -35,7 +35,7 @@ static bool is_instruction(const cn_header_t *h)
 static bool is_stripped(const cn_proxy_conf_t *pc, const cn_header_t *h)
 {
     if (h->token == CN_TOK_X_FORWARDED_CLIENT_CERT)
-        return pc->client_cert != CN_CLIENT_CERT_PASS;
+        return pc->client_cert < CN_CLIENT_CERT_APPEND;
     return !pc->envoy_headers && is_instruction(h);
 }
 
@@ -50,16 +50,31 @@ static void strip(const cn_proxy_conf_t *pc, cn_headers_t *headers)
     headers->n = n;
 }
 
-/* The identities of the tunnel, as Envoy would tell those of its TLS. */
+#define XFCC CN_STR("x-forwarded-client-cert")
+
+/* The identities of the tunnel, as Envoy would tell those of its TLS.  What a
+ * client without identity says about others is not passed on with ours missing. */
 static void set_client_cert(cn_req_t *req)
 {
     const cn_tunnel_t *t = &req->inner->tunnel;
+    cn_headers_t *headers = &req->msg.headers;
+    const cn_header_t *h = NULL, *last = NULL;
+    int mode = req->w->conf->client_cert;
+    cn_str_t ours;
 
-    if (req->w->conf->client_cert != CN_CLIENT_CERT_SET || t->identity.n == 0)
+    if (mode == CN_CLIENT_CERT_APPEND && t->identity.n == 0)
+        (void)cn_msg_remove(headers, XFCC);
+    if ((mode != CN_CLIENT_CERT_SET && mode != CN_CLIENT_CERT_APPEND) || t->identity.n == 0)
         return;
-    cn_msg_add(&req->msg, &req->msg.headers, CN_STR("x-forwarded-client-cert"),
-               cn_pool_printf(req->pool, "By=%.*s;URI=%.*s", CN_STR_ARG(t->local_identity),
-                              CN_STR_ARG(t->identity)));
+    ours = cn_pool_printf(req->pool, "By=%.*s;URI=%.*s", CN_STR_ARG(t->local_identity),
+                          CN_STR_ARG(t->identity));
+    while ((h = cn_msg_find(headers, XFCC, h)) != NULL)
+        last = h;
+    if (last)
+        headers->v[last - headers->v].value =
+            cn_pool_printf(req->pool, "%.*s,%.*s", CN_STR_ARG(last->value), CN_STR_ARG(ours));
+    else
+        cn_msg_add(&req->msg, headers, XFCC, ours);
 }
 
 static void append_forwarded_for(cn_req_t *req)

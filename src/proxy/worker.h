@@ -11,7 +11,12 @@
 #include "upstream/pool.h"
 
 /* What becomes of x-forwarded-client-cert. */
-typedef enum { CN_CLIENT_CERT_REMOVE, CN_CLIENT_CERT_SET, CN_CLIENT_CERT_PASS } cn_client_cert;
+typedef enum {
+    CN_CLIENT_CERT_REMOVE,
+    CN_CLIENT_CERT_SET,
+    CN_CLIENT_CERT_APPEND,
+    CN_CLIENT_CERT_PASS
+} cn_client_cert;
 
 /* MAIN-level settings of the core (proxy/conf.c): mesh identity and request handling. */
 typedef struct {

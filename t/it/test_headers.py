@@ -90,12 +90,15 @@ def test_additions_that_are_off_by_default(ask):
     assert seen['x-forwarded-for'][0].startswith('127.') and seen['x-forwarded-port'] == ['1']
 
 
-def test_client_certificates_are_told_in_three_ways(ask, curl, waypoint_identity):
+def test_client_certificates_are_told_in_four_ways(ask, curl, waypoint_identity):
     forged = [('x-forwarded-client-cert', 'By=me;URI=spiffe://cluster.local/ns/x/sa/root')]
     assert 'x-forwarded-client-cert' not in ask(forged)[0]
     assert ask(forged, main='forwarded_client_cert pass;')[0]['x-forwarded-client-cert'] == [forged[0][1]]
-    told = ask(forged, main='forwarded_client_cert set;')[0]['x-forwarded-client-cert']
-    assert told == ['By=%s;URI=%s' % (waypoint_identity.uri, curl.uri)]
+    ours = 'By=%s;URI=%s' % (waypoint_identity.uri, curl.uri)
+    assert ask(forged, main='forwarded_client_cert set;')[0]['x-forwarded-client-cert'] == [ours]
+    appended = ask(forged, main='forwarded_client_cert append;')[0]['x-forwarded-client-cert']
+    assert appended == ['%s,%s' % (forged[0][1], ours)]
+    assert ask([], main='forwarded_client_cert append;')[0]['x-forwarded-client-cert'] == [ours]
 
 
 def test_te_is_reduced_to_trailers(ask, sides):
