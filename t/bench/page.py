@@ -108,12 +108,22 @@ def counts(run):
     return '<table>\n<tr>%s</tr>\n%s</table>\n' % (head, rows)
 
 
+def scale(run):
+    rates = run.get('scale')
+    if not rates:
+        return ''
+    one, two = (rates[n] for n in ('1', '2'))
+    return ('<p>Each worker held to the same share of a core, so that generator and application have enough: '
+            '%.0f requests a second with one worker, %.0f with two, %.2f times as many.</p>\n' % (one, two, two / one))
+
+
 def figures(run):
     made = ', '.join('%s %s' % pair for pair in {**run['machine'], **run['versions']}.items())
     return ('<p>Measured on: %s.</p>\n' % html.escape(made) +
             '<h3>CPU, cairn over Envoy</h3>\n' + ratios(run) +
             '<h3>Memory</h3>\n' + memory(run) +
             '<h3>What a request costs a worker, counted</h3>\n' + counts(run) +
+            scale(run) +
             '<h3>All medians</h3>\n' + table(run))
 
 

@@ -22,6 +22,7 @@ import tempfile
 import counts
 import machine
 import parties
+import scale
 import scenarios
 from parties import net, pki
 
@@ -191,6 +192,13 @@ def print_table(everything):
         for name, c in everything['counts'].items():
             print('%-15s %9s %7s %7s' % (name, cell(c['instructions'], '%.0f'), cell(c['syscalls'], '%.2f'),
                                          cell(c['allocations'], '%.2f')))
+    if everything.get('scale'):
+        print_scale(everything['scale'])
+
+
+def print_scale(rates):
+    print('\nEach worker held to %.0f %% of a core: %.0f requests a second with one, %.0f with two: %.2f x' % (
+        100 * scale.QUOTA_US / scale.PERIOD_US, rates[1], rates[2], rates[2] / rates[1]))
 
 
 def arguments():
@@ -223,6 +231,8 @@ def main():
             everything['scenarios'].append(bench.scenario(scenario))
         if not options.no_counts:
             everything['counts'] = {s.name: counts.of(bench, s) for s in chosen if s.name in counts.COUNTED}
+        if any(s.name == 'workers-2' for s in chosen):
+            everything['scale'] = scale.of(bench)
         print_table(everything)
         if options.json:
             pathlib.Path(options.json).write_text(json.dumps(everything, indent=1) + '\n')

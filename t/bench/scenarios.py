@@ -68,7 +68,7 @@ ALL = [
              (closed(32, *GRPC, '-M', '100', '-u', '/stream', unit=200, per='message'),)),
     Scenario('post', 'POST of 16 KiB', Setup(), (closed(32, '-m', 'POST', '-b', '16384', '-u', '/post'),), floor=True),
     Scenario('download', 'Download of 1 MiB', Setup(), (closed(8, '-u', '/1m', per='MiB'),), floor=True),
-    Scenario('download-1g', 'Download of 1 GiB', Setup(), (Load('1 tunnel', 1, 1, ('-u', '/1g'), per='MiB'),)),
+    Scenario('download-1g', 'Download of 1 GiB', Setup(), (Load('1 tunnel', 1, 1, ('-u', '/1g'), per='MiB'),), floor=True),
     Scenario('new-tunnel', 'A new tunnel for each request', Setup(), (closed(32, '-n'),)),
     Scenario('new-connection', 'A new mTLS connection for each request', Setup(), (Load('8 at once', 8, 1, ('-N',)),)),
     Scenario('idle', '10,000 tunnels that do nothing', Setup(), (Load('100 x 100 tunnels', 100, 100, ('-I',)),),
