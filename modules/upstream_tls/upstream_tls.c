@@ -16,8 +16,8 @@ extern const cn_module_t cn_module_upstream_tls;
 typedef struct {
     bool on, insecure;
     cn_str_t sni;
-    cn_str_t ca, cert, key; /* paths; ca empty: the system's roots */
-    cn_vec_t sans;          /* cn_str_t */
+    cn_str_t ca, crl, cert, key; /* paths; ca empty: the system's roots */
+    cn_vec_t sans;               /* cn_str_t */
 } utls_conf_t;
 
 typedef struct {
@@ -48,6 +48,8 @@ static cn_rc parse_pair(cn_conf_t *cf, utls_conf_t *c, cn_str_t arg)
         c->sni = value;
     else if (cn_str_eq(key, CN_STR("ca")))
         c->ca = cn_str_eq(value, CN_STR("system")) ? CN_STR_NULL : value;
+    else if (cn_str_eq(key, CN_STR("crl")))
+        c->crl = value;
     else if (cn_str_eq(key, CN_STR("cert")))
         c->cert = value;
     else if (cn_str_eq(key, CN_STR("key")))
@@ -55,10 +57,11 @@ static cn_rc parse_pair(cn_conf_t *cf, utls_conf_t *c, cn_str_t arg)
     else if (cn_str_eq(key, CN_STR("insecure")) && cn_str_eq(value, CN_STR("on")))
         c->insecure = true;
     else
-        return cn_conf_error(cf,
-                             "\"%.*s\": expected sni=HOST, ca=FILE, ca=system, cert=FILE, key=FILE "
-                             "or insecure=on",
-                             CN_STR_ARG(arg));
+        return cn_conf_error(
+            cf,
+            "\"%.*s\": expected sni=HOST, ca=FILE, ca=system, crl=FILE, cert=FILE, "
+            "key=FILE or insecure=on",
+            CN_STR_ARG(arg));
     return CN_OK;
 }
 
@@ -68,20 +71,29 @@ static cn_rc read_file(cn_conf_t *cf, cn_str_t path, cn_str_t *text)
     return path.n ? cn_conf_secret(cf, path, text) : CN_OK;
 }
 
+/* Without what is in the files. */
+static cn_tls_web_conf_t files_of(const utls_conf_t *c)
+{
+    return (cn_tls_web_conf_t){.ca_file = c->ca,
+                               .crl_file = c->crl,
+                               .cert_file = c->cert,
+                               .key_file = c->key,
+                               .insecure = c->insecure,
+                               .system = c->ca.n == 0};
+}
+
 /* A context that cannot be made is a mistake of the configuration. */
 static cn_rc try_context(cn_conf_t *cf, const utls_conf_t *c)
 {
-    cn_tls_web_conf_t wc = {.ca_file = c->ca,
-                            .cert_file = c->cert,
-                            .key_file = c->key,
-                            .insecure = c->insecure,
-                            .system = c->ca.n == 0};
+    cn_tls_web_conf_t wc = files_of(c);
     cn_tls_ctx_t *tls;
     cn_str_t why;
 
-    if (read_file(cf, c->ca, &wc.ca) != CN_OK || read_file(cf, c->cert, &wc.cert) != CN_OK ||
-        read_file(cf, c->key, &wc.key) != CN_OK)
+    if (read_file(cf, c->ca, &wc.ca) != CN_OK || read_file(cf, c->crl, &wc.crl) != CN_OK ||
+        read_file(cf, c->cert, &wc.cert) != CN_OK || read_file(cf, c->key, &wc.key) != CN_OK)
         return CN_ERR;
+    if (c->crl.n && wc.crl.n == 0)
+        return cn_conf_error(cf, "%.*s: no list of revoked certificates in it", CN_STR_ARG(c->crl));
     if (c->ca.n && wc.ca.n == 0)
         return cn_conf_error(cf, "%.*s: no certificate in it", CN_STR_ARG(c->ca));
     if (c->cert.n && wc.cert.n == 0)
@@ -103,7 +115,7 @@ static cn_rc set_tls(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *con
             return CN_ERR;
     if ((c->cert.n == 0) != (c->key.n == 0))
         return cn_conf_error(cf, "cert and key belong together");
-    if (c->insecure && c->ca.n)
+    if (c->insecure && (c->ca.n || c->crl.n))
         return cn_conf_error(cf, "with insecure=on nothing is verified: a ca has no use");
     return try_context(cf, c);
 }
@@ -121,14 +133,18 @@ static cn_rc done_cluster(cn_conf_t *cf, void *conf)
 static const cn_directive_t directives[] = {
     {.name = "upstream_tls",
      .where = CN_AT_CLUSTER,
-     .args = CN_ARGS(0, 5),
+     .args = CN_ARGS(0, 6),
      .set = set_tls,
-     .syntax = "upstream_tls [sni=HOST] [ca=FILE | ca=system] [cert=FILE key=FILE] [insecure=on]",
-     .help = "Speak TLS with the endpoints, inside the tunnel where there is one. The server's "
-             "certificate must lead to the ca, by default the system's roots, and be for the name "
-             "that is sent: sni, else the cluster's host, else the host that the client asked for. "
-             "cert and key are shown to servers that ask. insecure=on takes any server for the "
-             "right one."},
+     .syntax = "upstream_tls [sni=HOST] [ca=FILE | ca=system] [crl=FILE] [cert=FILE key=FILE] "
+               "[insecure=on]",
+     .help =
+         "Speak TLS with the endpoints, inside the tunnel where there is one. The server's "
+         "certificate must lead to the ca, by default the system's roots, and be for the name "
+         "that is sent: sni, else the cluster's host, else the host that the client asked for. "
+         "With crl, lists of revoked certificates (PEM) by each authority of its chain, it must "
+         "not be on one. "
+         "cert and key are shown to servers that ask. insecure=on takes any server for the "
+         "right one."},
     {.name = "upstream_tls_san",
      .where = CN_AT_CLUSTER | CN_D_REPEAT,
      .args = CN_ARGS(1, CN_ARGS_ANY),
@@ -144,14 +160,12 @@ static const cn_directive_t directives[] = {
 static cn_tls_web_conf_t web_conf(const utls_t *u, const utls_conf_t *c)
 {
     const cn_gen_t *gen = cn_worker_gen(u->w);
-    cn_tls_web_conf_t wc = {.ca_file = c->ca,
-                            .cert_file = c->cert,
-                            .key_file = c->key,
-                            .insecure = c->insecure,
-                            .system = c->ca.n == 0};
+    cn_tls_web_conf_t wc = files_of(c);
 
     if (c->ca.n)
         wc.ca = cn_gen_text(gen, c->ca);
+    if (c->crl.n)
+        wc.crl = cn_gen_text(gen, c->crl);
     if (c->cert.n)
         wc.cert = cn_gen_text(gen, c->cert);
     if (c->key.n)
@@ -161,7 +175,7 @@ static cn_tls_web_conf_t web_conf(const utls_t *u, const utls_conf_t *c)
 
 static uint64_t hash_of(const cn_tls_web_conf_t *wc)
 {
-    const cn_str_t parts[] = {wc->ca, wc->cert, wc->key};
+    const cn_str_t parts[] = {wc->ca, wc->crl, wc->cert, wc->key};
     uint64_t hash = wc->insecure | (uint64_t)wc->system << 1;
 
     for (size_t i = 0; i < CN_COUNT(parts); i++)

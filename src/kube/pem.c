@@ -31,6 +31,23 @@ bool cn_pem_is_certificates(cn_str_t text)
     return n > 0 && end;
 }
 
+bool cn_pem_is_crl(cn_str_t text)
+{
+    BIO *bio = open_text(text);
+    unsigned n = 0;
+    bool end = false;
+    X509_CRL *crl;
+
+    while (bio && n < MAX_CERTIFICATES && (crl = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL))) {
+        X509_CRL_free(crl);
+        n++;
+    }
+    end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    ERR_clear_error();
+    BIO_free(bio);
+    return n > 0 && end;
+}
+
 /* Asks nobody for a passphrase. */
 static int no_passphrase(char *buf, int size, int writing, void *arg)
 {

@@ -10,6 +10,8 @@
 
 /* At least one certificate, and nothing that looks like one and is none. */
 bool cn_pem_is_certificates(cn_str_t);
+/* At least one list of revoked certificates, likewise. */
+bool cn_pem_is_crl(cn_str_t);
 /* An unencrypted private key that belongs to the first certificate. */
 bool cn_pem_is_key(cn_str_t key, cn_str_t certificates);
 

@@ -15,6 +15,7 @@ typedef struct {
     cn_traffic_t *t;
     cn_reader_t r;
     cn_dir_t *dir; /* upstream_tls */
+    bool insecure; /* nothing is verified: authorities have no use */
 } tls_t;
 
 #define pool_of(x) ((x)->t->w->pool)
@@ -74,14 +75,17 @@ static bool put_pair(tls_t *x, const cn_object_t *o)
 /* False: there are some, and they cannot be read. */
 static bool put_roots(tls_t *x, const cn_object_t *o)
 {
-    static const char *const roots[] = {"ca.crt", "cacert", NULL};
-    cn_str_t text = o ? secret_value(x, o, roots) : CN_STR_NULL;
+    static const char *const roots[] = {"ca.crt", "cacert", NULL}, *const lists[] = {"ca.crl",
+                                                                                     NULL};
+    cn_str_t text = o ? secret_value(x, o, roots) : CN_STR_NULL,
+             crl = o ? secret_value(x, o, lists) : CN_STR_NULL;
 
-    if (text.n == 0)
-        return true;
-    if (!cn_pem_is_certificates(text))
+    if ((text.n && !cn_pem_is_certificates(text)) || (crl.n && !cn_pem_is_crl(crl)))
         return false;
-    put_secret(x, o, text, "ca");
+    if (text.n && !x->insecure)
+        put_secret(x, o, text, "ca");
+    if (crl.n && !x->insecure)
+        put_secret(x, o, crl, "crl");
     return true;
 }
 
@@ -150,25 +154,26 @@ static void put_rule(tls_t *x, const cn_node_t *tls, bool mutual)
              credential = cn_read_text(&x->r, tls, "credentialName");
     cn_vec_t names = {0};
 
+    x->insecure = cn_value_read_bool(&x->r, tls, "insecureSkipVerify", "tls", false);
     if (sni.n && cn_value_is_domain(sni, false))
         cn_dir_printf(pool_of(x), x->dir, "sni=%.*s", CN_STR_ARG(sni));
+    if (x->insecure)
+        cn_dir_word(pool_of(x), x->dir, CN_STR("insecure=on"));
     if (credential.n) {
         x->t->blocked |= !put_credential(x, tls, credential, mutual);
     } else {
-        put_file(x, tls, "caCertificates", "ca");
+        if (!x->insecure) {
+            put_file(x, tls, "caCertificates", "ca");
+            put_file(x, tls, "caCrl", "crl");
+        }
         if (mutual) {
             put_file(x, tls, "clientCertificate", "cert");
             put_file(x, tls, "privateKey", "key");
         }
     }
-    if (cn_value_read_bool(&x->r, tls, "insecureSkipVerify", "tls", false))
-        cn_dir_word(pool_of(x), x->dir, CN_STR("insecure=on"));
-    if (cn_node_get(tls, "caCrl"))
-        cn_store_warn(x->t->w->diag, x->r.obj, tls,
-                      "tls.caCrl: not supported and has no effect: revoked certificates are "
-                      "accepted");
     cn_read_texts(&x->r, tls, "subjectAltNames", &names);
-    put_names(x, names.n ? &names : &x->t->svc->sans);
+    if (!x->insecure)
+        put_names(x, names.n ? &names : &x->t->svc->sans);
 }
 
 /* ---- BackendTLSPolicy ---- */
@@ -219,7 +224,7 @@ static void put_policy(tls_t *x, const cn_tls_policy_t *p)
 void cn_tls_build(cn_traffic_t *t, const cn_object_t *rule, const cn_node_t *node)
 {
     static const char *const modes[] = {"DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL", NULL};
-    tls_t x = {t, {t->w, rule}, NULL};
+    tls_t x = {.t = t, .r = {t->w, rule}};
     const cn_tls_policy_t *p = find_policy(t);
     uint32_t dirs = t->dirs->n, files = t->files->n;
     int mode = cn_value_read_word(&x.r, node, "mode", "tls", modes);

@@ -300,6 +300,19 @@ static void put_idle(part_t *x, const cn_node_t *tcp, const cn_node_t *http)
         put_time(x, "keepalive_timeout", ms);
 }
 
+/* Envoy's defaults where one of the two is left out. */
+static void put_http2_keepalive(part_t *x, const cn_node_t *node)
+{
+    cn_dir_t *d = NULL;
+
+    put_duration(x, &d, "http2_keepalive", node, "interval", "interval", 1, DAY);
+    if (d)
+        put_duration(x, &d, "http2_keepalive", node, "timeout", "timeout", 1, DAY);
+    else if (node)
+        cn_store_warn(x->r.w->diag, x->r.obj, node,
+                      "connectionPool.http.http2KeepAlive without an interval has no effect");
+}
+
 /* Which version of HTTP is spoken to endpoints. */
 static void put_version(part_t *x, const cn_node_t *http)
 {
@@ -312,10 +325,7 @@ static void put_version(part_t *x, const cn_node_t *http)
     if (cn_value_read_bool(&x->r, http, "useClientProtocol", "connectionPool.http", false) &&
         x->t->protocol != CN_PROTOCOL_TCP)
         cn_dir_flag(pool_of(x), x->t->dirs, "client_protocol", "on");
-    if (cn_node_get(http, "http2KeepAlive"))
-        cn_store_warn(x->r.w->diag, x->r.obj, cn_node_get(http, "http2KeepAlive"),
-                      "connectionPool.http.http2KeepAlive: has no effect: the tunnel to the "
-                      "endpoint is kept alive instead");
+    put_http2_keepalive(x, cn_node_get(http, "http2KeepAlive"));
 }
 
 static void put_pool(part_t *x, const cn_node_t *pool)
@@ -358,9 +368,9 @@ static void put_outlier(part_t *x, const cn_node_t *node)
     put_number(x, &d, "outlier", node, "maxEjectionPercent", "max_ejection_percent", 0, 100);
     put_number(x, &d, "outlier", node, "minHealthPercent", "min_health_percent", 0, 100);
     if (cn_node_get(node, "outlierDetectionHttpErrorCodes"))
-        cn_store_warn(x->r.w->diag, x->r.obj, node,
-                      "outlierDetection.outlierDetectionHttpErrorCodes: has no effect: every 5xx "
-                      "counts");
+        cn_store_warn(x->r.w->diag, x->r.obj, cn_node_get(node, "outlierDetectionHttpErrorCodes"),
+                      "outlierDetection.outlierDetectionHttpErrorCodes: has no effect at a "
+                      "waypoint, as in Istio: every 5xx counts");
 }
 
 /* ---- load balancing ---- */

@@ -88,6 +88,9 @@ static upstream_reply_t upstream_failure(const cn_exch_t *up)
         return stream_failure(CN_SERR_REFUSED);
     switch (up->xerr) {
     case CN_XERR_STREAM:
+        /* a connection that was made and fell silent, not one that could not be made */
+        if (!up->unsent && up->stream_err == CN_SERR_TIMEOUT)
+            return stream_failure(CN_SERR_RESET);
         return stream_failure(up->stream_err);
     case CN_XERR_GONE:
         if (up->stream_err == CN_SERR_TLS) /* TLS 1.3: refused after our side was done */

@@ -227,6 +227,26 @@ static cn_rc use_bundle(making_t *m, cn_str_t file, BIO *bio)
     return n > 0 ? at_end(m, file) : refuse(m, file, "no certificate in the trust bundle");
 }
 
+static cn_rc use_crl(making_t *m, cn_str_t file, BIO *bio)
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(m->ctx->ssl);
+    X509_CRL *crl;
+    unsigned n = 0;
+
+    while ((crl = PEM_read_bio_X509_CRL(bio, NULL, no_password, NULL)) != NULL) {
+        int ok = X509_STORE_add_crl(store, crl);
+
+        X509_CRL_free(crl);
+        if (ok != 1)
+            return refuse(m, file, openssl_reason());
+        n++;
+    }
+    if (n == 0)
+        return refuse(m, file, "no list of revoked certificates in it");
+    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+    return at_end(m, file);
+}
+
 typedef cn_rc use_fn(making_t *, cn_str_t file, BIO *);
 
 static cn_rc load(making_t *m, cn_str_t file, cn_str_t text, use_fn *use)
@@ -354,6 +374,8 @@ static cn_rc use_roots(making_t *m, const cn_tls_web_conf_t *conf)
         return CN_ERR;
     if (conf->system && SSL_CTX_set_default_verify_paths(m->ctx->ssl) != 1)
         return refuse(m, CN_STR("the system's roots"), openssl_reason());
+    if (conf->crl.n)
+        return load(m, conf->crl_file, conf->crl, use_crl);
     return CN_OK;
 }
 

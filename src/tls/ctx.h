@@ -28,8 +28,10 @@ CN_MUST cn_rc cn_tls_ctx_create(const cn_tls_conf_t *, cn_pool_t *pool, cn_tls_c
 /* For servers outside the mesh, which are known by DNS names.  PEM texts; the
  * files are named in messages only. */
 typedef struct {
-    cn_str_t ca_file, cert_file, key_file;
+    cn_str_t ca_file, crl_file, cert_file, key_file;
     cn_str_t ca;        /* empty: nobody is trusted, but for `system` */
+    cn_str_t crl;       /* empty: revoked certificates are not known; else each authority of a
+                           chain must have a list, as Envoy has it */
     cn_str_t cert, key; /* empty: no client certificate */
     bool system;        /* trust the system's roots */
     bool insecure;      /* whoever answers is taken for the right one */

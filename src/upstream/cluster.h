@@ -70,6 +70,8 @@ typedef struct {
     uint64_t idle_ms;           /* idle pooled connections */
     uint32_t max_conn_requests; /* of one connection, over its life; 0: no limit */
     uint32_t max_streams;       /* at once on an HTTP/2 connection; 0: as the peer allows */
+    uint64_t ping_ms;           /* PINGs on HTTP/2 connections; 0: none */
+    uint64_t ping_timeout_ms;   /* for the answer to one */
     bool original_destination;  /* no set of endpoints: where the client wanted to go */
     uint64_t tcp_idle_ms;       /* L4 connections; UINT64_MAX: as MAIN says */
     cn_sock_watch_t watch;      /* of connections that are not in a tunnel */

@@ -127,6 +127,26 @@ static cn_rc set_keepalive(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, voi
     return CN_OK;
 }
 
+static cn_rc set_http2_keepalive(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
+                                 const cn_str_t *argv, unsigned argc)
+{
+    cn_cluster_conf_t *cc = conf;
+
+    for (unsigned i = 1; i < argc; i++) {
+        cn_str_t key, value;
+        uint64_t *at = NULL;
+
+        if (cn_conf_keyval(argv[i], &key, &value))
+            at = cn_str_eq(key, CN_STR("interval"))  ? &cc->ping_ms
+                 : cn_str_eq(key, CN_STR("timeout")) ? &cc->ping_timeout_ms
+                                                     : NULL;
+        if (!at || cn_conf_parse_ms(value, at) != CN_OK || *at == 0)
+            return cn_conf_error(cf, "\"%.*s\": expected interval=TIME or timeout=TIME, above 0",
+                                 CN_STR_ARG(argv[i]));
+    }
+    return CN_OK;
+}
+
 static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf, const void *parent CN_UNUSED)
 {
     cn_cluster_conf_t *cc = conf;
@@ -136,6 +156,7 @@ static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf, const void *paren
     cc->connect_timeout_ms = 10000;
     cc->idle_ms = 3600 * 1000;
     cc->tcp_idle_ms = UINT64_MAX;
+    cc->ping_timeout_ms = 20 * 1000;
     cc->watch = cn_sock_watch_default;
     return CN_OK;
 }
@@ -195,6 +216,12 @@ static const cn_directive_t directives[] = {
      "Requests at once on one HTTP/2 connection to an endpoint, where that allows as many; 0: as "
      "many as it allows.",
      "0"},
+    {"http2_keepalive", CN_AT_CLUSTER, CN_ARGS(1, 2), set_http2_keepalive, 0, NULL,
+     "http2_keepalive interval=TIME [timeout=TIME]",
+     "Send PINGs on HTTP/2 connections to endpoints; one that answers none within the timeout, and "
+     "sends nothing else, is taken for gone. The tunnel around it, where there is one, is kept "
+     "alive by hbone_ping_interval.",
+     "off; timeout=20s"},
     {"original_destination", CN_AT_CLUSTER, CN_ARGS(0, 0), set_original, 0, NULL,
      "original_destination",
      "There is no set of endpoints: each request and connection goes to the address and port that "

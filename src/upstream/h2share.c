@@ -91,6 +91,8 @@ void cn_h2share_create(cn_h2shares_t *shares, cn_host_t *host, const cn_h2share_
     session_t *s = cn_xzalloc(sizeof(*s));
 
     conf.idle_ms = limits->idle_ms;
+    conf.ping_ms = limits->ping_ms;
+    conf.ping_timeout_ms = limits->ping_timeout_ms;
     if (limits->streams && limits->streams < conf.max_streams)
         conf.max_streams = limits->streams;
     s->max_uses = limits->requests;

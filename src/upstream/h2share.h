@@ -29,8 +29,9 @@ void cn_h2share_all_fini(cn_h2shares_t *);
 /* 0: no limit. */
 typedef struct {
     uint64_t idle_ms, age_ms;
-    uint32_t requests; /* over its life */
-    uint32_t streams;  /* at once */
+    uint64_t ping_ms, ping_timeout_ms; /* between PINGs, for an answer */
+    uint32_t requests;                 /* over its life */
+    uint32_t streams;                  /* at once */
 } cn_h2share_limits_t;
 
 /* A session over a stream, which it takes and which may still be connecting; and

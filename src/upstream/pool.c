@@ -316,6 +316,8 @@ static cn_uconn_t *open_shared(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_
     cn_h2share_key_t key = key_of(pool, cluster, host, asked);
     const cn_h2share_limits_t limits = {.idle_ms = cluster->conf->idle_ms,
                                         .age_ms = cluster->conf->max_conn_ms,
+                                        .ping_ms = cluster->conf->ping_ms,
+                                        .ping_timeout_ms = cluster->conf->ping_timeout_ms,
                                         .requests = cluster->conf->max_conn_requests,
                                         .streams = cluster->conf->max_streams};
     cn_ticket_t ticket = {0};

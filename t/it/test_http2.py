@@ -72,6 +72,18 @@ def test_client_protocol_wins_over_the_declared_one(cairn, new_http2_origin, cur
         assert connection.connect(VIP).http2().request().json()['version'] == 'HTTP/2'
 
 
+def test_connections_to_pods_are_kept_alive_by_pings(cairn, new_http2_origin, curl):
+    app = new_http2_origin('reviews-v1')
+    waypoint = cairn(proxy.cluster(REVIEWS, proxy.endpoint(app), protocol='http2', http2_keepalive='interval=50ms timeout=500ms') +
+                     proxy.service(REVIEWS, VIP))
+    assert waypoint.request(curl, VIP).status == 200
+    net.wait_for(lambda: app.pings >= 3, 10.0, 'pings')
+    assert app.connections == 1
+    app.deaf = True  # what is asked now is not answered, nor are pings
+    answer = waypoint.request(curl, VIP, method='POST', body=b'x')
+    assert (answer.status, waypoint.access(2)[1]['response_flags']) == (503, 'UC')
+
+
 def test_captured_pod_speaks_http2_inside_its_tunnel(site, curl, capture):
     waypoint = site('http2', 'http2', capture)
     with waypoint.connection(curl) as connection:

@@ -82,6 +82,21 @@ def test_expired_certificate_is_refused(cairn, stopping, web_pki, curl):
     assert 'has_expired' in refused(cairn, curl, conf(stopping[-1].address, ca(web_pki)))
 
 
+def test_revoked_certificate_is_refused(cairn, site, stopping, web_pki, curl):
+    gone = web_pki.cert('DNS:api.example.test', 'DNS:gone.test')
+    stopping.append(web.Nginx('revoked', gone))
+    lists = 'crl=%s' % web_pki.crl(gone)
+    assert 'certificate_revoked' in refused(cairn, curl, conf(proxy.endpoint(stopping[-1]), '%s %s' % (ca(web_pki), lists)))
+    one = cairn(conf(proxy.endpoint(site), '%s %s' % (ca(web_pki), lists)))
+    assert one.request(curl, VIP, headers={'host': HOST}).status == 200  # another one of the same authority
+
+
+def test_authority_without_a_list_of_its_own_is_not_trusted(cairn, site, pki, web_pki, curl, tmp_path):
+    other = web.WebPki(tmp_path)
+    text = conf(proxy.endpoint(site), '%s crl=%s' % (ca(web_pki), other.crl()))
+    assert 'CRL' in refused(cairn, curl, text)
+
+
 def test_insecure_takes_anybody(cairn, stopping, web_pki, curl):
     stopping.append(web.Nginx('expired', web_pki.cert('DNS:zzz.test', days=-1)))
     one = cairn(conf(stopping[-1].address, 'insecure=on'))
@@ -236,7 +251,8 @@ def test_changed_ca_file_counts_from_the_next_reload(cairn, site, web_pki, pki, 
 @pytest.mark.parametrize('tls,why', [('ca=/nowhere.pem', '"/nowhere.pem": No such file'), ('cert={cert}', 'cert and key belong together'),
                                      ('cert={cert} key={other}', 'the key does not belong to the certificate'),
                                      ('ca={key}', 'no certificate'), ('insecure=off', 'expected sni=HOST'),
-                                     ('insecure=on ca={cert}', 'a ca has no use'), ('sni=', 'expected KEY=VALUE')])
+                                     ('insecure=on ca={cert}', 'a ca has no use'), ('sni=', 'expected KEY=VALUE'), ('crl={cert}', 'no list of revoked'),
+                                     ('insecure=on crl={cert}', 'a ca has no use')])
 def test_mistakes_are_named(cairn, web_pki, tls, why):
     mine, other = web_pki.cert('DNS:waypoint.test'), web_pki.cert('DNS:other.test')
     code, said = cairn(conf('127.0.0.1:1', tls.format(cert=mine.cert, key=mine.key, other=other.key)), start=False).check()

@@ -208,7 +208,7 @@ class Connection:
 
     def flush(self):
         data = self.h2.data_to_send()
-        if data:
+        if data and not self.origin.deaf:
             self.sock.sendall(data)
 
     def head(self, request, status=200, headers=(), end=False):
@@ -371,6 +371,8 @@ class Connection:
             request.reset_code = int(event.error_code)
             request.out.clear()
             self.streams.pop(event.stream_id)
+        elif isinstance(event, h2.events.PingReceived):
+            self.origin.pings += 1
         elif isinstance(event, h2.events.WindowUpdated):
             for one in list(self.streams.values()):
                 if one.out:
@@ -405,6 +407,7 @@ class Http2Origin(origin.Origin):
 
     def __init__(self, name, ip=None, port=9080, settings=None, window=1 << 24):
         self.settings, self.window, self.begun, self.open_connections = settings, window, [], []
+        self.pings, self.deaf = 0, False  # deaf: sends nothing any more
         super().__init__(name, ip, port)
 
     def handle(self, sock, number):

@@ -30,7 +30,7 @@ class Pki:
                       '-keyout', name + '.key', '-out', name + '.pem', '-days', '3650',
                       '-subj', '/O=%s' % self.trust_domain,
                       '-addext', 'basicConstraints=critical,CA:TRUE',
-                      '-addext', 'keyUsage=critical,keyCertSign')
+                      '-addext', 'keyUsage=critical,keyCertSign,cRLSign')
         return self.folder / (name + '.pem')
 
     def identity(self, ns, sa, trust_domain=None, days=365, ca='ca', uris=None):

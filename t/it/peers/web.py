@@ -53,6 +53,19 @@ class WebPki(pki.Pki):
                                             self.folder / (ca + '.pem'))
         return self._made[slot]
 
+    def crl(self, *revoked):
+        """A file with the CA's list of these certificates (Identity), which are revoked."""
+        name = 'crl%d' % len(list(self.folder.glob('crl*.pem')))
+        (self.folder / (name + '.index')).write_text('')
+        (self.folder / (name + '.number')).write_text('01\n')
+        (self.folder / (name + '.cnf')).write_text('[ca]\ndefault_ca=x\n[x]\ndatabase=%s.index\ncrlnumber=%s.number\n'
+                                                   'default_md=sha256\n' % (name, name))
+        ca = ['ca', '-config', name + '.cnf', '-keyfile', 'ca.key', '-cert', 'ca.pem']
+        for one in revoked:
+            self._openssl(*ca, '-revoke', str(one.cert))
+        self._openssl(*ca, '-gencrl', '-crldays', '1', '-out', name + '.pem')
+        return self.folder / (name + '.pem')
+
 
 class Nginx(servers.Server):
     """An https server that says in its answer how it was reached."""
