@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "../authz_int.h"
+#include "../../../t/unit/fixture/module_conf.h"
 #include "stub.h"
 
 extern const cn_module_t cn_module_authz;
@@ -25,37 +26,16 @@ typedef struct {
     cn_section_t *section;
 } loaded_t;
 
-/* Sections refer to the units for as long as they live. */
-static const cn_units_t *units(cn_pool_t *pool)
-{
-    cn_conf_unit_t *v = cn_pool_zalloc(pool, (CN_UNIT_MODULES + 1) * sizeof(*v));
-    cn_units_t *u = cn_pool_zalloc(pool, sizeof(*u));
-
-    v[CN_UNIT_MAIN].name = "main";
-    v[CN_UNIT_PROXY].name = "proxy";
-    v[CN_UNIT_TUNNEL] = cn_tunnel_unit;
-    v[CN_UNIT_UPSTREAM] = cn_upstream_unit;
-    v[CN_UNIT_MODULES] =
-        (cn_conf_unit_t){"authz", cn_module_authz.directives, cn_module_authz.conf};
-    *u = (cn_units_t){.v = v, .n = CN_UNIT_MODULES + 1};
-    return u;
-}
-
 static loaded_t try_load(const char *policies)
 {
     loaded_t l = {.pool = cn_pool_create(0)};
-    cn_bundle_t *bundle = cn_bundle_create(CN_STR_NULL);
-    cn_conf_load_t load = {.units = units(l.pool), .bundle = bundle, .file = CN_STR("/t.conf")};
+    cn_str_t text = cn_pool_printf(
+        l.pool, "service s.ns:80 {\naddress 10.0.0.1:80;\nauthz {\n%s}\n}\n", policies);
 
-    cn_bundle_put(bundle, load.file,
-                  cn_pool_printf(l.pool,
-                                 "service s.ns:80 {\naddress 10.0.0.1:80;\nauthz {\n%s}\n}\n",
-                                 policies));
-    if (cn_gen_load(&load, l.pool, &l.gen, &l.why) == CN_OK) {
+    if (cn_fixture_module_load(&cn_module_authz, l.pool, text, &l.gen, &l.why) == CN_OK) {
         l.section = cn_map_get(&l.gen->services, CN_STR("s.ns:80"));
         l.conf = l.section->confs[CN_UNIT_MODULES];
     }
-    cn_bundle_destroy(bundle);
     return l;
 }
 

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "../route_int.h"
+#include "../../../t/unit/fixture/module_conf.h"
 #include "stub.h"
 
 extern const cn_module_t cn_module_http_route;
@@ -22,34 +23,14 @@ typedef struct {
     cn_worker_t worker;
 } loaded_t;
 
-/* Sections refer to the units for as long as they live. */
-static const cn_units_t *units(cn_pool_t *pool)
-{
-    cn_conf_unit_t *v = cn_pool_zalloc(pool, (CN_UNIT_MODULES + 1) * sizeof(*v));
-    cn_units_t *u = cn_pool_zalloc(pool, sizeof(*u));
-
-    v[CN_UNIT_MAIN].name = "main";
-    v[CN_UNIT_PROXY].name = "proxy";
-    v[CN_UNIT_TUNNEL] = cn_tunnel_unit;
-    v[CN_UNIT_UPSTREAM] = cn_upstream_unit;
-    v[CN_UNIT_MODULES] =
-        (cn_conf_unit_t){"http_route", cn_module_http_route.directives, cn_module_http_route.conf};
-    *u = (cn_units_t){.v = v, .n = CN_UNIT_MODULES + 1};
-    return u;
-}
-
 static loaded_t try_load(const char *routes)
 {
     loaded_t l = {.pool = cn_pool_create(0)};
-    cn_bundle_t *bundle = cn_bundle_create(CN_STR_NULL);
-    cn_conf_load_t load = {.units = units(l.pool), .bundle = bundle, .file = CN_STR("/t.conf")};
+    cn_str_t text =
+        cn_pool_printf(l.pool, "service s.ns:80 {\naddress 10.0.0.1:80;\n%s\n}\n", routes);
 
-    cn_bundle_put(
-        bundle, load.file,
-        cn_pool_printf(l.pool, "service s.ns:80 {\naddress 10.0.0.1:80;\n%s\n}\n", routes));
-    if (cn_gen_load(&load, l.pool, &l.gen, &l.why) == CN_OK)
+    if (cn_fixture_module_load(&cn_module_http_route, l.pool, text, &l.gen, &l.why) == CN_OK)
         l.section = cn_map_get(&l.gen->services, CN_STR("s.ns:80"));
-    cn_bundle_destroy(bundle);
     cn_rand_init(&l.worker.rand, 7);
     return l;
 }

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "../rate_limit_int.h"
+#include "../../../t/unit/fixture/module_conf.h"
 #include "stub.h"
 
 extern const cn_module_t cn_module_rate_limit;
@@ -30,21 +31,6 @@ typedef struct {
     void *stats_mem;
 } bed_t;
 
-static const cn_units_t *units(cn_pool_t *pool)
-{
-    cn_conf_unit_t *v = cn_pool_zalloc(pool, (CN_UNIT_MODULES + 1) * sizeof(*v));
-    cn_units_t *u = cn_pool_zalloc(pool, sizeof(*u));
-
-    v[CN_UNIT_MAIN].name = "main";
-    v[CN_UNIT_PROXY].name = "proxy";
-    v[CN_UNIT_TUNNEL] = cn_tunnel_unit;
-    v[CN_UNIT_UPSTREAM] = cn_upstream_unit;
-    v[CN_UNIT_MODULES] =
-        (cn_conf_unit_t){"rate_limit", cn_module_rate_limit.directives, cn_module_rate_limit.conf};
-    *u = (cn_units_t){.v = v, .n = CN_UNIT_MODULES + 1};
-    return u;
-}
-
 static void open_stats(bed_t *b)
 {
     unsigned n = 0;
@@ -60,19 +46,11 @@ static void open_stats(bed_t *b)
 /* main: in front of the service; service: inside it. */
 static void open_bed(bed_t *b, const char *main, const char *service)
 {
-    cn_conf_load_t load = {.file = CN_STR("/t.conf")};
-    cn_bundle_t *bundle = cn_bundle_create(CN_STR_NULL);
-    cn_str_t why;
-
     *b = (bed_t){.pool = cn_pool_create(0)};
-    load.units = units(b->pool);
-    load.bundle = bundle;
-    cn_bundle_put(bundle, load.file,
-                  cn_pool_printf(b->pool, "%s\nservice s.ns:80 {\naddress 10.0.0.1:80;\n%s\n}\n",
-                                 main, service));
-    if (cn_gen_load(&load, b->pool, &b->gen, &why) != CN_OK)
-        fail_msg("%.*s", CN_STR_ARG(why));
-    cn_bundle_destroy(bundle);
+    b->gen = cn_fixture_module_gen(
+        &cn_module_rate_limit, b->pool,
+        cn_pool_printf(b->pool, "%s\nservice s.ns:80 {\naddress 10.0.0.1:80;\n%s\n}\n", main,
+                       service));
     b->section = cn_map_get(&b->gen->services, CN_STR("s.ns:80"));
     b->worker.shm = (cn_shm_view_t){aligned_alloc(64, MEMORY), MEMORY, 4, 0};
     memset(b->worker.shm.mem, 0, MEMORY);

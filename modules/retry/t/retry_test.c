@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "../retry_int.h"
+#include "../../../t/unit/fixture/module_conf.h"
 #include "stub.h"
 
 extern const cn_module_t cn_module_retry;
@@ -25,35 +26,13 @@ typedef struct {
     void *wctx[2];
 } bed_t;
 
-static const cn_units_t *units(cn_pool_t *pool)
-{
-    cn_conf_unit_t *v = cn_pool_zalloc(pool, (CN_UNIT_MODULES + 1) * sizeof(*v));
-    cn_units_t *u = cn_pool_zalloc(pool, sizeof(*u));
-
-    v[CN_UNIT_MAIN].name = "main";
-    v[CN_UNIT_PROXY].name = "proxy";
-    v[CN_UNIT_TUNNEL] = cn_tunnel_unit;
-    v[CN_UNIT_UPSTREAM] = cn_upstream_unit;
-    v[CN_UNIT_MODULES] =
-        (cn_conf_unit_t){"retry", cn_module_retry.directives, cn_module_retry.conf};
-    *u = (cn_units_t){.v = v, .n = CN_UNIT_MODULES + 1};
-    return u;
-}
-
 static void open_bed(bed_t *b, const char *text)
 {
-    cn_bundle_t *bundle = cn_bundle_create(CN_STR_NULL);
-    cn_str_t why = CN_STR_NULL;
-    cn_conf_load_t load = {.bundle = bundle, .file = CN_STR("main")};
     size_t size = cn_module_retry_shm[0].size(NULL, 2);
 
     cn_hash_seed();
     b->pool = cn_pool_create(0);
-    load.units = units(b->pool);
-    cn_bundle_put(bundle, CN_STR("main"), cn_str_c(text));
-    if (cn_gen_load(&load, b->pool, &b->gen, &why) != CN_OK)
-        fail_msg("%.*s", CN_STR_ARG(why));
-    cn_bundle_destroy(bundle);
+    b->gen = cn_fixture_module_gen(&cn_module_retry, b->pool, cn_str_c(text));
     b->worker[0].shm = b->worker[1].shm = (cn_shm_view_t){calloc(1, size), size, 2, 0};
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(cn_module_retry.worker_init(&b->worker[i], &b->wctx[i]), CN_OK);
