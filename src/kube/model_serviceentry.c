@@ -150,7 +150,8 @@ static void add_address(entry_reader_t *x, cn_vec_t *out, const cn_node_t *at, c
         *(cn_addr_t *)cn_vec_push(pool_of(x), out, sizeof(addr)) = addr;
     else
         cn_store_warn(x->r.w->diag, x->r.obj, at,
-                      "address \"%.*s\" has no effect: only single addresses are served, no blocks",
+                      "address \"%.*s\" has no effect: without sidecars the mesh knows single "
+                      "addresses only, so a block's traffic is sent to no waypoint",
                       CN_STR_ARG(text));
 }
 

@@ -10,9 +10,10 @@
 #define MAX_NESTED_LISTS 4
 
 typedef enum {
-    USE_READ,   /* makes an object */
-    USE_QUIET,  /* no business of a waypoint */
-    USE_NOT_YET /* acts on waypoints in Istio, not here */
+    USE_READ,    /* makes an object */
+    USE_QUIET,   /* no business of a waypoint */
+    USE_NOT_YET, /* acts on waypoints in Istio, not here */
+    USE_NOWHERE  /* acts on no waypoint, in Istio neither; somebody may expect it */
 } use_t;
 
 typedef struct {
@@ -20,7 +21,7 @@ typedef struct {
     use_t use;
     cn_kind kind;
     bool cluster_wide;
-    const char *instead; /* NOT_YET: what the lack means */
+    const char *instead; /* NOT_YET: what the lack means; NOWHERE: why */
 } kind_t;
 
 #define CORE ""
@@ -61,6 +62,15 @@ static const kind_t kinds[] = {
     {"PeerAuthentication", SECURITY, USE_QUIET, 0, false, NULL},
     {"ReferenceGrant", GATEWAY, USE_QUIET, 0, false, NULL},
     {"Sidecar", NETWORKING, USE_QUIET, 0, false, NULL},
+    {"UDPRoute", GATEWAY, USE_NOWHERE, 0, false, "a tunnel carries no UDP"},
+    {"ListenerSet", GATEWAY, USE_NOWHERE, 0, false, "its listener is that of the Gateway"},
+    {"XMesh", "gateway.networking.x-k8s.io", USE_NOWHERE, 0, true, "nothing reads it"},
+    {"XBackend", "gateway.networking.x-k8s.io", USE_NOWHERE, 0, false,
+     "use a ServiceEntry, and kind Hostname of group networking.istio.io in the route"},
+    {"ServiceImport", "multicluster.x-k8s.io", USE_NOWHERE, 0, false,
+     "services of other clusters are not known"},
+    {"InferencePool", "inference.networking.k8s.io", USE_NOWHERE, 0, false,
+     "no endpoint picker is asked"},
     {"RequestAuthentication", SECURITY, USE_NOT_YET, 0, false,
      "JSON web tokens are not checked, so no request has a request principal"},
     {"Telemetry", "telemetry.istio.io", USE_NOT_YET, 0, false,
@@ -305,15 +315,18 @@ static const kind_t *kind_of(cn_store_t *s, const cn_node_t *root, cn_str_t kind
     return NULL;
 }
 
-static void say_not_yet(cn_store_t *s, const kind_t *k, const cn_node_t *root)
+static void say_no_effect(cn_store_t *s, const kind_t *k, const cn_node_t *root)
 {
     const cn_node_t *meta = cn_node_get(root, "metadata");
     cn_str_t ns = cn_node_str(meta, "namespace"), name = cn_node_str(meta, "name");
 
-    if (ns.n == 0)
+    if (ns.n == 0 && !k->cluster_wide)
         ns = CN_STR("default");
-    cn_diag_warn(s->diag, root->pos, "%s %.*s/%.*s: not supported yet and has no effect: %s",
-                 k->name, CN_STR_ARG(ns), CN_STR_ARG(name), k->instead);
+    cn_diag_warn(s->diag, root->pos, "%s %.*s%s%.*s: %s: %s", k->name, CN_STR_ARG(ns),
+                 ns.n ? "/" : "", CN_STR_ARG(name),
+                 k->use == USE_NOT_YET ? "not supported yet and has no effect"
+                                       : "has no effect at a waypoint, as in Istio",
+                 k->instead);
 }
 
 static void add_one(cn_store_t *s, const cn_node_t *root, const kind_t *list_of)
@@ -337,8 +350,8 @@ static void add_one(cn_store_t *s, const cn_node_t *root, const kind_t *list_of)
         k = kind_of(s, root, kind);
     if (!k || k->use == USE_QUIET)
         return;
-    if (k->use == USE_NOT_YET)
-        say_not_yet(s, k, root);
+    if (k->use == USE_NOT_YET || k->use == USE_NOWHERE)
+        say_no_effect(s, k, root);
     else
         add_object(s, k, root);
 }
