@@ -10,6 +10,7 @@
 #include "core/hash.h"
 #include "kube/check.h"
 #include "kube/input.h"
+#include "kube/limits.h"
 #include "kube/output.h"
 #include "kube/render.h"
 #include "kube/yaml.h"
@@ -269,8 +270,10 @@ static int check(const options_t *o)
     for (uint32_t i = 0; rc == CN_OK && i < p.world.gateways.n; i++)
         if (v[i]->is_waypoint)
             cn_translate_run(&p.world, v[i], &out);
-    if (rc == CN_OK)
+    if (rc == CN_OK) {
+        cn_limits_attach_notes(&p.world);
         cn_check_print(&p.world, stdout);
+    }
     return finish(&p, rc);
 }
 

@@ -59,7 +59,12 @@ typedef struct {
     uint16_t port;         /* PORT */
     cn_str_t rule;         /* RULE */
     cn_str_t target;       /* in words */
+    uint32_t row;          /* of the audit, where it is told */
 } cn_limits_bound_t;
+static inline bool cn_limits_same_place(const cn_limits_bound_t *a, const cn_limits_bound_t *b)
+{
+    return a->level == b->level && a->port == b->port && cn_str_eq(a->rule, b->rule);
+}
 
 /* ---- model_cairn.c, envoyfilter.c: reading; in cn_model_init's order ---- */
 
@@ -70,10 +75,20 @@ void cn_envoyfilter_read(cn_world_t *, const cn_object_t *);
 /* After the last of them: route actions find the filters that they are for. */
 void cn_envoyfilter_finish(cn_world_t *);
 
-/* ---- limits.c ---- */
+/* ---- limits_attach.c ---- */
 
 /* By cn_attach_all(): what each policy is attached to. */
 void cn_limits_attach(cn_world_t *);
+/* For people: adds to the audit which policies act together at one target, and where an
+ * inner target has its own. */
+void cn_limits_attach_notes(cn_world_t *);
+
+/* ---- limits.c ---- */
+
+/* A policy at one of its targets, once. */
+void cn_limits_bind(cn_world_t *, const cn_limits_bound_t *);
+/* Those at a target (cn_limits_bound_t), in the order of the policies; NULL: the class. */
+const cn_vec_t *cn_limits_bounds(const cn_world_t *, const cn_object_t *at);
 
 /* Where directives are wanted: x->svc NULL: the whole waypoint. */
 typedef struct {
@@ -84,5 +99,7 @@ typedef struct {
 } cn_limits_place_t;
 /* Appends the directives that belong on this level (cn_dir_t *). */
 void cn_limits_put(const cn_limits_place_t *, cn_vec_t *dirs);
+/* The same for a pod that is called by its own address: what whole waypoints have. */
+void cn_limits_put_workload(const cn_limits_place_t *, cn_vec_t *dirs);
 
 #endif

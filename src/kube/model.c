@@ -39,10 +39,10 @@ static const struct {
 
 static cn_map_t *map_of(cn_world_t *w, unsigned i)
 {
-    cn_map_t *maps[] = {&w->namespaces,     &w->classes,    &w->service_map, &w->gateway_map,
-                        &w->pod_map,        &w->pods_by_ip, &w->leaving,     &w->machines,
-                        &w->virtual_map,    &w->secrets,    &w->config_maps, &w->hosts,
-                        &w->destination_map};
+    cn_map_t *maps[] = {&w->namespaces,      &w->classes,     &w->service_map, &w->gateway_map,
+                        &w->pod_map,         &w->pods_by_ip,  &w->leaving,     &w->machines,
+                        &w->virtual_map,     &w->secrets,     &w->config_maps, &w->hosts,
+                        &w->destination_map, &w->limit_bounds};
 
     return i < CN_COUNT(maps) ? maps[i] : NULL;
 }

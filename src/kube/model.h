@@ -309,7 +309,7 @@ typedef struct {
     cn_vec_t class_policies; /* const cn_policy_t *: for every waypoint, by cn_attach_all() */
     cn_vec_t limits;         /* cn_limits_policy_t *: rate limits and faults */
     cn_vec_t envoy_filters;  /* private to envoyfilter.c */
-    cn_vec_t limit_bounds;   /* cn_limits_bound_t, by cn_attach_all() */
+    cn_map_t limit_bounds;   /* label of a target -> cn_vec_t of cn_limits_bound_t (limits.c) */
     cn_vec_t audit;          /* cn_audit_row_t, by cn_attach_all() */
 } cn_world_t;
 

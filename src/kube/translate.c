@@ -389,6 +389,10 @@ static void put_workload(translate_t *t, const cn_object_t *o, const cn_addr_t *
     s->addresses = addresses;
     put_policies(t, &w->class_policies, s);
     put_policies(t, &t->waypoint->policies, s);
+    cn_limits_put_workload(
+        &(cn_limits_place_t){.x = &(cn_routes_t){.w = w, .need = need_cluster, .arg = t},
+                             .waypoint = t->waypoint},
+        &s->dirs);
 }
 
 /* The last service of the unit says why it is there. */
