@@ -117,6 +117,29 @@ static const cn_directive_t directives[] = {
         .deflt = "1500ms",
     },
     {
+        .name = "hbone_forwarded",
+        .where = CN_AT_MAIN,
+        .args = CN_ARGS(1, 1),
+        .set = cn_set_flag,
+        .off = offsetof(cn_hbone_conf_t, forwarded),
+        .syntax = "hbone_forwarded on | off",
+        .help = "Tells in a `forwarded` header of the tunnels to pods which service they are for "
+                "(host=), and of connections that are not HTTP also which client (for=): ztunnel "
+                "counts by it.",
+        .deflt = "on",
+    },
+    {
+        .name = "hbone_baggage",
+        .where = CN_AT_MAIN,
+        .args = CN_ARGS(1, 1),
+        .set = cn_set_flag,
+        .off = offsetof(cn_hbone_conf_t, baggage),
+        .syntax = "hbone_baggage on | off",
+        .help = "Describes this waypoint in a `baggage` header of the tunnels to pods, by the line "
+                "of the workloads file with the address that they come from.",
+        .deflt = "on",
+    },
+    {
         .name = "hbone_max_connections",
         .where = CN_AT_MAIN,
         .args = CN_ARGS(1, 1),
@@ -146,6 +169,8 @@ static cn_rc init_main(cn_conf_t *cf, void *conf, const void *parent)
         .idle_timeout_ms = 3600 * 1000,
         .dead_timeout_ms = cn_sock_watch_default.dead_ms,
         .rotation_ms = 3600 * 1000,
+        .forwarded = true,
+        .baggage = true,
     };
     return CN_OK;
 }

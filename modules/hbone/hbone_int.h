@@ -16,6 +16,7 @@ typedef struct {
     uint64_t idle_timeout_ms;
     uint64_t dead_timeout_ms;
     uint64_t rotation_ms;
+    bool forwarded, baggage; /* said in tunnels of ours */
 } cn_hbone_conf_t;
 
 /* Numbers of cn_hbone_metrics. */
@@ -63,9 +64,16 @@ void cn_hbone_in_fini(cn_hbone_t *);
  * rotation_ms, each at a moment of its own. */
 void cn_hbone_in_rotate(cn_hbone_t *);
 
+/* ---- headers.c ---- */
+/* Adds to headers, whose array has room, in the pool. */
+void cn_hbone_say_forwarded(cn_pool_t *, cn_headers_t *, const cn_cluster_t *, const cn_uasked_t *);
+void cn_hbone_say_baggage(cn_msg_t *head, const cn_workload_t *us);
+
 /* ---- out.c ---- */
 extern const cn_transport_ops_t cn_hbone_transport;
 void cn_hbone_out_fini(cn_hbone_t *);
+/* Adds what every CONNECT of ours says. */
+void cn_hbone_out_asking(cn_hbone_t *, cn_msg_t *head, const cn_peer_t *here);
 /* Further tunnels get new sessions; those there are end with their tunnels. */
 void cn_hbone_out_rotate(cn_hbone_t *);
 

@@ -91,9 +91,25 @@ static void on_idle(void *ctx)
     free_peer(ctx);
 }
 
+void cn_hbone_out_asking(cn_hbone_t *hb, cn_msg_t *head, const cn_peer_t *here)
+{
+    const cn_workload_t *us = NULL;
+
+    if (hb->conf.baggage)
+        us = cn_workloads_find(cn_worker_workloads(hb->w), &here->local);
+    if (us)
+        cn_hbone_say_baggage(head, us);
+}
+
+static void on_asking(void *ctx, cn_msg_t *head, const cn_peer_t *here)
+{
+    cn_hbone_out_asking(((peer_t *)ctx)->hb, head, here);
+}
+
 static peer_t *peer_of(cn_hbone_t *hb, cn_host_t *host)
 {
-    static const cn_h2pool_cbs_t cbs = {on_dial, on_connected, on_failed, on_closed, on_idle};
+    static const cn_h2pool_cbs_t cbs = {on_dial,   on_connected, on_failed,
+                                        on_closed, on_idle,      on_asking};
     cn_h2_conf_t conf = cn_hbone_h2_conf(hb);
     peer_t *p;
 
@@ -111,17 +127,27 @@ static peer_t *peer_of(cn_hbone_t *hb, cn_host_t *host)
 
 /* ---- the transport ---- */
 
-static cn_stream_t *on_open(void *wctx, cn_host_t *host, uint16_t port, uint64_t timeout_ms,
-                            cn_task_t *owner)
+static cn_stream_t *on_open(void *wctx, const cn_cluster_t *cluster, cn_host_t *host,
+                            const cn_uasked_t *asked, uint64_t timeout_ms, cn_task_t *owner)
 {
+    cn_hbone_t *hb = wctx;
+    cn_header_t room[1];
+    cn_headers_t headers = {.v = room, .cap = CN_COUNT(room)};
+    cn_pool_t *pool = cn_pool_create(256);
     cn_addr_t to = host->addr;
     char authority[CN_INET_TEXT];
+    cn_stream_t *s;
     size_t n;
 
     if (to.port == 0)
-        to.port = port;
+        to.port = asked->dest.port;
     n = cn_inet_put(authority, &to, true);
-    return cn_h2pool_open(peer_of(wctx, host)->pool, cn_str_make(authority, n), timeout_ms, owner);
+    if (hb->conf.forwarded)
+        cn_hbone_say_forwarded(pool, &headers, cluster, asked);
+    s = cn_h2pool_open(peer_of(hb, host)->pool, cn_str_make(authority, n), &headers, timeout_ms,
+                       owner);
+    cn_pool_destroy(pool);
+    return s;
 }
 
 static void on_retire(void *wctx, cn_host_t *host)

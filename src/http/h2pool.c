@@ -30,6 +30,7 @@ struct cn_h2pool {
     cn_task_t task; /* tells that it is idle */
     cn_list_t sessions, unready;
     uint32_t nsessions;
+    bool single; /* one stream a session */
 };
 
 typedef struct {
@@ -56,6 +57,7 @@ typedef struct {
     session_t *session; /* while WAITING */
     cn_stream_t *inner;
     cn_str_t authority;
+    cn_msg_t extra; /* its headers go along */
     cn_pool_t *mem;
     enum state state;
     bool on_old; /* the session had served before */
@@ -192,6 +194,9 @@ static void ask(wrap_t *w, session_t *ses)
     cn_msg_init(&head, w->mem);
     head.method = CN_STR("CONNECT");
     head.authority = w->authority;
+    head.headers = w->extra.headers;
+    if (ses->pool->cbs.asking)
+        ses->pool->cbs.asking(ses->pool->ctx, &head, cn_stream_peer(x->ops->stream(x)));
     w->on_old = x->reused;
     w->state = ASKED;
     /* A failure shows in the stream as well. */
@@ -322,6 +327,15 @@ static void on_closed(void *ctx)
         pool->cbs.closed(pool->ctx);
 }
 
+/* The one stream has gone. */
+static void on_capacity(void *ctx)
+{
+    session_t *ses = ctx;
+
+    if (ses->pool->single && cn_h2_streams(ses->h2) == 0)
+        cn_h2_drain(ses->h2);
+}
+
 static void fail_waiting(session_t *ses, cn_serr err, const char *text)
 {
     cn_list_each (node, &ses->waiting)
@@ -358,7 +372,8 @@ static session_t *choose(cn_h2pool_t *pool, uint64_t timeout_ms)
 
 static void dial_done(session_t *ses)
 {
-    static const cn_h2_cbs_t cbs = {.draining = on_draining, .closed = on_closed};
+    static const cn_h2_cbs_t cbs = {
+        .draining = on_draining, .closed = on_closed, .capacity = on_capacity};
     cn_h2pool_t *pool = ses->pool;
 
     ses->h2 = cn_h2_client_create(pool->loop, ses->lower, &pool->conf, &cbs, ses);
@@ -367,7 +382,7 @@ static void dial_done(session_t *ses)
         pool->cbs.connected(pool->ctx);
     cn_list_each (node, &ses->waiting)
         ask(cn_list_entry(node, wrap_t, waiting), ses);
-    if (ses->leaving)
+    if (ses->leaving && (!pool->single || cn_h2_streams(ses->h2) == 0))
         cn_h2_drain(ses->h2);
 }
 
@@ -390,6 +405,7 @@ static session_t *dial(cn_h2pool_t *pool, uint64_t timeout_ms)
     session_t *ses = cn_xzalloc(sizeof(*ses));
 
     ses->pool = pool;
+    ses->leaving = pool->single;
     cn_list_init(&ses->waiting);
     cn_list_push_front(&pool->sessions, &ses->link);
     pool->nsessions++;
@@ -424,8 +440,21 @@ cn_h2pool_t *cn_h2pool_create(cn_loop_t *loop, const cn_h2_conf_t *conf, const c
     return pool;
 }
 
-cn_stream_t *cn_h2pool_open(cn_h2pool_t *pool, cn_str_t authority, uint64_t timeout_ms,
-                            cn_task_t *owner)
+void cn_h2pool_set_single(cn_h2pool_t *pool)
+{
+    pool->single = true;
+}
+
+static void keep_headers(wrap_t *w, const cn_headers_t *headers)
+{
+    cn_msg_init(&w->extra, w->mem);
+    for (uint32_t i = 0; headers && i < headers->n; i++)
+        cn_msg_add(&w->extra, &w->extra.headers, cn_pool_dup(w->mem, headers->v[i].name),
+                   cn_pool_dup(w->mem, headers->v[i].value));
+}
+
+cn_stream_t *cn_h2pool_open(cn_h2pool_t *pool, cn_str_t authority, const cn_headers_t *headers,
+                            uint64_t timeout_ms, cn_task_t *owner)
 {
     wrap_t *w = cn_xzalloc(sizeof(*w));
 
@@ -435,6 +464,7 @@ cn_stream_t *cn_h2pool_open(cn_h2pool_t *pool, cn_str_t authority, uint64_t time
     w->pool = pool;
     w->mem = cn_pool_create(256);
     w->authority = cn_pool_dup(w->mem, authority);
+    keep_headers(w, headers);
     cn_list_init(&w->waiting);
     cn_list_push(&pool->unready, &w->unready);
     cn_task_init(&w->task, pool->loop, on_wrap);

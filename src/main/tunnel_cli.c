@@ -89,7 +89,7 @@ static void open_tunnel(conn_t *c, cn_str_t authority)
 {
     snprintf(c->target, sizeof(c->target), "%.*s", CN_STR_ARG(authority));
     c->state = OPENING;
-    c->tunnel = cn_h2pool_open(c->cli->pool, cn_str_c(c->target), TIMEOUT_MS, &c->task);
+    c->tunnel = cn_h2pool_open(c->cli->pool, cn_str_c(c->target), NULL, TIMEOUT_MS, &c->task);
 }
 
 /* ---- SOCKS 5 (RFC 1928): CONNECT without authentication ---- */

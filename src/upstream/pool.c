@@ -190,11 +190,11 @@ static cn_stream_t *open_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host
 
     if (to.port == 0)
         to.port = asked->dest.port;
+    with.spoken = spoken;
     if (t)
-        s = t->ops->open(t->wctx, host, to.port, timeout_ms, NULL);
+        s = t->ops->open(t->wctx, cluster, host, &with, timeout_ms, NULL);
     else
         s = connect_to(pool, cluster, &to);
-    with.spoken = spoken;
     s = wrap(pool, cluster, &with, s);
     if (owner)
         cn_stream_own(s, owner);

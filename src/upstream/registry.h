@@ -55,17 +55,6 @@ typedef struct {
 } cn_cluster_look_t;
 cn_cluster_look_t cn_cluster_look(cn_cluster_t *, const cn_pick_t *);
 
-/* A way to reach a host. */
-typedef struct {
-    cn_tunnel_kind kind;
-    /* A stream to host, target port `port`; not ready yet.  Never NULL: causes
-     * show in ready(). */
-    cn_stream_t *(*open)(void *wctx, cn_host_t *host, uint16_t port, uint64_t timeout_ms,
-                         cn_task_t *owner);
-    /* The host has left or its identity changed: retire shared sessions. */
-    void (*retire)(void *wctx, cn_host_t *host);
-} cn_transport_ops_t;
-
 typedef enum { CN_SPOKEN_BYTES, CN_SPOKEN_HTTP1, CN_SPOKEN_HTTP2 } cn_spoken;
 /* What the client asked for, as far as the way to a host depends on it. */
 typedef struct {
@@ -74,6 +63,18 @@ typedef struct {
     cn_str_t name;    /* host of the request or of its TLS hello; empty: not known */
     cn_spoken spoken; /* set by the pool: what goes over the stream */
 } cn_uasked_t;
+
+/* A way to reach a host. */
+typedef struct {
+    cn_tunnel_kind kind;
+    /* A stream to a host of the cluster, not ready yet; with asked->dest's port
+     * when the host has none.  Bytes are the client's alone, HTTP may be that of
+     * others later.  Never NULL: causes show in ready(). */
+    cn_stream_t *(*open)(void *wctx, const cn_cluster_t *, cn_host_t *host,
+                         const cn_uasked_t *asked, uint64_t timeout_ms, cn_task_t *owner);
+    /* The host has left or its identity changed: retire shared sessions. */
+    void (*retire)(void *wctx, cn_host_t *host);
+} cn_transport_ops_t;
 
 /* Something spoken over a stream to a host before its payload: TLS, a PROXY
  * header.  Applied in module order, the first one lowest. */

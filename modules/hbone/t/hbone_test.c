@@ -40,6 +40,9 @@ typedef struct {
     cn_addr_t at;
     cn_listener_t *listener;
     cn_host_t *host;
+    cn_cluster_conf_t cluster_conf;
+    cn_cluster_t cluster;
+    cn_uasked_t asked;
     cn_talker_t near[TUNNELS_MAX];
     unsigned nnear;
     /* a client of our own */
@@ -138,6 +141,7 @@ static int setup(void **state)
     configure(t, conf_text);
     listen_here(t);
     t->host = host_new(t, "10.0.0.5:9080", APP);
+    t->cluster.conf = &t->cluster_conf;
     *state = t;
     return 0;
 }
@@ -170,6 +174,7 @@ static int teardown(void **state)
     cn_module_hbone.worker_fini(&t->w, t->hb);
     cn_host_unref(t->host);
     cn_gen_unref(t->w.gen);
+    cn_workloads_unref(t->w.workloads);
     cn_task_fini(&t->task);
     cn_loop_destroy(t->w.loop);
     cn_tls_ctx_unref(t->app);
@@ -178,6 +183,12 @@ static int teardown(void **state)
     cn_pool_destroy(t->pool);
     free(t);
     return 0;
+}
+
+static void assert_text(cn_str_t got, const char *expected)
+{
+    if (!cn_str_eq(got, cn_str_c(expected)))
+        fail_msg("\"%.*s\" should be \"%s\"", CN_STR_ARG(got), expected);
 }
 
 /* Until it is so, with a bound that only a failure reaches. */
@@ -193,7 +204,10 @@ static cn_talker_t *open_to(world_t *t, cn_host_t *host, uint16_t port)
 {
     cn_talker_t *k = &t->near[t->nnear++];
 
-    cn_talker_init(k, t->w.loop, cn_module_hbone.transport->open(t->hb, host, port, 10000, NULL));
+    t->asked.dest.port = port;
+    cn_talker_init(
+        k, t->w.loop,
+        cn_module_hbone.transport->open(t->hb, &t->cluster, host, &t->asked, 10000, NULL));
     k->seed = 3;
     k->peer_seed = 3;
     return k;
@@ -219,6 +233,70 @@ static void test_a_tunnel_goes_from_one_half_to_the_other(void **state)
     assert_int_equal(t->w.served[0].source.family, AF_INET);
     assert_int_not_equal(t->w.served[0].source.port, 0);
     assert_false(t->w.served[0].foreign_network);
+}
+
+static void test_a_tunnel_of_bytes_names_its_service_and_client(void **state)
+{
+    world_t *t = *state;
+    cn_talker_t *k;
+
+    t->cluster_conf.host = CN_STR("reviews.bookinfo.svc.cluster.local");
+    assert_int_equal(cn_inet_parse_hostport(CN_STR("[fd00::7]:40000"), false, &t->asked.source),
+                     CN_OK);
+    k = open_to(t, t->host, 9080);
+    UNTIL(t, k->ready || k->failed);
+    assert_text(t->w.served[0].forwarded,
+                "for=\"[fd00::7]:40000\";host=reviews.bookinfo.svc.cluster.local");
+    t->asked.spoken = CN_SPOKEN_HTTP1; /* others may use it later */
+    k = open_to(t, t->host, 9080);
+    UNTIL(t, k->ready || k->failed);
+    assert_text(t->w.served[1].forwarded, "host=reviews.bookinfo.svc.cluster.local");
+    t->cluster_conf.host = CN_STR("a;host=b");
+    k = open_to(t, t->host, 9080);
+    UNTIL(t, k->ready || k->failed);
+    assert_text(t->w.served[2].forwarded, "");
+    assert_text(t->w.served[2].baggage, "");
+}
+
+static void know_ourselves(world_t *t)
+{
+    cn_str_t why;
+
+    assert_int_equal(
+        cn_workloads_parse(CN_STR("127.0.0.1 namespace=bookinfo workload=wp type=deployment "
+                                  "canonical_name=wp canonical_revision=v1 cluster=c1 "
+                                  "locality=eu/eu-1/a\n"),
+                           t->pool, &t->w.workloads, &why),
+        CN_OK);
+}
+
+static void test_a_tunnel_describes_the_waypoint_by_its_own_record(void **state)
+{
+    world_t *t = *state;
+    cn_talker_t *k;
+
+    know_ourselves(t);
+    k = open_to(t, t->host, 9080);
+    UNTIL(t, k->ready || k->failed);
+    assert_text(t->w.served[0].baggage,
+                "k8s.cluster.name=c1,k8s.namespace.name=bookinfo,k8s.deployment.name=wp,"
+                "service.name=wp,service.version=v1,cloud.region=eu,"
+                "cloud.availability_zone=eu-1");
+}
+
+static void test_what_tunnels_say_can_be_turned_off(void **state)
+{
+    world_t *t = *state;
+    cn_talker_t *k;
+
+    know_ourselves(t);
+    t->cluster_conf.host = CN_STR("app");
+    configure(t, "hbone_forwarded off; hbone_baggage off;\n"
+                 "service app:9080 { address 10.0.0.5:9080; service app bookinfo 9080; }\n");
+    k = open_to(t, t->host, 9080);
+    UNTIL(t, k->ready || k->failed);
+    assert_text(t->w.served[0].forwarded, "");
+    assert_text(t->w.served[0].baggage, "");
 }
 
 static void test_tunnels_share_a_connection(void **state)
@@ -628,6 +706,9 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     static const struct CMUnitTest tests[] = {
         T(test_a_tunnel_goes_from_one_half_to_the_other),
+        T(test_a_tunnel_of_bytes_names_its_service_and_client),
+        T(test_a_tunnel_describes_the_waypoint_by_its_own_record),
+        T(test_what_tunnels_say_can_be_turned_off),
         T(test_tunnels_share_a_connection),
         T(test_another_connection_takes_what_one_has_no_room_for),
         T(test_a_port_that_the_host_lacks_is_the_clients),

@@ -28,6 +28,11 @@ cn_str_t cn_worker_network(cn_worker_t *w)
     return w->network;
 }
 
+const cn_workloads_t *cn_worker_workloads(cn_worker_t *w)
+{
+    return w->workloads;
+}
+
 bool cn_worker_admit(cn_worker_t *w)
 {
     return !w->full;

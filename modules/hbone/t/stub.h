@@ -15,6 +15,7 @@ struct cn_worker {
     cn_gen_t *gen;
     cn_tls_ctx_t *tls;
     cn_str_t network;
+    cn_workloads_t *workloads;
     cn_rand_t rand;
     bool full;
     /* what happened */

@@ -4,6 +4,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 /* cmocka wants the four above first */
 #include <cmocka.h>
@@ -26,6 +27,8 @@ typedef struct {
     unsigned status; /* of answers; 0: none */
     bool slow;       /* dials stay connecting */
     bool no_server;
+    bool says; /* something in each CONNECT */
+    char heard[100];
     cn_talker_t near[MANY], far[MANY];
     unsigned nnear, nfar;
 } world_t;
@@ -37,6 +40,10 @@ static void on_request(void *ctx, cn_exch_t *x)
 
     cn_msg_init(&head, w->mem);
     assert_int_equal(x->ops->recv_head(x, &head), CN_OK);
+    w->heard[0] = '\0';
+    for (uint32_t i = 0; i < head.headers.n; i++)
+        snprintf(w->heard + strlen(w->heard), sizeof(w->heard) - strlen(w->heard), "%.*s=%.*s;",
+                 CN_STR_ARG(head.headers.v[i].name), CN_STR_ARG(head.headers.v[i].value));
     head.headers.n = 0;
     head.status = (uint16_t)w->status;
     if (w->status == 200) {
@@ -87,7 +94,15 @@ static void on_pool_idle(void *ctx)
     ((world_t *)ctx)->idle++;
 }
 
-static const cn_h2pool_cbs_t cbs = {on_dial, on_connected, on_failed, on_closed, on_pool_idle};
+static void on_asking(void *ctx, cn_msg_t *head, const cn_peer_t *here)
+{
+    assert_non_null(here);
+    if (((world_t *)ctx)->says)
+        cn_msg_add(head, &head->headers, CN_STR("x-b"), CN_STR("2"));
+}
+
+static const cn_h2pool_cbs_t cbs = {on_dial,   on_connected, on_failed,
+                                    on_closed, on_pool_idle, on_asking};
 
 static int setup(void **state)
 {
@@ -133,7 +148,8 @@ static cn_talker_t *open_tunnel(world_t *w, uint64_t timeout_ms)
 {
     cn_talker_t *t = &w->near[w->nnear++];
 
-    cn_talker_init(t, w->loop, cn_h2pool_open(w->pool, CN_STR("10.0.0.1:80"), timeout_ms, NULL));
+    cn_talker_init(t, w->loop,
+                   cn_h2pool_open(w->pool, CN_STR("10.0.0.1:80"), NULL, timeout_ms, NULL));
     return t;
 }
 
@@ -307,13 +323,75 @@ static void test_destroy_leaves_streams_to_be_given_back(void **state)
 static void test_an_end_asked_for_early_comes_after_the_answer(void **state)
 {
     world_t *w = *state;
-    cn_stream_t *s = cn_h2pool_open(w->pool, CN_STR("10.0.0.1:80"), 0, NULL);
+    cn_stream_t *s = cn_h2pool_open(w->pool, CN_STR("10.0.0.1:80"), NULL, 0, NULL);
 
     cn_stream_shutdown(s);
     settle(w);
     assert_int_equal(cn_stream_ready(s), CN_OK);
     assert_true(w->far[0].ended);
     cn_stream_close(s, false);
+}
+
+static void test_a_connect_says_what_it_is_told_to(void **state)
+{
+    world_t *w = *state;
+    cn_header_t v[1] = {{CN_STR("x-a"), CN_STR("1"), CN_TOK_NONE}};
+    cn_headers_t headers = {.v = v, .n = 1, .cap = 1};
+    cn_talker_t *t = &w->near[w->nnear++];
+
+    w->says = true;
+    cn_talker_init(t, w->loop, cn_h2pool_open(w->pool, CN_STR("a:1"), &headers, 0, NULL));
+    settle(w);
+    assert_string_equal(w->heard, "x-a=1;x-b=2;");
+    open_tunnel(w, 0);
+    settle(w);
+    assert_string_equal(w->heard, "x-b=2;");
+}
+
+static void test_a_single_session_ends_with_its_stream(void **state)
+{
+    world_t *w = *state;
+
+    cn_h2pool_set_single(w->pool);
+    open_tunnel(w, 0);
+    open_tunnel(w, 0);
+    settle(w);
+    assert_int_equal(w->dials, 2);
+    cn_talker_send(&w->near[0], 1000, true);
+    settle(w);
+    assert_true(w->near[0].got == 1000 && w->near[0].ended && !w->near[0].garbled);
+    assert_int_equal(w->closed, 1);
+    assert_int_equal(cn_h2pool_sessions(w->pool), 1);
+    cn_talker_send(&w->near[1], 10, false);
+    settle(w);
+    assert_int_equal(w->near[1].got, 10);
+}
+
+static void test_a_single_session_that_nobody_waits_for_ends(void **state)
+{
+    world_t *w = *state;
+
+    cn_h2pool_set_single(w->pool);
+    w->slow = true;
+    open_tunnel(w, 0);
+    settle(w);
+    cn_talker_fini(&w->near[--w->nnear], true);
+    cn_memstream_connected(w->pair[0].a, CN_SERR_NONE);
+    settle(w);
+    assert_int_equal(cn_h2pool_sessions(w->pool), 0);
+    assert_int_equal(w->idle, 1);
+}
+
+static void test_a_single_connect_that_is_refused_leaves_nothing(void **state)
+{
+    world_t *w = *state;
+
+    cn_h2pool_set_single(w->pool);
+    w->status = 503;
+    open_tunnel(w, 0);
+    settle(w);
+    assert_true(w->near[0].failed);
+    assert_int_equal(cn_h2pool_sessions(w->pool), 0);
 }
 
 int main(void)
@@ -332,6 +410,10 @@ int main(void)
         T(test_a_retired_pool_finishes_what_is_open),
         T(test_destroy_leaves_streams_to_be_given_back),
         T(test_an_end_asked_for_early_comes_after_the_answer),
+        T(test_a_connect_says_what_it_is_told_to),
+        T(test_a_single_session_ends_with_its_stream),
+        T(test_a_single_session_that_nobody_waits_for_ends),
+        T(test_a_single_connect_that_is_refused_leaves_nothing),
     };
 #undef T
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,15 +34,16 @@ typedef struct {
     unsigned nfar, retired;
 } fix_t;
 
-static cn_stream_t *on_open(void *wctx, cn_host_t *host, uint16_t port, uint64_t timeout_ms,
-                            cn_task_t *owner)
+static cn_stream_t *on_open(void *wctx, const cn_cluster_t *cluster, cn_host_t *host,
+                            const cn_uasked_t *asked, uint64_t timeout_ms, cn_task_t *owner)
 {
     fix_t *f = wctx;
     cn_mempair_t pair = cn_memstream_pair(f->loop, SIZE_MAX, SIZE_MAX);
 
+    assert_ptr_equal(cluster, &f->cluster);
     assert_ptr_equal(host, f->host);
     assert_int_equal(timeout_ms, 700);
-    f->port[f->nfar] = port;
+    f->port[f->nfar] = host->addr.port ? host->addr.port : asked->dest.port;
     f->far[f->nfar++] = pair.b;
     cn_stream_own(pair.a, owner);
     return pair.a;
