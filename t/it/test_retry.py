@@ -148,8 +148,8 @@ IDLE = {'status': 504, 'body': 'stream timeout', 'details': 'stream_idle_timeout
 TIMES = [
     row('request_timeout', 'request_timeout 200ms; retry off;', *each_method({**ALL, 'tries': 1, TOLD: '200'}, '/hang'),
         Ask(got(200, 1), '/slow/1'), timeout='0.2s'),
-    row('request_timeout covers retries', 'request_timeout 300ms; try_timeout 200ms; ' + retry('on 5xx;', 5),
-        Ask({**ALL, 'tries': 2}, '/hang'), timeout='0.3s', **policy('5xx', n=5, per_try_timeout='0.2s')),
+    row('request_timeout covers retries', 'request_timeout 1200ms; try_timeout 700ms; ' + retry('on 5xx;', 5),
+        Ask({**ALL, 'tries': 2}, '/hang'), timeout='1.2s', **policy('5xx', n=5, per_try_timeout='0.7s')),
     row('try_timeout', 'try_timeout 100ms; ' + retry('on 5xx;', 1), Ask({**TRY, 'flags': 'URX,UT', 'tries': 2, TOLD: '100'}, '/hang'),
         **policy('5xx', n=1, per_try_timeout='0.1s')),
     row('try_timeout that nobody retries', 'try_timeout 100ms;', Ask({**TRY, 'flags': 'UT', 'tries': 1}, '/hang'),
