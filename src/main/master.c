@@ -276,14 +276,20 @@ static void end_check(cn_master_t *m)
 static void take_result(cn_master_t *m, cn_rc rc, const cn_reload_checked_t *checked,
                         cn_pool_t *pool, cn_str_t *why)
 {
-    if (rc == CN_OK && checked->kind == CN_CHECKED_ALL)
+    bool sound = rc == CN_OK;
+
+    if (sound && checked->kind == CN_CHECKED_ALL)
         rc = adopt(m, checked, false, pool, why);
-    else if (rc == CN_OK)
+    else if (sound)
         adopt_part(m, checked);
-    if (rc == CN_OK)
+    if (rc == CN_OK) {
         accept_target(m);
-    else
-        refuse(m, *why);
+        return;
+    }
+    /* A keeper would take what only it has in force for no change the next time. */
+    if (sound)
+        lose_keeper(m);
+    refuse(m, *why);
 }
 
 static void take_check(cn_master_t *m)
