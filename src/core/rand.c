@@ -33,6 +33,7 @@ void cn_rand_init(cn_rand_t *r, uint64_t seed)
 uint64_t cn_rand_u64(cn_rand_t *r)
 {
     uint64_t s0 = r->s[0], s1 = r->s[1];
+    CN_BUG_ON((s0 | s1) == 0); /* all numbers would be 0, and cn_rand_below() never end */
     uint64_t out = rotl(s0 + s1, 17) + s0;
     s1 ^= s0;
     r->s[0] = rotl(s0, 49) ^ s1 ^ (s1 << 21);

@@ -12,7 +12,9 @@ typedef struct {
     uint64_t s[2];
 } cn_rand_t;
 
-void cn_rand_init(cn_rand_t *, uint64_t seed); /* seed 0: from the system */
+/* Before all else: without it the first number that is asked for ends the
+ * process.  seed 0: from the system. */
+void cn_rand_init(cn_rand_t *, uint64_t seed);
 uint64_t cn_rand_u64(cn_rand_t *);
 /* Uniform in [0, bound), bound > 0, without modulo bias. */
 uint32_t cn_rand_below(cn_rand_t *, uint32_t bound);

@@ -175,6 +175,11 @@ static const cn_directive_t directives[] = {
      "max_tunnels NUMBER", "Tunnels that one worker serves at a time; more are refused.", "16384"},
     {"max_memory", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_size, F(max_memory), NULL, "max_memory SIZE",
      "Memory in buffers of one worker beyond which new tunnels are refused.", "256m"},
+    {"random_seed", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_u32, F(random_seed), NULL,
+     "random_seed NUMBER",
+     "For tests: each worker's draws (of backends, endpoints, mirrors, faults, back-offs and request "
+     "ids) are the same after each start. 0: nobody can foretell them.",
+     "0"},
     {.name = NULL}};
 
 static const cn_conf_ops_t levels[CN_LV_MAX] = {

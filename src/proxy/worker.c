@@ -291,6 +291,17 @@ static void use_all(cn_worker_t *w, const made_t *m)
     use_workloads(w, m->workloads, m->workloads_hash);
 }
 
+/* A reload does not begin anew, and no worker repeats what another draws. */
+static void use_seed(cn_worker_t *w)
+{
+    uint32_t seed = w->conf->random_seed;
+
+    if (seed == w->seed)
+        return;
+    cn_rand_init(&w->rand, seed ? (uint64_t)seed << 32 | w->id : 0);
+    w->seed = seed;
+}
+
 cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *why)
 {
     made_t made;
@@ -301,6 +312,7 @@ cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *
     cn_gen_unref(w->gen);
     w->gen = gen;
     w->conf = gen->main->confs[CN_UNIT_PROXY];
+    use_seed(w);
     use_all(w, &made);
     cn_clusters_update(w->clusters, gen);
     tell_modules(w);

@@ -41,6 +41,7 @@ typedef struct {
     uint64_t l4_idle_ms;
     uint32_t max_tunnels; /* per worker */
     uint64_t max_memory;  /* bytes in buffers, per worker */
+    uint32_t random_seed; /* 0: from the system */
 } cn_proxy_conf_t;
 extern const cn_conf_unit_t cn_proxy_unit;
 
@@ -60,6 +61,7 @@ struct cn_worker {
     cn_shared_t *shared; /* the modules' shared memory */
     bool shared_own;     /* made by this worker, which is alone */
     cn_rand_t rand;
+    uint32_t seed;    /* that rand was made from, 0: the system's */
     void **wctx;      /* by module index */
     uint32_t tunnels; /* now open */
     cn_series_t *tunnels_open, *requests_active, *mirrors, *mirrors_given_up;

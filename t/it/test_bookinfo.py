@@ -121,7 +121,7 @@ def split(bookinfo, n):
 def test_bookinfo_holds_its_promises_with_real_envoys(bookinfo):
     seen = split(bookinfo, 2000)
     assert set(seen) == {'reviews-v1', 'reviews-v2'}
-    assert abs(seen['reviews-v1'] - 1800) <= 60, seen
+    assert abs(seen['reviews-v1'] - 1800) <= 81, seen  # six sigma: the order of the draws is not the same in each run
 
     assert ask(bookinfo, CURL, 'productpage').header('x-pod') == 'productpage-v1'
     post = ask(bookinfo, CURL, 'productpage', 'POST')

@@ -125,7 +125,7 @@ def test_weights_hold_over_two_thousand_requests(cairn, new_origin, curl):
         backend reviews-v1.bookinfo:9080 weight=90;
         backend reviews-v2.bookinfo:9080 weight=10;
     }'''
-    waypoint = cairn(body + reviews(body=routes))
+    waypoint = cairn(body + reviews(body=routes), main=proxy.SEED)
     hits = collections.Counter()
     with waypoint.connection(curl) as connection:
         tunnel = connection.connect(VIP)

@@ -356,9 +356,9 @@ def test_envoy_acts_as_the_table_says(tmp_path, stopping, app):
 
 # ---- mirrors ----
 
-def mirrored(cairn, app, body, *others):
+def mirrored(cairn, app, body, *others, **options):
     clusters = ''.join(proxy.cluster('%s.ns:9080' % o.name, proxy.endpoint(o)) for o in others)
-    return cairn(clusters + proxy.cluster(SERVICE, proxy.endpoint(app)) + proxy.service(SERVICE, VIP, 'route r { %s %s }' % (body, TO)))
+    return cairn(clusters + proxy.cluster(SERVICE, proxy.endpoint(app)) + proxy.service(SERVICE, VIP, 'route r { %s %s }' % (body, TO)), **options)
 
 
 def test_mirror_gets_what_the_backend_gets(cairn, app, new_origin, curl):
@@ -377,7 +377,7 @@ def test_mirror_gets_what_the_backend_gets(cairn, app, new_origin, curl):
 @pytest.mark.parametrize('share, expected', [('percent=12.5', 0.125), ('fraction=1/3', 1 / 3), ('percent=0', 0)])
 def test_share_of_a_mirror_is_within_three_sigma(cairn, app, new_origin, curl, share, expected):
     other, n = new_origin('other'), 1200
-    waypoint = mirrored(cairn, app, 'mirror other.ns:9080 %s; mirror other.ns:9080 percent=0;' % share, other)
+    waypoint = mirrored(cairn, app, 'mirror other.ns:9080 %s; mirror other.ns:9080 percent=0;' % share, other, main=proxy.SEED)
     with waypoint.connection(curl) as connection:
         tunnel = connection.connect(VIP)
         for _ in range(n):

@@ -87,7 +87,7 @@ def statuses(waypoint, curl, n, path='/'):
 @pytest.mark.parametrize('percent', [1.5, 33.3333])
 def test_percentage_is_within_three_sigma(cairn, app, curl, percent):
     n, share = 2000, percent / 100
-    got = statuses(cairn(conf(app, 'fault abort 500 percent=%s;' % percent)), curl, n).count(500)
+    got = statuses(cairn(conf(app, 'fault abort 500 percent=%s;' % percent), main=proxy.SEED), curl, n).count(500)
     assert abs(got - n * share) <= 3 * (n * share * (1 - share)) ** 0.5
 
 

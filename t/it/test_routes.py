@@ -200,9 +200,16 @@ def spread(waypoint, curl, n):
         return collections.Counter(tunnel.request().header('x-pod') or 'invalid' for _ in range(n))
 
 
-def within_three_sigma(got, n, share):
-    mean, sigma = n * share, (n * share * (1 - share)) ** 0.5
-    return abs(got - mean) <= 3 * sigma
+def test_a_seed_repeats_the_draws_and_a_reload_does_not(cairn, new_origin, curl):
+    apps = [new_origin('a'), new_origin('b')]
+    body = routed('route r { backend a.ns:9080; backend b.ns:9080; }', clusters=''.join(
+        proxy.cluster('%s.ns:9080' % app.name, proxy.endpoint(app)) for app in apps))
+    draws = lambda waypoint: [waypoint.request(curl, VIP).header('x-pod') for _ in range(40)]
+    one, same, other = (cairn(body, main='random_seed %d;' % seed) for seed in (5, 5, 6))
+    first = draws(one)
+    assert draws(same) == first != draws(other)
+    one.reload(body + proxy.cluster('more.ns:9080'))
+    assert draws(one) == draws(same) != first
 
 
 def test_weights_are_independent_draws(cairn, new_origin, curl):
@@ -211,7 +218,7 @@ def test_weights_are_independent_draws(cairn, new_origin, curl):
     clusters = ''.join(proxy.cluster('%s.ns:9080' % name, proxy.endpoint(app)) for name, app in apps.items())
     weights, n = {'a': 70, 'b': 25, 'invalid': 5}, 2000
     backends = 'backend a.ns:9080 weight=70; backend b.ns:9080 weight=25; backend c.ns:9080 weight=0; backend invalid weight=5;'
-    waypoint = cairn(routed('route r { %s }' % backends, clusters=clusters))
+    waypoint = cairn(routed('route r { %s }' % backends, clusters=clusters), main=proxy.SEED)
     got = spread(waypoint, curl, n)
     assert set(got) == set(weights)
     chi2 = sum((got[name] - n * w / 100) ** 2 / (n * w / 100) for name, w in weights.items())

@@ -170,7 +170,7 @@ def test_session_decides_before_weights_do(cairn, new_origin, curl):
         backends = 'backend v1.ns:9080 weight=%d filter=f; backend v2.ns:9080 weight=%d; backend invalid weight=1;' % (one, two)
         return clusters + proxy.cluster(SERVICE) + proxy.service(SERVICE, VIP, (
             'route r { session cookie sess; %s backend_filter f { response_header set x-version 1; } }' % backends))
-    waypoint = cairn(text(1000, 0))
+    waypoint = cairn(text(1000, 0), main=proxy.SEED)
     first = ask(waypoint, curl)
     assert (first.header('x-pod'), first.header('x-version')) == ('v1', '1')
     waypoint.reload(text(0, 1))

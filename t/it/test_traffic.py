@@ -21,7 +21,7 @@ class Shop(proxy.Cairn):
     """cairn on what cairn-gen made of some of the samples."""
 
     def __init__(self, builddir, folder, top, identity, names):
-        super().__init__(builddir / 'cairn', folder / 'conf', identity, arguments=['-g', 'daemon off; drain_delay 0;'])
+        super().__init__(builddir / 'cairn', folder / 'conf', identity, arguments=['-g', 'daemon off; drain_delay 0; ' + proxy.SEED])
         self.gen, self.manifests, self.addresses = builddir / 'cairn-gen', folder / 'manifests', {}
         self.manifests.mkdir()
         for name in ('00-shop.yaml', *names):

@@ -31,6 +31,8 @@ listen {ip}:15021 health;
 listen {ip}:15090 metrics;
 listen {ip}:15000 admin;
 """
+# For tests of draws: they are the same in every run while requests come one after the other.
+SEED = 'random_seed 1;\n'
 # What the log says when a process went wrong; looked for when a test ends.
 CRASH = re.compile(r'ERROR: \w+Sanitizer|SUMMARY: \w+Sanitizer|runtime error:|by signal \d|ended with status -?[1-9]|cairn: bug:')
 

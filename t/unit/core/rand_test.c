@@ -7,7 +7,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "core/rand.h"
 
@@ -64,6 +67,24 @@ static void test_below_has_no_bias_for_large_bounds(void **state)
     assert_in_range(thirds, 9500, 10500);
 }
 
+/* A draw from numbers that are all 0 would never end. */
+static void test_what_has_no_seed_ends_the_process(void **state)
+{
+    int status;
+    pid_t pid = fork();
+    (void)state;
+    if (pid == 0) {
+        cn_rand_t r = {{0, 0}};
+        close(STDERR_FILENO);
+        alarm(10);
+        signal(SIGABRT, SIG_DFL);
+        cn_rand_below(&r, 3);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 static void test_secure_fills_every_byte(void **state)
 {
     uint8_t seen[600] = {0}, buf[600];
@@ -85,6 +106,7 @@ int main(void)
         cmocka_unit_test(test_seed_zero_is_from_the_system),
         cmocka_unit_test(test_below_is_in_range_and_even),
         cmocka_unit_test(test_below_has_no_bias_for_large_bounds),
+        cmocka_unit_test(test_what_has_no_seed_ends_the_process),
         cmocka_unit_test(test_secure_fills_every_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
