@@ -187,3 +187,42 @@ def front(folder, endpoints, route=None, route_config=None, **settings):
     envoy.address = (ip, 8080)
     envoy.lines = lambda: (folder / 'access.log').read_text().splitlines() if (folder / 'access.log').exists() else []
     return envoy
+
+
+def waypoint(folder, identity, tunnels, app):
+    """An Envoy with the two listeners of a waypoint, set as Istio sets them, so that HTTP/2 reaches both codecs.
+
+    .outer terminates HBONE: tunnels maps what CONNECT may name to the TCP origin that gets its bytes; the rest is 404.
+    .inner is what tunnels end at, in the clear: HTTP before the pod app, by HTTP/2.
+    """
+    ip = net.new_ip()
+    connect = [{'upgrade_type': 'CONNECT', 'connect_config': {}}]
+    hosts = [{'name': to.name, 'domains': [authority], 'routes': [
+        {'match': {'connect_matcher': {}}, 'route': {'cluster': to.name, 'timeout': '0s', 'upgrade_configs': connect}}]}
+        for authority, to in tunnels.items()]
+    router = typed('envoy.filters.http.router', 'filters.http.router.v3.Router')
+    outer = {
+        '@type': HCM, 'stat_prefix': 'outer', 'server_name': 'istio-envoy', 'stream_idle_timeout': '0s',
+        'http2_protocol_options': {'allow_connect': True, 'max_concurrent_streams': 100},
+        'upgrade_configs': [{'upgrade_type': 'CONNECT'}], 'route_config': {'virtual_hosts': hosts}, 'http_filters': [router],
+    }
+    inner = {
+        '@type': HCM, 'stat_prefix': 'inner', 'codec_type': 'AUTO', 'server_name': 'istio-envoy',
+        'normalize_path': True, 'stream_idle_timeout': '0s', 'upgrade_configs': [{'upgrade_type': 'websocket'}],
+        'route_config': {'virtual_hosts': [{'name': 'all', 'domains': ['*'], 'routes': [
+            {'match': {'prefix': '/'}, 'route': {'cluster': 'app', 'timeout': '0s'}}]}]},
+        'http_filters': [router],
+    }
+    tls = typed('tls', 'transport_sockets.tls.v3.DownstreamTlsContext', require_client_certificate=True,
+                common_tls_context=tls_context(identity))
+    h2 = {'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+        '@type': TYPE + 'upstreams.http.v3.HttpProtocolOptions', 'explicit_http_config': {'http2_protocol_options': {}}}}
+    envoy = Envoy(folder, [
+        {'name': 'outer', 'address': address(ip, 15008), 'filter_chains': [
+            {'transport_socket': tls, 'filters': [{'name': 'hcm', 'typed_config': outer}]}]},
+        {'name': 'inner', 'address': address(ip, 8080), 'filter_chains': [
+            {'filters': [{'name': 'hcm', 'typed_config': inner}]}]},
+    ], [cluster('app', app.ip, app.port, typed_extension_protocol_options=h2),
+        *[cluster(to.name, to.ip, to.port) for to in tunnels.values()]])
+    envoy.outer, envoy.inner = (ip, 15008), (ip, 8080)
+    return envoy

@@ -5,13 +5,15 @@ Header blocks are made by hpack, frames by frame(); nothing is checked or kept
 in order on this side.
 """
 
+import select
 import socket
 import ssl
 import struct
+import threading
 
 import hpack
 
-from . import hbone
+from . import hbone, net
 
 PREFACE = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -55,10 +57,14 @@ class Frame:
         return '<type %d flags %d stream %d, %d bytes>' % (self.kind, self.flags, self.stream, len(self.payload))
 
 
-def secure(ip, identity, port=15008):
+def clear(ip, port):
     raw = socket.create_connection((ip, port), 10.0)
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return hbone.tls_context(False, identity).wrap_socket(raw)
+    return raw
+
+
+def secure(ip, identity, port=15008):
+    return hbone.tls_context(False, identity).wrap_socket(clear(ip, port))
 
 
 class Inside:
@@ -79,6 +85,56 @@ class Inside:
 
     def close(self):
         self.connection.close()
+
+
+class Relay:
+    """Takes connections in the clear on .address and goes on as identity: for clients that cannot do mutual TLS."""
+
+    def __init__(self, to, identity):
+        self.to, self.identity = to, identity
+        self.ip = net.new_ip()
+        self.listener = net.listen(self.ip, 8080)
+        self.address = (self.ip, 8080)
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.relay, args=(client,), daemon=True).start()
+
+    def relay(self, client):
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with client, secure(self.to[0], self.identity, self.to[1]) as server:
+            for sock in (client, server):
+                sock.setblocking(False)
+            while True:
+                if not server.pending():
+                    select.select([client, server], [], [])
+                if not (self.move(client, server) and self.move(server, client)):
+                    return
+
+    @staticmethod
+    def move(source, sink):
+        """What is there goes over; False at an end.  What can no longer be sent is lost: the answer says why."""
+        try:
+            data = source.recv(65536)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        except OSError:
+            return False
+        sink.setblocking(True)
+        try:
+            sink.sendall(data)
+        except OSError:
+            pass
+        sink.setblocking(False)
+        return data != b''
+
+    def stop(self):
+        self.listener.close()
 
 
 class Wire:
