@@ -17,11 +17,13 @@ void cn_diag_init(cn_diag_t *d, cn_pool_t *pool)
 {
     *d = (cn_diag_t){.pool = pool};
     cn_map_init(&d->seen);
+    cn_map_init(&d->marked);
 }
 
 void cn_diag_fini(cn_diag_t *d)
 {
     cn_map_fini(&d->seen);
+    cn_map_fini(&d->marked);
 }
 
 static cn_str_t one_line(cn_pool_t *pool, cn_str_t s)
@@ -83,6 +85,18 @@ void cn_diag_warn(cn_diag_t *d, cn_place_t pos, const char *fmt, ...)
     va_start(ap, fmt);
     d->warnings += add(d, pos, "warning", fmt, ap);
     va_end(ap);
+}
+
+void cn_diag_mark(cn_diag_t *d, const void *value)
+{
+    cn_str_t key = cn_pool_dup(d->pool, cn_str_make((const char *)&value, sizeof(value)));
+
+    cn_map_put(&d->marked, key, d);
+}
+
+bool cn_diag_marked(const cn_diag_t *d, const void *value)
+{
+    return value && cn_map_get(&d->marked, cn_str_make((const char *)&value, sizeof(value)));
 }
 
 static int by_place(const void *va, const void *vb)

@@ -25,8 +25,8 @@ typedef struct {
 
 typedef struct {
     cn_pool_t *pool;
-    cn_vec_t lines; /* private */
-    cn_map_t seen;
+    cn_vec_t lines;        /* private */
+    cn_map_t seen, marked; /* private */
     unsigned errors, warnings;
 } cn_diag_t;
 
@@ -36,6 +36,11 @@ void cn_diag_fini(cn_diag_t *);
 /* Control bytes are written as \xNN: a name in the input cannot forge a line. */
 void cn_diag_error(cn_diag_t *, cn_place_t, const char *fmt, ...) CN_PRINTF(3, 4);
 void cn_diag_warn(cn_diag_t *, cn_place_t, const char *fmt, ...) CN_PRINTF(3, 4);
+
+/* What is wrong with this value has been said: cn_diag_marked() keeps others from
+ * saying it once more.  The value must live as long as the diag. */
+void cn_diag_mark(cn_diag_t *, const void *value);
+bool cn_diag_marked(const cn_diag_t *, const void *value);
 
 /* Sorts by place and prints all. */
 void cn_diag_print(cn_diag_t *, FILE *);

@@ -2,7 +2,7 @@
  *
  * Namespace, Service, EndpointSlice and Pod as a waypoint sees them.
  */
-#include "kube/model.h"
+#include "kube/value.h"
 
 #define DOMAIN "svc.cluster.local"
 
@@ -93,9 +93,9 @@ cn_protocol cn_model_core_protocol(uint16_t port, cn_str_t name, cn_str_t app)
 
 static bool is_tcp(const cn_reader_t *r, const cn_node_t *port)
 {
-    cn_str_t protocol = cn_read_text(r, port, "protocol");
+    static const char *const words[] = {"TCP", "UDP", "SCTP", NULL};
 
-    return protocol.n == 0 || cn_str_eq(protocol, CN_STR("TCP"));
+    return cn_value_read_word(r, port, "protocol", "ports", words) <= 0;
 }
 
 static void read_target(const cn_reader_t *r, const cn_node_t *node, cn_service_port_t *p)
@@ -184,7 +184,8 @@ void cn_model_core_service(cn_world_t *w, const cn_object_t *o)
     s->host = cn_pool_printf(w->pool, "%.*s.%.*s." DOMAIN, CN_STR_ARG(o->name), CN_STR_ARG(o->ns));
     s->external_name = cn_str_eq(cn_read_text(&r, o->spec, "type"), CN_STR("ExternalName"));
     s->has_selector = selector && selector->kind == CN_NODE_MAP && selector->n > 0;
-    s->publish_not_ready = cn_node_true(o->spec, "publishNotReadyAddresses");
+    s->publish_not_ready =
+        cn_value_read_bool(&r, o->spec, "publishNotReadyAddresses", "spec", false);
     cn_read_labels(&r, selector, &s->selector);
     read_vips(&r, s);
     read_ports(&r, s);
@@ -212,11 +213,11 @@ static void read_slice_ports(const cn_reader_t *r, cn_slice_t *s)
     }
 }
 
-static bool condition(const cn_node_t *endpoint, const char *name, bool otherwise)
+static bool condition(const cn_reader_t *r, const cn_node_t *endpoint, const char *name,
+                      bool otherwise)
 {
-    const cn_node_t *conditions = cn_node_get(endpoint, "conditions");
-
-    return cn_node_get(conditions, name) ? cn_node_true(conditions, name) : otherwise;
+    return cn_value_read_bool(r, cn_node_get(endpoint, "conditions"), name, "conditions",
+                              otherwise);
 }
 
 static void read_slice_endpoint(const cn_reader_t *r, cn_slice_t *s, const cn_node_t *node)
@@ -228,9 +229,9 @@ static void read_slice_endpoint(const cn_reader_t *r, cn_slice_t *s, const cn_no
     cn_read_texts(r, node, "addresses", &texts);
     v = texts.v;
     for (uint32_t i = 0; i < texts.n; i++) {
-        cn_slice_endpoint_t ep = {.ready = condition(node, "ready", true)};
+        cn_slice_endpoint_t ep = {.ready = condition(r, node, "ready", true)};
 
-        ep.terminating = !ep.ready && condition(node, "terminating", false);
+        ep.terminating = condition(r, node, "terminating", false) && !ep.ready;
         if (cn_inet_parse_ip(v[i], &ep.addr) != CN_OK) {
             cn_store_error(r->w->diag, r->obj, node, "endpoint \"%.*s\" is not an address",
                            CN_STR_ARG(v[i]));
@@ -247,7 +248,7 @@ void cn_model_core_slice(cn_world_t *w, const cn_object_t *o)
 {
     const cn_reader_t r = {w, o};
     cn_slice_t *s = cn_pool_zalloc(w->pool, sizeof(*s));
-    cn_str_t type = cn_read_text(&r, o->root, "addressType");
+    static const char *const types[] = {"IPv4", "IPv6", "FQDN", NULL};
     const cn_node_item_t *items = NULL;
     uint32_t n = cn_read_list(&r, o->root, "endpoints", &items);
     cn_service_t *service;
@@ -255,7 +256,7 @@ void cn_model_core_slice(cn_world_t *w, const cn_object_t *o)
     s->obj = o;
     s->service = cn_store_label(o, "kubernetes.io/service-name");
     service = cn_map_get(&w->service_map, cn_model_key(w, o->ns, s->service));
-    if (cn_str_eq(type, CN_STR("FQDN"))) {
+    if (cn_value_read_word(&r, o->root, "addressType", "EndpointSlice", types) == 2) {
         cn_store_warn(w->diag, o, NULL,
                       "addressType FQDN: has no effect: only addresses are dialled");
         return;

@@ -108,6 +108,17 @@ static cn_protocol protocol_of(cn_str_t word, uint16_t port, cn_str_t name)
     return cn_model_core_protocol(port, name, cn_str_make(lower, word.n));
 }
 
+static bool is_protocol(cn_str_t word)
+{
+    static const char *const words[] = {"HTTP",  "HTTPS", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-WEB",
+                                        "MONGO", "MYSQL", "REDIS", "TCP",        "TLS"};
+
+    for (size_t i = 0; i < CN_COUNT(words); i++)
+        if (cn_str_ieq(word, cn_str_c(words[i])))
+            return true;
+    return false;
+}
+
 static void read_ports(entry_reader_t *x)
 {
     const cn_node_item_t *items = NULL;
@@ -132,6 +143,12 @@ static void read_ports(entry_reader_t *x)
         if (cn_node_get(node, "targetPort") &&
             cn_read_number(&x->r, node, "targetPort", 1, 65535, &target))
             port.target = (uint16_t)target;
+        if (protocol.n && !is_protocol(protocol))
+            cn_store_error(
+                x->r.w->diag, x->r.obj, cn_node_get(node, "protocol"),
+                "spec.ports[%u].protocol: \"%.*s\" is no protocol; the traffic is looked "
+                "at",
+                i, CN_STR_ARG(protocol));
         port.protocol = protocol_of(protocol, port.port, port.name);
         *(cn_service_port_t *)cn_vec_push(pool_of(x), &x->base.ports, sizeof(port)) = port;
     }

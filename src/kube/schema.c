@@ -8,15 +8,41 @@
 
 #define MAX_NAME 64
 
+typedef enum {
+    ANY,   /* its contents are not looked at */
+    ONE,   /* text, a number, true or false */
+    ONES,  /* a list of those */
+    NAMED, /* a map whose keys are the user's own */
+    MAP,
+    MAPS /* a list of maps */
+} shape_t;
+
 struct cn_schema {
     cn_str_t name;
-    bool open; /* its contents are not looked at */
-    bool list;
-    const cn_schema_t **fields;
+    shape_t shape;
+    const cn_schema_t **fields; /* of MAP and MAPS */
     uint32_t n;
 };
 
-static const char *compile_fields(cn_pool_t *pool, const char *p, cn_schema_t *into)
+static shape_t shape_of(char mark, shape_t plain)
+{
+    switch (mark) {
+    case '*':
+        return ANY;
+    case '+':
+        return ONES;
+    case '~':
+        return NAMED;
+    case '{':
+        return MAP;
+    case '[':
+        return MAPS;
+    default:
+        return plain;
+    }
+}
+
+static const char *compile_fields(cn_pool_t *pool, const char *p, shape_t plain, cn_schema_t *into)
 {
     cn_vec_t fields = {0};
 
@@ -25,18 +51,17 @@ static const char *compile_fields(cn_pool_t *pool, const char *p, cn_schema_t *i
         size_t n;
 
         p += strspn(p, " ");
-        n = strcspn(p, " {}[]");
+        n = strcspn(p, " {}[]*+~");
         if (n == 0)
             break;
         field = cn_pool_zalloc(pool, sizeof(*field));
         field->name = cn_str_make(p, n);
-        field->open = true;
         p += n;
-        if (*p == '{' || *p == '[') {
-            field->open = false;
-            field->list = *p == '[';
-            p = compile_fields(pool, p + 1, field) + 1;
-        }
+        field->shape = shape_of(*p, plain);
+        if (field->shape == MAP || field->shape == MAPS)
+            p = compile_fields(pool, p + 1, plain, field) + 1;
+        else if (*p && strchr("*+~", *p))
+            p++;
         *(const cn_schema_t **)cn_vec_push(pool, &fields, sizeof(field)) = field;
     }
     into->fields = fields.v;
@@ -47,8 +72,10 @@ static const char *compile_fields(cn_pool_t *pool, const char *p, cn_schema_t *i
 const cn_schema_t *cn_schema_compile(cn_pool_t *pool, const char *text)
 {
     cn_schema_t *root = cn_pool_zalloc(pool, sizeof(*root));
+    bool strict = *text == '=';
 
-    CN_BUG_ON(*compile_fields(pool, text, root) != '\0');
+    root->shape = MAP;
+    CN_BUG_ON(*compile_fields(pool, text + strict, strict ? ONE : ANY, root) != '\0');
     return root;
 }
 
@@ -110,26 +137,49 @@ static cn_str_t nearest(const cn_schema_t *s, cn_str_t name)
 static void check_map(const cn_schema_t *s, cn_diag_t *diag, const cn_node_t *map, cn_str_t object,
                       cn_str_t path);
 
+/* Later messages about the same value would say it again. */
+static void say_shape(cn_diag_t *diag, const cn_node_t *v, cn_str_t object, cn_str_t path,
+                      const char *expected)
+{
+    cn_diag_warn(diag, v->pos, "%.*s: %.*s must be %s, not %s; it has no effect",
+                 CN_STR_ARG(object), CN_STR_ARG(path), expected, cn_node_kind_name(v));
+    cn_diag_mark(diag, v);
+}
+
+static void check_list(const cn_schema_t *s, cn_diag_t *diag, const cn_node_t *list,
+                       cn_str_t object, cn_str_t path)
+{
+    for (uint32_t i = 0; i < list->n; i++) {
+        const cn_node_t *v = list->items[i].value;
+        cn_str_t at = cn_pool_printf(diag->pool, "%.*s[%u]", CN_STR_ARG(path), i);
+
+        if (v->kind == CN_NODE_NULL)
+            continue;
+        if (s->shape == MAPS && v->kind == CN_NODE_MAP)
+            check_map(s, diag, v, object, at);
+        else if ((s->shape == MAPS) != (v->kind == CN_NODE_MAP) || v->kind == CN_NODE_LIST)
+            say_shape(diag, v, object, at, s->shape == MAPS ? "a map" : "a single value");
+    }
+}
+
 static void check_value(const cn_schema_t *s, cn_diag_t *diag, const cn_node_t *v, cn_str_t object,
                         cn_str_t path)
 {
-    if (s->open || v->kind == CN_NODE_NULL)
-        return;
-    if (!s->list) {
-        if (v->kind == CN_NODE_MAP)
-            check_map(s, diag, v, object, path);
-        else
-            cn_diag_warn(diag, v->pos, "%.*s: %.*s must be a map, not %s; it has no effect",
-                         CN_STR_ARG(object), CN_STR_ARG(path), cn_node_kind_name(v));
-        return;
-    }
-    for (uint32_t i = 0; v->kind == CN_NODE_LIST && i < v->n; i++) {
-        cn_schema_t element = *s;
+    static const char *const expected[] = {[ONE] = "a single value",
+                                           [ONES] = "a list",
+                                           [NAMED] = "a map",
+                                           [MAP] = "a map",
+                                           [MAPS] = "a list"};
+    bool list = s->shape == ONES || s->shape == MAPS, map = s->shape == NAMED || s->shape == MAP;
 
-        element.list = false;
-        check_value(&element, diag, v->items[i].value, object,
-                    cn_pool_printf(diag->pool, "%.*s[%u]", CN_STR_ARG(path), i));
-    }
+    if (s->shape == ANY || v->kind == CN_NODE_NULL)
+        return;
+    if (list != (v->kind == CN_NODE_LIST) || map != (v->kind == CN_NODE_MAP))
+        say_shape(diag, v, object, path, expected[s->shape]);
+    else if (list)
+        check_list(s, diag, v, object, path);
+    else if (s->shape == MAP)
+        check_map(s, diag, v, object, path);
 }
 
 static void check_map(const cn_schema_t *s, cn_diag_t *diag, const cn_node_t *map, cn_str_t object,
@@ -142,7 +192,7 @@ static void check_map(const cn_schema_t *s, cn_diag_t *diag, const cn_node_t *ma
         cn_str_t near;
 
         if (field) {
-            if (!field->open)
+            if (field->shape != ANY)
                 check_value(field, diag, it->value, object,
                             cn_pool_printf(diag->pool, "%.*s%s%.*s", CN_STR_ARG(path), dot,
                                            CN_STR_ARG(it->key)));

@@ -10,12 +10,14 @@
 
 typedef struct cn_schema cn_schema_t;
 
-/* Text form: "spec{parentRefs[group kind] hostnames}": {} a map, [] a list of
- * maps, nothing: any value.  The text is ours and correct. */
+/* Text form: "spec{parentRefs[group kind] hostnames+ labels~}": {} a map, [] a list of
+ * maps, + a list of single values, ~ a map with keys of the user's, * any value;
+ * nothing: any value too, or a single one when the text begins with "=".  The
+ * text is ours and correct. */
 const cn_schema_t *cn_schema_compile(cn_pool_t *, const char *text);
 
 /* Warns once for each unknown key, with the known one it may have meant, and for
- * each text or list where a map belongs. */
+ * each value of another shape, which is marked (diag.h). */
 void cn_schema_check(const cn_schema_t *, cn_diag_t *, const cn_node_t *root, cn_str_t object);
 
 /* Edits (insert, delete, replace; letters compared without case) that make b of

@@ -9,9 +9,10 @@
 #include "kube/schema.h"
 #include "kube/store.h"
 
-#define TOP "apiVersion kind metadata status "
-#define SELECTOR "{matchLabels matchExpressions[key operator values]}"
-#define HEADER_FILTER "{set[name value] add[name value] remove}"
+#define TOP "apiVersion kind metadata* status* "
+#define STRICT "=" TOP
+#define SELECTOR "{matchLabels~ matchExpressions[key operator values+]}"
+#define HEADER_FILTER "{set[name value] add[name value] remove+}"
 #define BACKEND "group kind name namespace port weight"
 #define FILTERS                                                                                    \
     "filters[type requestHeaderModifier" HEADER_FILTER " responseHeaderModifier" HEADER_FILTER     \
@@ -20,8 +21,8 @@
     " requestRedirect{scheme hostname path{type replaceFullPath replacePrefixMatch} port "         \
     "statusCode}"                                                                                  \
     " urlRewrite{hostname path{type replaceFullPath replacePrefixMatch}}"                          \
-    " cors{allowOrigins allowCredentials allowMethods allowHeaders exposeHeaders maxAge}"          \
-    " extensionRef{group kind name} externalAuth]"
+    " cors{allowOrigins+ allowCredentials allowMethods+ allowHeaders+ exposeHeaders+ maxAge}"      \
+    " extensionRef{group kind name} externalAuth*]"
 
 #define GRPC_FILTERS                                                                               \
     "filters[type requestHeaderModifier" HEADER_FILTER " responseHeaderModifier" HEADER_FILTER     \
@@ -33,23 +34,23 @@
     "sessionPersistence{sessionName absoluteTimeout idleTimeout type cookieConfig{lifetimeType}}"
 #define STRING_MATCH "exact prefix regex"
 #define DESTINATION "host subset port{number}"
-#define HEADERS "request{set add remove} response{set add remove}"
+#define HEADERS "request{set~ add~ remove+} response{set~ add~ remove+}"
 #define RETRIES                                                                                    \
     "attempts perTryTimeout retryOn retryRemoteLocalities retryIgnorePreviousHosts backoff"
-#define L4_MATCH "destinationSubnets port sourceLabels gateways sourceNamespace sourceSubnet"
+#define L4_MATCH "destinationSubnets+ port sourceLabels~ gateways+ sourceNamespace sourceSubnet"
 #define TRAFFIC                                                                                    \
-    "loadBalancer{simple consistentHash{httpHeaderName httpCookie{name path ttl attributes} "      \
+    "loadBalancer{simple consistentHash{httpHeaderName httpCookie{name path ttl attributes*} "     \
     "useSourceIp httpQueryParameterName ringHash{minimumRingSize} maglev{tableSize} "              \
     "minimumRingSize} localityLbSetting{" LOCALITY_LB                                              \
-    "} zoneAwareLbSetting warmupDurationSecs warmup{duration minimumPercent aggression}} "         \
+    "} zoneAwareLbSetting* warmupDurationSecs warmup{duration minimumPercent aggression}} "        \
     "connectionPool{tcp{maxConnections connectTimeout tcpKeepalive{probes time interval} "         \
     "maxConnectionDuration idleTimeout} http{http1MaxPendingRequests http2MaxRequests "            \
     "maxRequestsPerConnection maxRetries idleTimeout h2UpgradePolicy useClientProtocol "           \
     "maxConcurrentStreams http2KeepAlive{interval timeout}}} "                                     \
     "outlierDetection{consecutiveErrors splitExternalLocalOriginErrors "                           \
     "consecutiveLocalOriginFailures consecutiveGatewayErrors consecutive5xxErrors interval "       \
-    "baseEjectionTime maxEjectionPercent minHealthPercent outlierDetectionHttpErrorCodes} "        \
-    "tls{mode clientCertificate privateKey caCertificates credentialName subjectAltNames sni "     \
+    "baseEjectionTime maxEjectionPercent minHealthPercent outlierDetectionHttpErrorCodes*} "       \
+    "tls{mode clientCertificate privateKey caCertificates credentialName subjectAltNames+ sni "    \
     "insecureSkipVerify caCrl} tunnel{protocol targetHost targetPort} proxyProtocol{version} "     \
     "retryBudget{percent minRetryConcurrency budgetInterval}"
 #define PROXY_CONFIG                                                                               \
@@ -66,20 +67,20 @@
     "server{disabled value} attemptCount{disabled} envoyDebugHeaders{disabled} "                   \
     "metadataExchangeHeaders{mode} preserveHttp1HeaderCase xForwardedHost{enabled} "               \
     "xForwardedPort{enabled}}"
-#define LOCALITY_LB "distribute[from to] failover[from to] failoverPriority enabled"
+#define LOCALITY_LB "distribute[from to~] failover[from to] failoverPriority+ enabled"
 
 const char *const cn_schema_texts[CN_KIND_MAX] = {
     [CN_KIND_NAMESPACE] = TOP "spec{finalizers}",
-    [CN_KIND_SERVICE] =
-        TOP "spec{ports[name protocol appProtocol port targetPort nodePort] selector clusterIP "
-            "clusterIPs type externalIPs sessionAffinity loadBalancerIP loadBalancerSourceRanges "
-            "externalName externalTrafficPolicy healthCheckNodePort publishNotReadyAddresses "
-            "sessionAffinityConfig ipFamilies ipFamilyPolicy allocateLoadBalancerNodePorts "
-            "loadBalancerClass internalTrafficPolicy trafficDistribution}",
-    [CN_KIND_ENDPOINT_SLICE] = TOP
-    "addressType endpoints[addresses conditions{ready serving terminating} hostname "
+    [CN_KIND_SERVICE] = STRICT
+    "spec{ports[name protocol appProtocol port targetPort nodePort] selector~ clusterIP "
+    "clusterIPs+ type externalIPs+ sessionAffinity loadBalancerIP loadBalancerSourceRanges+ "
+    "externalName externalTrafficPolicy healthCheckNodePort publishNotReadyAddresses "
+    "sessionAffinityConfig{clientIP{timeoutSeconds}} ipFamilies+ ipFamilyPolicy allocateLoadBalancerNodePorts "
+    "loadBalancerClass internalTrafficPolicy trafficDistribution}",
+    [CN_KIND_ENDPOINT_SLICE] = STRICT
+    "addressType endpoints[addresses+ conditions{ready serving terminating} hostname "
     "targetRef{apiVersion kind name namespace uid resourceVersion fieldPath} "
-    "deprecatedTopology topology nodeName zone hints] ports[name protocol port appProtocol]",
+    "deprecatedTopology* topology* nodeName zone hints*] ports[name protocol port appProtocol]",
     [CN_KIND_POD] =
         TOP "spec{volumes initContainers containers[name image command args workingDir "
             "ports[name hostPort containerPort protocol hostIP] envFrom env resources resizePolicy "
@@ -93,30 +94,30 @@ const char *const cn_schema_texts[CN_KIND_MAX] = {
             "priority dnsConfig readinessGates runtimeClassName enableServiceLinks "
             "preemptionPolicy overhead topologySpreadConstraints setHostnameAsFQDN os hostUsers "
             "schedulingGates resourceClaims resources hostnameOverride workloadRef}",
-    [CN_KIND_GATEWAY_CLASS] = TOP "spec{controllerName parametersRef description}",
-    [CN_KIND_GATEWAY] = TOP
-    "spec{gatewayClassName listeners[name hostname port protocol tls "
+    [CN_KIND_GATEWAY_CLASS] = STRICT "spec{controllerName parametersRef* description}",
+    [CN_KIND_GATEWAY] = STRICT
+    "spec{gatewayClassName listeners[name hostname port protocol tls* "
     "allowedRoutes{namespaces{from selector" SELECTOR "} kinds[group kind]}] addresses[type "
-    "value] infrastructure{labels annotations parametersRef{group kind name}} "
-    "allowedListeners backendTLS tls defaultScope}",
+    "value] infrastructure{labels~ annotations~ parametersRef{group kind name}} "
+    "allowedListeners* backendTLS* tls* defaultScope}",
     [CN_KIND_HTTP_ROUTE] =
-        TOP "spec{parentRefs[" PARENT "] hostnames "
-            "useDefaultGateways rules[name matches[path{type value} headers[type name value] "
-            "queryParams[type name value] method] " FILTERS " backendRefs[" BACKEND " " FILTERS
-            "] timeouts{request backendRequest} retry{codes attempts backoff} " SESSION "]}",
+        STRICT "spec{parentRefs[" PARENT "] hostnames+ "
+               "useDefaultGateways rules[name matches[path{type value} headers[type name value] "
+               "queryParams[type name value] method] " FILTERS " backendRefs[" BACKEND " " FILTERS
+               "] timeouts{request backendRequest} retry{codes+ attempts backoff} " SESSION "]}",
     [CN_KIND_GRPC_ROUTE] =
-        TOP "spec{parentRefs[" PARENT "] hostnames useDefaultGateways rules[name "
-            "matches[method{type service method} headers[type name value]] " GRPC_FILTERS
-            " backendRefs[" BACKEND " " GRPC_FILTERS "] " SESSION "]}",
-    [CN_KIND_TCP_ROUTE] =
-        TOP "spec{parentRefs[" PARENT "] useDefaultGateways rules[name backendRefs[" BACKEND "]]}",
+        STRICT "spec{parentRefs[" PARENT "] hostnames+ useDefaultGateways rules[name "
+               "matches[method{type service method} headers[type name value]] " GRPC_FILTERS
+               " backendRefs[" BACKEND " " GRPC_FILTERS "] " SESSION "]}",
+    [CN_KIND_TCP_ROUTE] = STRICT "spec{parentRefs[" PARENT
+                                 "] useDefaultGateways rules[name backendRefs[" BACKEND "]]}",
     [CN_KIND_TLS_ROUTE] =
-        TOP "spec{parentRefs[" PARENT
-            "] hostnames useDefaultGateways rules[name backendRefs[" BACKEND "]]}",
-    [CN_KIND_VIRTUAL_SERVICE] = TOP
-    "spec{hosts gateways exportTo http[name match[name uri{" STRING_MATCH "} scheme{" STRING_MATCH
-    "} method{" STRING_MATCH "} authority{" STRING_MATCH
-    "} headers withoutHeaders queryParams ignoreUriCase port sourceLabels sourceNamespace gateways "
+        STRICT "spec{parentRefs[" PARENT
+               "] hostnames+ useDefaultGateways rules[name backendRefs[" BACKEND "]]}",
+    [CN_KIND_VIRTUAL_SERVICE] = STRICT
+    "spec{hosts+ gateways+ exportTo+ http[name match[name uri{" STRING_MATCH
+    "} scheme{" STRING_MATCH "} method{" STRING_MATCH "} authority{" STRING_MATCH
+    "} headers~ withoutHeaders~ queryParams~ ignoreUriCase port sourceLabels~ sourceNamespace gateways+ "
     "statPrefix] route[destination{" DESTINATION "} weight headers{" HEADERS
     "}] redirect{uri authority port derivePort scheme redirectCode prefixRewrite} "
     "directResponse{status body{string bytes}} delegate{name namespace} "
@@ -125,45 +126,45 @@ const char *const cn_schema_texts[CN_KIND_MAX] = {
     "abort{percent httpStatus grpcStatus http2Error percentage{value}}} mirror{" DESTINATION
     "} mirrorPercent mirrorPercentage{value} mirrors[destination{" DESTINATION
     "} percentage{value}] corsPolicy{allowOrigins[" STRING_MATCH
-    "] allowOrigin allowMethods allowHeaders exposeHeaders maxAge allowCredentials "
+    "] allowOrigin+ allowMethods+ allowHeaders+ exposeHeaders+ maxAge allowCredentials "
     "unmatchedPreflights} headers{" HEADERS "}] "
     "tcp[match[" L4_MATCH "] route[destination{" DESTINATION "} weight]] "
-    "tls[match[sniHosts " L4_MATCH "] route[destination{" DESTINATION "} weight]]}",
+    "tls[match[sniHosts+ " L4_MATCH "] route[destination{" DESTINATION "} weight]]}",
     [CN_KIND_DESTINATION_RULE] =
-        TOP "spec{host exportTo workloadSelector{matchLabels} "
-            "trafficPolicy{" TRAFFIC " portLevelSettings[port{number} " TRAFFIC
-            "]} subsets[name labels trafficPolicy{" TRAFFIC
-            " portLevelSettings[port{number} " TRAFFIC "]}]}",
+        STRICT "spec{host exportTo+ workloadSelector{matchLabels~} "
+               "trafficPolicy{" TRAFFIC " portLevelSettings[port{number} " TRAFFIC
+               "]} subsets[name labels~ trafficPolicy{" TRAFFIC
+               " portLevelSettings[port{number} " TRAFFIC "]}]}",
     [CN_KIND_SERVICE_ENTRY] =
-        TOP "spec{hosts addresses ports[number name protocol targetPort] location resolution "
-            "endpoints[address ports labels network locality weight serviceAccount] "
-            "workloadSelector{labels} exportTo subjectAltNames}",
+        STRICT "spec{hosts+ addresses+ ports[number name protocol targetPort] location resolution "
+               "endpoints[address ports~ labels~ network locality weight serviceAccount] "
+               "workloadSelector{labels~} exportTo+ subjectAltNames+}",
     [CN_KIND_WORKLOAD_ENTRY] =
-        TOP "spec{address ports labels network locality weight serviceAccount}",
-    [CN_KIND_BACKEND_TLS_POLICY] =
-        TOP "spec{targetRefs[group kind name sectionName] validation{caCertificateRefs[group kind "
-            "name] wellKnownCACertificates hostname subjectAltNames[type hostname uri]} options}",
-    [CN_KIND_BACKEND_TRAFFIC_POLICY] = TOP
+        STRICT "spec{address ports~ labels~ network locality weight serviceAccount}",
+    [CN_KIND_BACKEND_TLS_POLICY] = STRICT
+    "spec{targetRefs[group kind name sectionName] validation{caCertificateRefs[group kind "
+    "name] wellKnownCACertificates hostname subjectAltNames[type hostname uri]} options~}",
+    [CN_KIND_BACKEND_TRAFFIC_POLICY] = STRICT
     "spec{targetRefs[group kind name] retryConstraint{budget{percent interval} minRetryRate{count "
     "interval}} " SESSION "}",
     [CN_KIND_RATE_LIMIT_POLICY] =
-        TOP "spec{" TARGETS " local[name limit{requests interval burst} key[type name prefixV4 "
-            "prefixV6] match maxKeys scope] global{domain service{name namespace port} timeout "
-            "failureMode hits match descriptors[entries[key type name value prefixV4 prefixV6 "
-            "optional] match hits limitOverride{requests unit}]} response{status body "
-            "headers[name value] ratelimitHeaders grpcStatus} mode}",
+        STRICT "spec{" TARGETS " local[name limit{requests interval burst} key[type name prefixV4 "
+               "prefixV6] match* maxKeys scope] global{domain service{name namespace port} timeout "
+               "failureMode hits match* descriptors[entries[key type name value prefixV4 prefixV6 "
+               "optional] match* hits limitOverride{requests unit}]} response{status body "
+               "headers[name value] ratelimitHeaders grpcStatus} mode}",
     [CN_KIND_FAULT_POLICY] =
-        TOP "spec{" TARGETS " faults[delay{fixed percentage} abort{httpStatus grpcStatus "
-            "percentage} headers[name value]]}",
+        STRICT "spec{" TARGETS " faults[delay{fixed percentage} abort{httpStatus grpcStatus "
+               "percentage} headers[name value]]}",
     [CN_KIND_ENVOY_FILTER] =
         TOP "spec{" TARGETS " workloadSelector{labels} priority configPatches[applyTo match "
             "patch{operation value filterClass}]}",
     [CN_KIND_NODE] = TOP "spec",
     [CN_KIND_SECRET] = TOP "data stringData type immutable",
     [CN_KIND_CONFIG_MAP] = TOP "data binaryData immutable",
-    [CN_KIND_AUTHORIZATION_POLICY] =
-        TOP "spec{selector{matchLabels} targetRef{group kind name namespace} targetRefs[group kind "
-            "name namespace] rules action provider{name}}",
+    [CN_KIND_AUTHORIZATION_POLICY] = STRICT
+    "spec{selector{matchLabels~} targetRef{group kind name namespace} targetRefs[group kind "
+    "name namespace] rules* action provider{name}}",
 };
 
 const char cn_schema_proxyconfig[] = PROXY_CONFIG;

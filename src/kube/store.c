@@ -186,6 +186,8 @@ void cn_store_warn(cn_diag_t *d, const cn_object_t *o, const cn_node_t *at, cons
     va_list ap;
     cn_str_t text;
 
+    if (cn_diag_marked(d, at))
+        return;
     va_start(ap, fmt);
     text = cn_pool_vprintf(d->pool, fmt, ap);
     va_end(ap);
@@ -197,6 +199,8 @@ void cn_store_error(cn_diag_t *d, const cn_object_t *o, const cn_node_t *at, con
     va_list ap;
     cn_str_t text;
 
+    if (cn_diag_marked(d, at))
+        return;
     va_start(ap, fmt);
     text = cn_pool_vprintf(d->pool, fmt, ap);
     va_end(ap);

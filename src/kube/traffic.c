@@ -157,15 +157,14 @@ static void put_over(policy_t *p, const cn_node_t *policy, bool whole)
     }
 }
 
-static const cn_node_t *port_policy(const cn_node_t *policy, uint16_t port)
+static const cn_node_t *port_policy(const cn_reader_t *r, const cn_node_t *policy, uint16_t port)
 {
     const cn_node_item_t *items = NULL;
     uint32_t n = cn_node_list(policy, "portLevelSettings", &items);
-    uint64_t number;
+    int64_t number;
 
     for (uint32_t i = 0; i < n; i++)
-        if (cn_str_u64(cn_node_str(cn_node_get(items[i].value, "port"), "number"), 65535,
-                       &number) == CN_OK &&
+        if (cn_read_number(r, cn_node_get(items[i].value, "port"), "number", 1, 65535, &number) &&
             number == port)
             return items[i].value;
     return NULL;
@@ -179,11 +178,11 @@ static policy_t merge(const cn_traffic_t *t)
     policy_t p = {.obj = rule ? rule->obj : t->svc->obj};
 
     put_over(&p, top, false);
-    put_over(&p, port_policy(top, t->port->port), true);
+    put_over(&p, port_policy(&(cn_reader_t){t->w, p.obj}, top, t->port->port), true);
     put_over(&p, of_subset, false);
-    put_over(&p, port_policy(of_subset, t->port->port), true);
     if (of_subset)
         p.obj = t->subset->obj;
+    put_over(&p, port_policy(&(cn_reader_t){t->w, p.obj}, of_subset, t->port->port), true);
     return p;
 }
 

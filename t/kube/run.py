@@ -28,6 +28,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / 'it'))
 
+import mistakes  # noqa: E402
 import rows  # noqa: E402
 from peers.pki import Pki  # noqa: E402
 
@@ -348,7 +349,13 @@ def samples_are_rendered_without_a_word(t):
     return problem
 
 
-BEHAVIOURS = [five_thousand_routes_render_in_two_seconds_and_500_megabytes,
+def every_mistake_in_every_field_is_said_in_one_line(t):
+    problem, n = mistakes.check(t.gen)
+    print('# %d mistakes' % n)
+    return problem
+
+
+BEHAVIOURS = [every_mistake_in_every_field_is_said_in_one_line, five_thousand_routes_render_in_two_seconds_and_500_megabytes,
               so_do_five_thousand_with_policies_and_their_check, samples_are_rendered_without_a_word,
               unchanged_files_are_not_rewritten, removing_a_resource_takes_its_effect_away,
               stale_files_are_removed_and_foreign_ones_kept, a_foreign_conf_is_not_overwritten,

@@ -59,7 +59,7 @@ static void check_doc(void *arg, const cn_node_t *root)
                     root, CN_STR("Thing x"));
 }
 
-static void check(const char *text, const char *expected)
+static void check_by(cn_yaml_doc_cb *by, const char *text, const char *expected)
 {
     char out[1024] = "";
     cn_source_t src = {CN_STR("a"), 0};
@@ -69,12 +69,17 @@ static void check(const char *text, const char *expected)
 
     cn_hash_seed();
     cn_diag_init(&d, pool);
-    cn_yaml_read(pool, &d, &src, cn_str_c(text), check_doc, &d);
+    cn_yaml_read(pool, &d, &src, cn_str_c(text), by, &d);
     cn_diag_print(&d, f);
     fclose(f);
     assert_string_equal(out, expected);
     cn_diag_fini(&d);
     cn_pool_destroy(pool);
+}
+
+static void check(const char *text, const char *expected)
+{
+    check_by(check_doc, text, expected);
 }
 
 static void test_unknown_fields_are_named_with_the_nearest_known_one(void **state)
@@ -92,7 +97,54 @@ static void test_known_fields_and_open_ones_are_not_looked_into(void **state)
 {
     (void)state;
     check("{kind: x, spec: {selector: {anything: goes}, ports: [{name: a, port: 1}]}}", "");
-    check("{kind: {nested: y}, spec: {ports: text}}", "");
+    check("{kind: {nested: y}}", "");
+}
+
+static void check_strict(void *arg, const cn_node_t *root)
+{
+    cn_diag_t *d = arg;
+
+    cn_schema_check(cn_schema_compile(d->pool, "=one any* list+ labels~ maps[x]"), d, root,
+                    CN_STR("Thing x"));
+}
+
+static void test_values_of_another_shape_are_named_once_and_marked(void **state)
+{
+    (void)state;
+    check_by(check_strict,
+             "{one: 1, any: {a: b}, list: [a, 2], labels: {a: {b: c}}, maps: [{x: y}]}", "");
+    check_by(check_strict, "one: [a]",
+             "a:1: warning: Thing x: one must be a single value, not a list; it has no effect\n");
+    check_by(check_strict, "list: a\nlabels: [a]\nmaps: {x: y}",
+             "a:1: warning: Thing x: list must be a list, not text; it has no effect\n"
+             "a:2: warning: Thing x: labels must be a map, not a list; it has no effect\n"
+             "a:3: warning: Thing x: maps must be a list, not a map; it has no effect\n");
+    check_by(check_strict, "list: [a, [b], {c: d}]\nmaps: [{x: [y]}, null]",
+             "a:1: warning: Thing x: list[1] must be a single value, not a list; it has no effect\n"
+             "a:1: warning: Thing x: list[2] must be a single value, not a map; it has no effect\n"
+             "a:2: warning: Thing x: maps[0].x must be a single value, not a list; it has no "
+             "effect\n");
+}
+
+static void test_what_is_marked_is_not_said_again(void **state)
+{
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_node_t bad = {.kind = CN_NODE_MAP}, other = bad;
+    cn_object_t o = {.label = CN_STR("Thing x")};
+    cn_diag_t d;
+
+    (void)state;
+    cn_hash_seed();
+    cn_diag_init(&d, pool);
+    cn_diag_mark(&d, &bad);
+    cn_store_error(&d, &o, &bad, "once more");
+    cn_store_warn(&d, &o, &bad, "once more");
+    assert_int_equal(d.lines.n, 0);
+    cn_store_error(&d, &o, &other, "another");
+    cn_store_warn(&d, &o, NULL, "of no value");
+    assert_int_equal(d.lines.n, 2);
+    cn_diag_fini(&d);
+    cn_pool_destroy(pool);
 }
 
 static void test_what_must_be_a_map_and_is_none_is_named(void **state)
@@ -170,6 +222,8 @@ int main(void)
         cmocka_unit_test(test_unknown_fields_are_named_with_the_nearest_known_one),
         cmocka_unit_test(test_known_fields_and_open_ones_are_not_looked_into),
         cmocka_unit_test(test_what_must_be_a_map_and_is_none_is_named),
+        cmocka_unit_test(test_values_of_another_shape_are_named_once_and_marked),
+        cmocka_unit_test(test_what_is_marked_is_not_said_again),
         cmocka_unit_test(test_names_are_those_of_dns),
         cmocka_unit_test(test_words_are_quoted_when_they_could_break_out),
         cmocka_unit_test(test_comments_stay_on_their_line),
