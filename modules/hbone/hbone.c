@@ -2,7 +2,8 @@
  *
  * HBONE, the mesh's tunnel: HTTP/2 CONNECT over mutual TLS.  in.c accepts
  * tunnels on `listen ADDR hbone` and hands them to the proxy; out.c opens
- * tunnels to captured pods for the connection pools.  Here: the module, its
+ * tunnels to captured pods for the connection pools, double.c to those behind the
+ * gateway of another network.  Here: the module, its
  * settings and its numbers.
  */
 #include <stdio.h>
@@ -193,8 +194,9 @@ static cn_rc check_main(cn_conf_t *cf, void *conf)
 
 /* ---- numbers ---- */
 
-static const cn_metric_def_t connections = {"cairn_hbone_connections", CN_METRIC_GAUGE,
-                                            "Accepted HBONE connections now open."};
+static const cn_metric_def_t connections = {
+    "cairn_hbone_connections", CN_METRIC_GAUGE,
+    "Accepted HBONE connections now open, those inside of another one too."};
 static const cn_metric_def_t connections_total = {"cairn_hbone_connections_total",
                                                   CN_METRIC_COUNTER, "HBONE connections accepted."};
 static const cn_metric_def_t connections_refused = {
@@ -291,6 +293,7 @@ static cn_rc worker_init(cn_worker_t *w, void **wctx)
     hb->loop = cn_worker_loop(w);
     cn_list_init(&hb->conns);
     cn_list_init(&hb->peers);
+    cn_list_init(&hb->inner);
     cn_task_init(&hb->task, hb->loop, on_rotation);
     cn_timer_init(&hb->rotation, &hb->task, CN_WAKE_TIMER);
     open_series(hb);
@@ -320,9 +323,13 @@ static void worker_fini(cn_worker_t *w, void *wctx)
     cn_timer_stop(&hb->rotation);
     cn_task_fini(&hb->task);
     cn_hbone_in_fini(hb);
+    cn_hbone_double_fini(hb);
     cn_hbone_out_fini(hb);
     free(hb);
 }
+
+static const cn_listener_ops_t *const listeners[] = {&cn_hbone_listener, &cn_hbone_double_listener,
+                                                     NULL};
 
 const cn_module_t cn_module_hbone = {
     .abi = CN_MODULE_ABI,
@@ -333,6 +340,6 @@ const cn_module_t cn_module_hbone = {
     .worker_init = worker_init,
     .reconfigured = reconfigured,
     .worker_fini = worker_fini,
-    .listener = &cn_hbone_listener,
+    .listeners = listeners,
     .transport = &cn_hbone_transport,
 };

@@ -46,6 +46,7 @@ typedef struct {
     cn_list_t conns;     /* in.c */
     uint32_t nconns;
     cn_list_t peers; /* out.c */
+    cn_list_t inner; /* double.c */
     cn_series_t *series[CN_HBONE_METRICS];
 } cn_hbone_t;
 
@@ -58,7 +59,7 @@ cn_series_t *cn_hbone_labelled(cn_hbone_t *, unsigned metric, const char *label,
 uint64_t cn_hbone_rotation_pause(cn_hbone_t *);
 
 /* ---- in.c ---- */
-extern const cn_listener_ops_t cn_hbone_listener;
+extern const cn_listener_ops_t cn_hbone_listener, cn_hbone_double_listener;
 void cn_hbone_in_fini(cn_hbone_t *);
 /* Connections made with another identity than the one in force leave within
  * rotation_ms, each at a moment of its own. */
@@ -72,9 +73,22 @@ void cn_hbone_say_baggage(cn_msg_t *head, const cn_workload_t *us);
 /* ---- out.c ---- */
 extern const cn_transport_ops_t cn_hbone_transport;
 void cn_hbone_out_fini(cn_hbone_t *);
+/* A tunnel on a session shared with others to the same host. */
+cn_stream_t *cn_hbone_out_open(cn_hbone_t *, cn_host_t *, cn_str_t authority, const cn_headers_t *,
+                               uint64_t timeout_ms);
+/* A session to a pod was opened, or one has ended. */
+void cn_hbone_out_count(cn_hbone_t *, bool opened);
+void cn_hbone_out_count_failure(cn_hbone_t *, cn_serr);
 /* Adds what every CONNECT of ours says. */
 void cn_hbone_out_asking(cn_hbone_t *, cn_msg_t *head, const cn_peer_t *here);
 /* Further tunnels get new sessions; those there are end with their tunnels. */
 void cn_hbone_out_rotate(cn_hbone_t *);
+
+/* ---- double.c ---- */
+/* As the transport's open, to a pod behind a gateway. */
+cn_stream_t *cn_hbone_double_open(cn_hbone_t *, const cn_cluster_t *, cn_host_t *gateway,
+                                  const cn_uasked_t *, const cn_headers_t *, uint64_t timeout_ms,
+                                  cn_task_t *owner);
+void cn_hbone_double_fini(cn_hbone_t *);
 
 #endif

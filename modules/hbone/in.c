@@ -8,6 +8,10 @@
  *   HANDSHAKE  accept           TLS accepted, refused, timed out
  *   OPEN       TLS accepted     the HTTP/2 session's end
  *
+ * On `listen ADDR double_hbone` a CONNECT carries HBONE again, as through the
+ * east-west gateway of another network: what is in it is a connection of its
+ * own, with a TLS handshake of its own, and the client is the inner one's peer.
+ *
  * While draining, what is on its way is still served: GOAWAY tells the peer.
  */
 #include <stdio.h>
@@ -24,6 +28,7 @@ typedef struct {
     cn_task_t task;   /* during the handshake */
     cn_stream_t *tls; /* during the handshake */
     cn_h2_t *h2;
+    bool doubled;                 /* its tunnels carry connections */
     const cn_tls_ctx_t *identity; /* that it was made with; its stream keeps it */
     cn_timer_t rotation;
 } conn_t;
@@ -143,19 +148,45 @@ static void serve(conn_t *c, cn_exch_t *x, const cn_msg_t *req, cn_section_t *se
     cn_tunnel_serve(c->hb->w, t, cn_h2_stream(x, NULL));
 }
 
+static void conn_create(cn_hbone_t *hb, cn_tls_ctx_t *tls, cn_stream_t *lower, bool doubled);
+
+/* Where the outer CONNECT leads is served here; for whom, the inner one says. */
+static void serve_connection(conn_t *c, cn_exch_t *x, const cn_msg_t *req, cn_section_t *section)
+{
+    cn_hbone_t *hb = c->hb;
+    cn_msg_t head;
+
+    cn_section_unref(section);
+    cn_msg_init(&head, req->pool);
+    head.status = 200;
+    if (x->ops->send_head(x, &head, false) != CN_OK)
+        x->ops->close(x);
+    else
+        conn_create(hb, cn_worker_tls(hb->w), cn_h2_stream(x, NULL), false);
+    cn_pool_destroy(req->pool);
+}
+
+static bool is_full(const cn_hbone_t *hb)
+{
+    return hb->nconns >= hb->conf.max_connections;
+}
+
 static void connect_to(conn_t *c, cn_exch_t *x, const cn_msg_t *req)
 {
     cn_worker_t *w = c->hb->w;
     cn_section_t *section;
     cn_addr_t dest;
 
-    if (!cn_worker_admit(w)) {
+    if (!cn_worker_admit(w) || (c->doubled && is_full(c->hb))) {
         refuse(c, x, req, 503, CN_STR("overloaded\n"), CN_STR("hbone_overload"));
         return;
     }
     switch (cn_tunnel_resolve(cn_worker_gen(w), req->authority, &section, &dest)) {
     case CN_OK:
-        serve(c, x, req, section, &dest);
+        if (c->doubled)
+            serve_connection(c, x, req, section);
+        else
+            serve(c, x, req, section, &dest);
         break;
     case CN_DECLINE:
         refuse_unserved(c, x, req);
@@ -261,24 +292,12 @@ static void on_wake(cn_task_t *task, uint32_t why)
         handshake_done(c);
 }
 
-/* ---- the listener ---- */
-
-static void on_accept(cn_worker_t *w, void *wctx, int fd, const cn_addr_t *remote)
+static void conn_create(cn_hbone_t *hb, cn_tls_ctx_t *tls, cn_stream_t *lower, bool doubled)
 {
-    cn_hbone_t *hb = wctx;
-    cn_tls_ctx_t *tls = cn_worker_tls(w);
-    cn_stream_t *sock;
-    conn_t *c;
+    conn_t *c = cn_xzalloc(sizeof(*c));
 
-    if (!tls || hb->nconns >= hb->conf.max_connections) {
-        cn_series_add(hb->series[CN_HBONE_CONNECTIONS_REFUSED], 1);
-        cn_log(CN_LOG_INFO, "hbone", "connection refused: %s",
-               tls ? "hbone_max_connections" : "no identity yet");
-        close(fd);
-        return;
-    }
-    c = cn_xzalloc(sizeof(*c));
     c->hb = hb;
+    c->doubled = doubled;
     cn_list_push(&hb->conns, &c->link);
     hb->nconns++;
     cn_series_add(hb->series[CN_HBONE_CONNECTIONS], 1);
@@ -286,8 +305,35 @@ static void on_accept(cn_worker_t *w, void *wctx, int fd, const cn_addr_t *remot
     cn_task_init(&c->task, hb->loop, on_wake);
     cn_timer_init(&c->rotation, &c->task, CN_WAKE_TIMER);
     c->identity = tls;
-    sock = cn_sock_accepted(hb->loop, fd, remote, NULL);
-    c->tls = cn_tls_server(hb->loop, sock, tls, hb->conf.handshake_timeout_ms, &c->task);
+    c->tls = cn_tls_server(hb->loop, lower, tls, hb->conf.handshake_timeout_ms, &c->task);
+}
+
+/* ---- the listeners ---- */
+
+static void accept_one(cn_hbone_t *hb, int fd, const cn_addr_t *remote, bool doubled)
+{
+    cn_tls_ctx_t *tls = cn_worker_tls(hb->w);
+
+    if (!tls || is_full(hb)) {
+        cn_series_add(hb->series[CN_HBONE_CONNECTIONS_REFUSED], 1);
+        cn_log(CN_LOG_INFO, "hbone", "connection refused: %s",
+               tls ? "hbone_max_connections" : "no identity yet");
+        close(fd);
+        return;
+    }
+    conn_create(hb, tls, cn_sock_accepted(hb->loop, fd, remote, NULL), doubled);
+}
+
+static void on_accept(cn_worker_t *w, void *wctx, int fd, const cn_addr_t *remote)
+{
+    (void)w;
+    accept_one(wctx, fd, remote, false);
+}
+
+static void on_accept_double(cn_worker_t *w, void *wctx, int fd, const cn_addr_t *remote)
+{
+    (void)w;
+    accept_one(wctx, fd, remote, true);
 }
 
 static void on_drain(cn_worker_t *w, void *wctx)
@@ -324,6 +370,12 @@ const cn_listener_ops_t cn_hbone_listener = {
     .accept = on_accept,
     .drain = on_drain,
     .active = active,
+};
+
+/* Its connections are among those that the other one counts and drains. */
+const cn_listener_ops_t cn_hbone_double_listener = {
+    .name = "double_hbone",
+    .accept = on_accept_double,
 };
 
 void cn_hbone_in_fini(cn_hbone_t *hb)

@@ -4,7 +4,8 @@
  * shared HTTP/2 sessions in its `tunnels` list, made with the first tunnel and
  * ended with the last session; it holds a reference of the host.  The address
  * that is dialled and the one in :authority are the same pod's (ztunnel answers
- * 400 otherwise), and the pod's exact identity is expected where it is known.
+ * 400 otherwise), and the pod's exact identity is expected where it is known.  For
+ * a host that is the gateway of another network see double.c.
  */
 #include <stdlib.h>
 
@@ -58,16 +59,30 @@ static cn_stream_t *on_dial(void *ctx, uint64_t timeout_ms, cn_task_t *owner)
     sock = cn_sock_connect(hb->loop, &p->host->tunnel_addr, timeout_ms, NULL);
     watch.dead_ms = hb->conf.dead_timeout_ms;
     cn_sock_watch(sock, &watch);
-    return cn_tls_client(hb->loop, sock, tls, p->host->identity, hb->conf.handshake_timeout_ms,
-                         owner);
+    return cn_tls_client(hb->loop, sock, tls,
+                         p->host->doubled ? p->host->gateway_identity : p->host->identity,
+                         hb->conf.handshake_timeout_ms, owner);
+}
+
+void cn_hbone_out_count(cn_hbone_t *hb, bool opened)
+{
+    if (!opened) {
+        cn_series_sub(hb->series[CN_HBONE_UPSTREAM_SESSIONS], 1);
+        return;
+    }
+    cn_series_add(hb->series[CN_HBONE_UPSTREAM_SESSIONS], 1);
+    cn_series_add(hb->series[CN_HBONE_UPSTREAM_SESSIONS_TOTAL], 1);
+}
+
+void cn_hbone_out_count_failure(cn_hbone_t *hb, cn_serr err)
+{
+    cn_series_add(cn_hbone_labelled(hb, CN_HBONE_UPSTREAM_FAILURES, "reason", reason_label(err)),
+                  1);
 }
 
 static void on_connected(void *ctx)
 {
-    cn_hbone_t *hb = ((peer_t *)ctx)->hb;
-
-    cn_series_add(hb->series[CN_HBONE_UPSTREAM_SESSIONS], 1);
-    cn_series_add(hb->series[CN_HBONE_UPSTREAM_SESSIONS_TOTAL], 1);
+    cn_hbone_out_count(((peer_t *)ctx)->hb, true);
 }
 
 static void on_failed(void *ctx, cn_serr err, const char *text)
@@ -77,13 +92,12 @@ static void on_failed(void *ctx, cn_serr err, const char *text)
 
     cn_inet_put(to, &p->host->tunnel_addr, true);
     cn_log(CN_LOG_INFO, "hbone", "cannot open a tunnel to %s: %s", to, text ? text : "failed");
-    cn_series_add(cn_hbone_labelled(p->hb, CN_HBONE_UPSTREAM_FAILURES, "reason", reason_label(err)),
-                  1);
+    cn_hbone_out_count_failure(p->hb, err);
 }
 
 static void on_closed(void *ctx)
 {
-    cn_series_sub(((peer_t *)ctx)->hb->series[CN_HBONE_UPSTREAM_SESSIONS], 1);
+    cn_hbone_out_count(((peer_t *)ctx)->hb, false);
 }
 
 static void on_idle(void *ctx)
@@ -127,6 +141,27 @@ static peer_t *peer_of(cn_hbone_t *hb, cn_host_t *host)
 
 /* ---- the transport ---- */
 
+cn_stream_t *cn_hbone_out_open(cn_hbone_t *hb, cn_host_t *host, cn_str_t authority,
+                               const cn_headers_t *headers, uint64_t timeout_ms)
+{
+    return cn_h2pool_open(peer_of(hb, host)->pool, authority, headers, timeout_ms, NULL);
+}
+
+/* To the pod's own address: ztunnel takes no other one. */
+static cn_stream_t *open_direct(cn_hbone_t *hb, cn_host_t *host, const cn_uasked_t *asked,
+                                const cn_headers_t *headers, uint64_t timeout_ms, cn_task_t *owner)
+{
+    cn_addr_t to = host->addr;
+    char authority[CN_INET_TEXT];
+    size_t n;
+
+    if (to.port == 0)
+        to.port = asked->dest.port;
+    n = cn_inet_put(authority, &to, true);
+    return cn_h2pool_open(peer_of(hb, host)->pool, cn_str_make(authority, n), headers, timeout_ms,
+                          owner);
+}
+
 static cn_stream_t *on_open(void *wctx, const cn_cluster_t *cluster, cn_host_t *host,
                             const cn_uasked_t *asked, uint64_t timeout_ms, cn_task_t *owner)
 {
@@ -134,18 +169,14 @@ static cn_stream_t *on_open(void *wctx, const cn_cluster_t *cluster, cn_host_t *
     cn_header_t room[1];
     cn_headers_t headers = {.v = room, .cap = CN_COUNT(room)};
     cn_pool_t *pool = cn_pool_create(256);
-    cn_addr_t to = host->addr;
-    char authority[CN_INET_TEXT];
     cn_stream_t *s;
-    size_t n;
 
-    if (to.port == 0)
-        to.port = asked->dest.port;
-    n = cn_inet_put(authority, &to, true);
     if (hb->conf.forwarded)
         cn_hbone_say_forwarded(pool, &headers, cluster, asked);
-    s = cn_h2pool_open(peer_of(hb, host)->pool, cn_str_make(authority, n), &headers, timeout_ms,
-                       owner);
+    if (host->doubled)
+        s = cn_hbone_double_open(hb, cluster, host, asked, &headers, timeout_ms, owner);
+    else
+        s = open_direct(hb, host, asked, &headers, timeout_ms, owner);
     cn_pool_destroy(pool);
     return s;
 }

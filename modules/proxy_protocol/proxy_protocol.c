@@ -160,6 +160,8 @@ static void worker_fini(cn_worker_t *w, void *wctx)
     free(wctx);
 }
 
+static const cn_listener_ops_t *const listeners[] = {&pproxy_listener, NULL};
+
 const cn_module_t cn_module_proxy_protocol = {
     .abi = CN_MODULE_ABI,
     .name = "proxy_protocol",
@@ -169,5 +171,5 @@ const cn_module_t cn_module_proxy_protocol = {
     .worker_init = worker_init,
     .reconfigured = reconfigured,
     .worker_fini = worker_fini,
-    .listener = &pproxy_listener,
+    .listeners = listeners,
 };

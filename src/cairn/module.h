@@ -222,7 +222,7 @@ typedef struct cn_module {
     /* For requests on which the module called cn_req_filter(): requests pass in
      * module order, responses in reverse.  Local replies do not pass. */
     cn_body_fn *req_body, *resp_body;
-    const struct cn_listener_ops *listener;
+    const struct cn_listener_ops *const *listeners; /* ends with NULL */
     const cn_transport_ops_t *transport;
     const cn_layer_ops_t *layer;
     const cn_admission_ops_t *admission;

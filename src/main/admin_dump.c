@@ -231,7 +231,7 @@ static void cluster_text(cn_worker_t *w, cn_admin_req_t *r, cn_cluster_t *c)
             {"health_flags", health_flags(w, c, h, r->pool)},
             {"weight", cn_pool_printf(r->pool, "%u", h->weight)},
             {"rq_active", cn_pool_printf(r->pool, "%u", h->active)},
-            {"tunnel", h->tunnel == CN_TUNNEL_HBONE ? CN_STR("hbone") : CN_STR("none")},
+            {"tunnel", cn_host_tunnel(h)},
             {"identity", h->identity},
         };
         cn_inet_put(addr, &h->addr, true);
@@ -261,16 +261,16 @@ static json_t *host_json(cn_worker_t *w, cn_cluster_t *c, cn_host_t *h)
 
     cn_inet_put(ip, &h->addr, false);
     cn_admission_describe(&w->admissions, c, h, &out);
-    return json_pack(
-        "{s:{s:{s:s,s:i}},s:I,s:{s:s,s:b},s:I,s:s,s:o,s:o,s:o}", "address", "socket_address",
-        "address", ip, "port_value", (int)h->addr.port, "weight", (json_int_t)h->weight,
-        "health_status", "eds_health_status",
-        h->healthy    ? "HEALTHY"
-        : h->draining ? "DRAINING"
-                      : "UNHEALTHY",
-        "failed_outlier_check", !cn_cluster_admits(c, &pick, h), "active", (json_int_t)h->active,
-        "tunnel", h->tunnel == CN_TUNNEL_HBONE ? "hbone" : "none", "identity",
-        cn_admin_text(h->identity), "locality", locality_json(&h->locality), "stats", numbers);
+    return json_pack("{s:{s:{s:s,s:i}},s:I,s:{s:s,s:b},s:I,s:o,s:o,s:o,s:o}", "address",
+                     "socket_address", "address", ip, "port_value", (int)h->addr.port, "weight",
+                     (json_int_t)h->weight, "health_status", "eds_health_status",
+                     h->healthy    ? "HEALTHY"
+                     : h->draining ? "DRAINING"
+                                   : "UNHEALTHY",
+                     "failed_outlier_check", !cn_cluster_admits(c, &pick, h), "active",
+                     (json_int_t)h->active, "tunnel", cn_admin_text(cn_host_tunnel(h)), "identity",
+                     cn_admin_text(h->identity), "locality", locality_json(&h->locality), "stats",
+                     numbers);
 }
 
 static json_t *cluster_hosts_json(cn_worker_t *w, cn_str_t name, cn_cluster_t *c)

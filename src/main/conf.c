@@ -104,9 +104,27 @@ static cn_rc set_error_log(cn_conf_t *cf, const cn_directive_t *d, void *conf, c
     return CN_OK;
 }
 
+const struct cn_listener_ops *cn_main_server(unsigned number, unsigned *module)
+{
+    for (unsigned i = 0; i < cn_nmodules; i++) {
+        const struct cn_listener_ops *const *ops = cn_modules[i]->listeners;
+
+        for (; ops && *ops; ops++) {
+            if (number-- == 0) {
+                *module = i;
+                return *ops;
+            }
+        }
+    }
+    return NULL;
+}
+
 /* Finds what serves connections under that word; CN_DECLINE: nothing does. */
 static cn_rc find_protocol(cn_main_listen_t *l, cn_str_t word)
 {
+    const struct cn_listener_ops *ops;
+    unsigned module;
+
     l->protocol = word;
     for (size_t i = 0; i < CN_COUNT(admin_words); i++) {
         if (cn_str_eq(word, cn_str_c(admin_words[i].word))) {
@@ -114,10 +132,9 @@ static cn_rc find_protocol(cn_main_listen_t *l, cn_str_t word)
             return CN_OK;
         }
     }
-    for (unsigned i = 0; i < cn_nmodules; i++) {
-        const struct cn_listener_ops *ops = cn_modules[i]->listener;
-        if (ops && cn_str_eq(word, cn_str_c(ops->name))) {
-            l->module = i;
+    for (unsigned i = 0; (ops = cn_main_server(i, &module)) != NULL; i++) {
+        if (cn_str_eq(word, cn_str_c(ops->name))) {
+            l->server = i;
             return CN_OK;
         }
     }
@@ -126,15 +143,14 @@ static cn_rc find_protocol(cn_main_listen_t *l, cn_str_t word)
 
 static cn_rc unknown_protocol(cn_conf_t *cf, cn_str_t word)
 {
+    const struct cn_listener_ops *ops;
     cn_str_t known = CN_STR("");
+    unsigned module;
 
     if (cn_conf_absent(cf, word) == CN_ERR)
         return CN_ERR;
-    for (unsigned i = 0; i < cn_nmodules; i++) {
-        if (cn_modules[i]->listener)
-            known = cn_pool_printf(cn_conf_pool(cf), "%.*s%s, ", CN_STR_ARG(known),
-                                   cn_modules[i]->listener->name);
-    }
+    for (unsigned i = 0; (ops = cn_main_server(i, &module)) != NULL; i++)
+        known = cn_pool_printf(cn_conf_pool(cf), "%.*s%s, ", CN_STR_ARG(known), ops->name);
     return cn_conf_error(cf,
                          "\"%.*s\" is not a protocol: expected %.*sagent, health, metrics or admin",
                          CN_STR_ARG(word), CN_STR_ARG(known));
@@ -328,10 +344,11 @@ static const cn_directive_t directives[] = {
      .args = CN_ARGS(2, 4),
      .set = set_listen,
      .syntax = "listen IP:PORT PROTOCOL [backlog=NUMBER] [optional]",
-     .help = "Accepts connections and serves them by the protocol: that of a module (hbone, "
-             "proxy_protocol), or agent, health, metrics, admin for cairn's own endpoints. With "
-             "optional, an address that this machine does not have, such as [::1] where IPv6 is "
-             "turned off, is left out and named in the log."},
+     .help =
+         "Accepts connections and serves them by the protocol: that of a module (hbone, "
+         "double_hbone, proxy_protocol), or agent, health, metrics, admin for cairn's own endpoints. With "
+         "optional, an address that this machine does not have, such as [::1] where IPv6 is "
+         "turned off, is left out and named in the log."},
     {0},
 };
 

@@ -21,7 +21,7 @@ typedef struct {
     cn_str_t where;    /* file:line */
     unsigned admin;    /* CN_ADMIN_*; 0: a module's listener */
     bool optional;     /* left out where the machine has no such address */
-    unsigned module;   /* its index in cn_modules */
+    unsigned server;   /* its number, for cn_main_server() */
     uint32_t backlog;
 } cn_main_listen_t;
 
@@ -52,6 +52,9 @@ typedef struct {
 
 extern const cn_conf_unit_t cn_main_unit;
 const cn_main_conf_t *cn_main_conf(const cn_gen_t *);
+/* What modules serve connections with, by number from 0 on, and the module's
+ * index in cn_modules.  NULL: there are not so many. */
+const struct cn_listener_ops *cn_main_server(unsigned number, unsigned *module);
 /* The i-th listener. */
 const cn_main_listen_t *cn_main_listen(const cn_main_conf_t *, unsigned i);
 /* How many workers are meant. */

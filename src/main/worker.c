@@ -49,9 +49,9 @@ typedef enum { SPARE, SERVING, LAME, LEAVING, CLOSING, GONE } state_t;
 typedef struct {
     struct proc *proc;
     cn_listener_t *listener;
-    unsigned admin; /* CN_ADMIN_*, or 0 */
-    unsigned module;
-    int fd; /* the listening socket, ours since the fork */
+    unsigned admin;  /* CN_ADMIN_*, or 0 */
+    unsigned server; /* cn_main_server() */
+    int fd;          /* the listening socket, ours since the fork */
 } door_t;
 
 typedef struct proc {
@@ -108,19 +108,23 @@ static void ask(void *ctx, unsigned what, unsigned value)
 
 static uint64_t count_conns(const proc_t *p)
 {
+    const cn_listener_ops_t *ops;
+    unsigned module;
     uint64_t n = 0;
 
-    for (unsigned i = 0; i < cn_nmodules; i++) {
-        const cn_listener_ops_t *ops = cn_modules[i]->listener;
-        if (ops && ops->active)
-            n += ops->active(p->w.wctx[i]);
-    }
+    for (unsigned i = 0; (ops = cn_main_server(i, &module)) != NULL; i++)
+        if (ops->active)
+            n += ops->active(p->w.wctx[module]);
     return n;
 }
 
-static void welcome(proc_t *p, unsigned module, int fd, const cn_addr_t *remote)
+static void welcome(proc_t *p, unsigned server, int fd, const cn_addr_t *remote)
 {
-    cn_modules[module]->listener->accept(&p->w, p->w.wctx[module], fd, remote);
+    unsigned module;
+    const cn_listener_ops_t *ops = cn_main_server(server, &module);
+
+    CN_BUG_ON(!ops);
+    ops->accept(&p->w, p->w.wctx[module], fd, remote);
     cn_board_set(&p->slot->conns, count_conns(p));
 }
 
@@ -150,7 +154,7 @@ static cn_board_slot_t *least_loaded(const proc_t *p)
 
 /* HBONE connections are few, long and heavy: each goes to the worker that has
  * the fewest, before a byte of it is read.  False: it stays here. */
-static bool hand_over(proc_t *p, unsigned module, int fd)
+static bool hand_over(proc_t *p, unsigned server, int fd)
 {
     cn_board_slot_t *to;
     uint64_t own = load_of(p->slot);
@@ -160,7 +164,7 @@ static bool hand_over(proc_t *p, unsigned module, int fd)
     to = least_loaded(p);
     if (load_of(to) + own / HANDOVER_SLACK >= own)
         return false;
-    cn_channel_msg_init(&p->msg, CN_FROM_CONN, (uint64_t)(to - p->start->board->v) << 16 | module);
+    cn_channel_msg_init(&p->msg, CN_FROM_CONN, (uint64_t)(to - p->start->board->v) << 16 | server);
     p->msg.fd = fd;
     cn_board_add(&to->given, 1);
     if (cn_channel_send(p->start->channel, &p->msg) != CN_OK) {
@@ -179,25 +183,26 @@ static void on_accept(void *ctx, int fd, const cn_addr_t *remote)
 
     if (d->admin)
         cn_admin_accept(p->admin, d->admin, fd, remote);
-    else if (!hand_over(p, d->module, fd))
-        welcome(p, d->module, fd, remote);
+    else if (!hand_over(p, d->server, fd))
+        welcome(p, d->server, fd, remote);
 }
 
 /* fd is ours in any case. */
-static void take_conn(proc_t *p, unsigned module, int fd)
+static void take_conn(proc_t *p, unsigned server, int fd)
 {
+    unsigned module;
     struct sockaddr_storage ss;
     socklen_t len = sizeof(ss);
     cn_addr_t remote;
 
     cn_board_add(&p->slot->taken, 1);
-    if (module >= cn_nmodules || !cn_modules[module]->listener || p->state > LEAVING ||
+    if (!cn_main_server(server, &module) || p->state > LEAVING ||
         getpeername(fd, (struct sockaddr *)&ss, &len) != 0) {
         close(fd);
         return;
     }
     cn_inet_from_sockaddr(&remote, (struct sockaddr *)&ss, len);
-    welcome(p, module, fd, &remote);
+    welcome(p, server, fd, &remote);
 }
 
 static void open_doors(proc_t *p)
@@ -214,7 +219,7 @@ static void open_doors(proc_t *p)
             continue;
         CN_BUG_ON(fd < 0);
         d = &p->doors[p->ndoors++];
-        *d = (door_t){.proc = p, .admin = l->admin, .module = l->module, .fd = fd};
+        *d = (door_t){.proc = p, .admin = l->admin, .server = l->server, .fd = fd};
         d->listener = cn_listen_start(p->loop, fd, on_accept, d);
     }
 }
@@ -260,15 +265,16 @@ static void set_state(proc_t *p, state_t to)
 /* Whoever is connected, or still connects, hears that it should go elsewhere. */
 static void drain(proc_t *p)
 {
+    const cn_listener_ops_t *ops;
+    unsigned module;
+
     if (p->state > SERVING)
         return;
     set_state(p, LAME);
     p->w.draining = true;
-    for (unsigned i = 0; i < cn_nmodules; i++) {
-        const cn_listener_ops_t *ops = cn_modules[i]->listener;
-        if (ops && ops->drain)
-            ops->drain(&p->w, p->w.wctx[i]);
-    }
+    for (unsigned i = 0; (ops = cn_main_server(i, &module)) != NULL; i++)
+        if (ops->drain)
+            ops->drain(&p->w, p->w.wctx[module]);
     cn_worker_drain(&p->w);
 }
 

@@ -37,6 +37,10 @@ struct cn_host {
     cn_tunnel_kind tunnel;
     cn_addr_t tunnel_addr; /* where the tunnel ends: same IP, 15008 unless said */
     cn_str_t identity;     /* exact SPIFFE URI to expect; empty: any of the mesh */
+    /* The gateway of another network: tunnel_addr is where it is, who has the
+     * identity is in a second tunnel inside of the one to it. */
+    bool doubled;
+    cn_str_t gateway_identity; /* of the gateway itself; empty: any of the mesh */
     uint32_t weight;
     bool healthy;  /* as configured (readiness) */
     bool draining; /* not healthy: keeps the sessions it has, gets no new ones */
@@ -78,6 +82,7 @@ typedef struct {
     uint64_t max_conn_ms;       /* life of an L4 connection; 0: no limit */
     cn_str_t endpoints;         /* file, or empty */
     cn_vec_t inline_endpoints;  /* cn_str_t: `endpoint ADDR k=v...;` lines */
+    bool doubled;               /* some are gateways of other networks */
 } cn_cluster_conf_t;
 
 struct cn_cluster {
@@ -97,7 +102,8 @@ struct cn_cluster {
 
 /* One endpoint as text: "10.0.0.5:9080 weight=1 health=ok tunnel=hbone
  * identity=spiffe://... locality=region/zone/subzone node=NAME network=NAME
- * labels=app=reviews,version=v1".  health: ok | unhealthy | draining. */
+ * labels=app=reviews,version=v1".  health: ok | unhealthy | draining.
+ * tunnel: none | hbone | double_hbone; the last one with gateway_identity=. */
 #define CN_ENDPOINT_LABELS 4096u /* bytes of labels at most */
 typedef struct {
     cn_addr_t addr;
@@ -107,9 +113,13 @@ typedef struct {
     cn_tunnel_kind tunnel;
     cn_addr_t tunnel_addr;
     cn_str_t identity;
+    bool doubled;
+    cn_str_t gateway_identity;
     cn_locality_t locality;
     cn_str_t node, network, labels;
 } cn_endpoint_t;
+/* As an endpoint line says it: "none", "hbone", "double_hbone". */
+cn_str_t cn_host_tunnel(const cn_host_t *);
 /* Is KEY=VALUE (or, without '=', the key with any value) among a host's labels? */
 bool cn_host_labels_have(cn_str_t labels, cn_str_t pair);
 /* The value of a key; empty: it is not there. */

@@ -42,13 +42,14 @@ static cn_rc set_endpoint(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void
 
     if (cn_endpoint_parse(line, &ep, &why) != CN_OK)
         return cn_conf_error(cf, "endpoint \"%.*s\": %s", CN_STR_ARG(line), why);
+    cc->doubled |= ep.doubled;
     *(cn_str_t *)cn_vec_push(cn_conf_pool(cf), &cc->inline_endpoints, sizeof(cn_str_t)) = line;
     return CN_OK;
 }
 
 /* Every line is checked here, so that a bad file is refused with its line
  * before any worker sees it. */
-static cn_rc check_endpoints(cn_conf_t *cf, cn_str_t path, cn_str_t text)
+static cn_rc check_endpoints(cn_conf_t *cf, cn_cluster_conf_t *cc, cn_str_t path, cn_str_t text)
 {
     cn_str_t line;
     cn_endpoint_t ep;
@@ -60,6 +61,7 @@ static cn_rc check_endpoints(cn_conf_t *cf, cn_str_t path, cn_str_t text)
             continue;
         if (cn_endpoint_parse(line, &ep, &why) != CN_OK)
             return cn_conf_error(cf, "%.*s:%u: %s", CN_STR_ARG(path), n, why);
+        cc->doubled |= ep.doubled;
     }
     return CN_OK;
 }
@@ -73,7 +75,7 @@ static cn_rc set_endpoints(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, voi
     cc->endpoints = argv[1];
     if (cn_conf_text(cf, argv[1], &text) != CN_OK)
         return CN_ERR;
-    return check_endpoints(cf, argv[1], text);
+    return check_endpoints(cf, cc, argv[1], text);
 }
 
 static cn_rc set_original(cn_conf_t *cf CN_UNUSED, const cn_directive_t *d CN_UNUSED, void *conf,
@@ -158,6 +160,18 @@ static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf, const void *paren
     cc->tcp_idle_ms = UINT64_MAX;
     cc->ping_timeout_ms = 20 * 1000;
     cc->watch = cn_sock_watch_default;
+    return CN_OK;
+}
+
+/* The gateway of another network is asked for the service by name. */
+static cn_rc done_cluster(cn_conf_t *cf, void *conf)
+{
+    const cn_cluster_conf_t *cc = conf;
+
+    if (cc->doubled && (cc->host.n == 0 || cc->service_port == 0))
+        return cn_conf_error(cf, "an endpoint with tunnel=double_hbone needs the cluster's "
+                                 "\"host NAME\" and \"service NAME NAMESPACE PORT\": its gateway "
+                                 "is asked for NAME:PORT");
     return CN_OK;
 }
 
@@ -247,17 +261,20 @@ static const cn_directive_t directives[] = {
      "After this time a connection that is not HTTP is closed, whatever it does; 0: never.", "0"},
     {"endpoints", CN_AT_CLUSTER, CN_ARGS(1, 1), set_endpoints, 0, NULL, "endpoints FILE",
      "File with one endpoint a line: ADDRESS:PORT [weight=N] [health=ok|unhealthy|draining] "
-     "[tunnel=hbone|none] [tunnel_addr=ADDRESS:PORT] [identity=SPIFFE-ID] "
-     "[locality=REGION/ZONE/SUBZONE] [node=NAME] [network=NAME] [labels=KEY=VALUE,...]. It may "
+     "[tunnel=hbone|double_hbone|none] [tunnel_addr=ADDRESS:PORT] [identity=SPIFFE-ID] "
+     "[gateway_identity=SPIFFE-ID] "
+     "[locality=REGION/ZONE/SUBZONE] [node=NAME] [network=NAME] [labels=KEY=VALUE,...]. With "
+     "double_hbone the address is that of another network's east-west gateway, which is asked for "
+     "the cluster's host and service port; identity is of the pod or waypoint behind it. The file may "
      "change without the cluster changing. An unhealthy endpoint gets no requests; one that drains "
      "gets none but those of sessions that it has.",
      NULL},
-    {"endpoint", CN_AT_CLUSTER | CN_D_REPEAT, CN_ARGS(1, 12), set_endpoint, 0, NULL,
+    {"endpoint", CN_AT_CLUSTER | CN_D_REPEAT, CN_ARGS(1, 13), set_endpoint, 0, NULL,
      "endpoint ADDRESS:PORT [KEY=VALUE]...", "One endpoint in place, in the format of endpoints.",
      NULL},
     {.name = NULL}};
 
 static const cn_conf_ops_t levels[CN_LV_MAX] = {
-    [CN_LV_CLUSTER] = {sizeof(cn_cluster_conf_t), init_cluster, NULL, NULL}};
+    [CN_LV_CLUSTER] = {sizeof(cn_cluster_conf_t), init_cluster, done_cluster, NULL}};
 
 const cn_conf_unit_t cn_upstream_unit = {"upstream", directives, levels};

@@ -21,7 +21,8 @@ static cn_rc parse_health(cn_str_t v, cn_endpoint_t *ep)
 
 static cn_rc parse_tunnel(cn_str_t v, cn_endpoint_t *ep)
 {
-    ep->tunnel = cn_str_eq(v, CN_STR("hbone")) ? CN_TUNNEL_HBONE : CN_TUNNEL_NONE;
+    ep->doubled = cn_str_eq(v, CN_STR("double_hbone"));
+    ep->tunnel = ep->doubled || cn_str_eq(v, CN_STR("hbone")) ? CN_TUNNEL_HBONE : CN_TUNNEL_NONE;
     return ep->tunnel == CN_TUNNEL_HBONE || cn_str_eq(v, CN_STR("none")) ? CN_OK : CN_ERR;
 }
 
@@ -74,7 +75,7 @@ static const char *parse_pair(cn_str_t key, cn_str_t v, cn_endpoint_t *ep)
             return "health: expected ok, unhealthy or draining";
     } else if (cn_str_eq(key, CN_STR("tunnel"))) {
         if (parse_tunnel(v, ep) != CN_OK)
-            return "tunnel: expected hbone or none";
+            return "tunnel: expected hbone, double_hbone or none";
     } else if (cn_str_eq(key, CN_STR("tunnel_addr"))) {
         if (cn_inet_parse_hostport(v, false, &ep->tunnel_addr) != CN_OK)
             return "tunnel_addr: expected ADDRESS:PORT";
@@ -82,13 +83,17 @@ static const char *parse_pair(cn_str_t key, cn_str_t v, cn_endpoint_t *ep)
         if (!cn_str_starts(v, CN_STR("spiffe://")))
             return "identity: expected spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT";
         ep->identity = v;
+    } else if (cn_str_eq(key, CN_STR("gateway_identity"))) {
+        if (!cn_str_starts(v, CN_STR("spiffe://")))
+            return "gateway_identity: expected spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT";
+        ep->gateway_identity = v;
     } else {
         switch (parse_attribute(key, v, ep, &why)) {
         case CN_OK:
             break;
         case CN_DECLINE:
-            return "unknown key: expected weight, health, tunnel, tunnel_addr, identity, locality, "
-                   "node, network or labels";
+            return "unknown key: expected weight, health, tunnel, tunnel_addr, identity, "
+                   "gateway_identity, locality, node, network or labels";
         default:
             return why;
         }
@@ -118,8 +123,12 @@ cn_rc cn_endpoint_parse(cn_str_t line, cn_endpoint_t *ep, const char **why)
     }
     if (ep->tunnel_addr.family == 0) {
         ep->tunnel_addr = ep->addr;
-        ep->tunnel_addr.port = HBONE_PORT;
+        if (!ep->doubled || ep->addr.port == 0) /* else it is the gateway's own */
+            ep->tunnel_addr.port = HBONE_PORT;
     }
+    *why = "gateway_identity: only with tunnel=double_hbone";
+    if (ep->gateway_identity.n && !ep->doubled)
+        return CN_ERR;
     return CN_OK;
 }
 
@@ -210,6 +219,8 @@ cn_host_t *cn_host_create(const cn_endpoint_t *ep)
     h->tunnel = ep->tunnel;
     h->tunnel_addr = ep->tunnel_addr;
     h->identity = cn_pool_dup(pool, ep->identity);
+    h->doubled = ep->doubled;
+    h->gateway_identity = cn_pool_dup(pool, ep->gateway_identity);
     cn_host_set(h, ep);
     cn_list_init(&h->idle);
     cn_list_init(&h->sessions);
@@ -221,8 +232,16 @@ bool cn_host_is(const cn_host_t *h, const cn_endpoint_t *ep)
 {
     return h->addr.port == ep->addr.port && cn_inet_same_ip(&h->addr, &ep->addr) &&
            h->tunnel == ep->tunnel && h->tunnel_addr.port == ep->tunnel_addr.port &&
-           cn_inet_same_ip(&h->tunnel_addr, &ep->tunnel_addr) &&
-           cn_str_eq(h->identity, ep->identity);
+           cn_inet_same_ip(&h->tunnel_addr, &ep->tunnel_addr) && h->doubled == ep->doubled &&
+           cn_str_eq(h->identity, ep->identity) &&
+           cn_str_eq(h->gateway_identity, ep->gateway_identity);
+}
+
+cn_str_t cn_host_tunnel(const cn_host_t *h)
+{
+    if (h->tunnel != CN_TUNNEL_HBONE)
+        return CN_STR("none");
+    return h->doubled ? CN_STR("double_hbone") : CN_STR("hbone");
 }
 
 uint64_t cn_host_hash(const cn_addr_t *addr)

@@ -39,6 +39,7 @@ typedef struct {
     int fd;
     cn_addr_t at;
     cn_listener_t *listener;
+    bool doubled; /* tunnels that are accepted carry connections */
     cn_host_t *host;
     cn_cluster_conf_t cluster_conf;
     cn_cluster_t cluster;
@@ -87,7 +88,7 @@ static void on_accept(void *ctx, int fd, const cn_addr_t *remote)
 {
     world_t *t = ctx;
 
-    cn_module_hbone.listener->accept(&t->w, t->hb, fd, remote);
+    cn_module_hbone.listeners[t->doubled]->accept(&t->w, t->hb, fd, remote);
 }
 
 static void listen_here(world_t *t)
@@ -306,7 +307,7 @@ static void test_tunnels_share_a_connection(void **state)
     for (int i = 0; i < 20; i++)
         open_to(t, t->host, 9080);
     UNTIL(t, t->w.nserved == 20);
-    assert_int_equal(cn_module_hbone.listener->active(t->hb), 1);
+    assert_int_equal(cn_module_hbone.listeners[0]->active(t->hb), 1);
 }
 
 static void test_another_connection_takes_what_one_has_no_room_for(void **state)
@@ -316,7 +317,7 @@ static void test_another_connection_takes_what_one_has_no_room_for(void **state)
     for (int i = 0; i < 250; i++)
         open_to(t, t->host, 9080);
     UNTIL(t, t->w.nserved == 250);
-    assert_int_equal(cn_module_hbone.listener->active(t->hb), 3);
+    assert_int_equal(cn_module_hbone.listeners[0]->active(t->hb), 3);
 }
 
 static void test_a_port_that_the_host_lacks_is_the_clients(void **state)
@@ -422,12 +423,12 @@ static void test_drain_ends_connections_behind_their_tunnels(void **state)
     cn_talker_t *k = open_to(t, t->host, 9080);
 
     UNTIL(t, k->ready);
-    cn_module_hbone.listener->drain(&t->w, t->hb);
+    cn_module_hbone.listeners[0]->drain(&t->w, t->hb);
     cn_talker_send(k, 1000, false);
     UNTIL(t, k->got == 1000);
-    assert_int_equal(cn_module_hbone.listener->active(t->hb), 1);
+    assert_int_equal(cn_module_hbone.listeners[0]->active(t->hb), 1);
     cn_talker_send(k, 0, true);
-    UNTIL(t, k->ended && cn_module_hbone.listener->active(t->hb) == 0);
+    UNTIL(t, k->ended && cn_module_hbone.listeners[0]->active(t->hb) == 0);
 }
 
 static void test_drain_ends_idle_connections_at_once(void **state)
@@ -439,8 +440,8 @@ static void test_drain_ends_idle_connections_at_once(void **state)
     cn_talker_send(k, 0, true);
     UNTIL(t, k->ended);
     give_back(t);
-    cn_module_hbone.listener->drain(&t->w, t->hb);
-    UNTIL(t, cn_module_hbone.listener->active(t->hb) == 0);
+    cn_module_hbone.listeners[0]->drain(&t->w, t->hb);
+    UNTIL(t, cn_module_hbone.listeners[0]->active(t->hb) == 0);
 }
 
 /* Configured with another rotation time, to be another configuration. */
@@ -468,9 +469,9 @@ static void test_another_identity_moves_connections_behind_their_tunnels(void **
     UNTIL(t, !cn_timer_is_set(&t->hb->rotation));
     cn_talker_send(k, 1000, false);
     UNTIL(t, k->got == 1000);
-    assert_int_equal(cn_module_hbone.listener->active(t->hb), 1);
+    assert_int_equal(cn_module_hbone.listeners[0]->active(t->hb), 1);
     cn_talker_send(k, 0, true);
-    UNTIL(t, k->ended && cn_module_hbone.listener->active(t->hb) == 0);
+    UNTIL(t, k->ended && cn_module_hbone.listeners[0]->active(t->hb) == 0);
 }
 
 static void test_sessions_to_a_host_that_left_end_and_let_it_go(void **state)
@@ -499,7 +500,168 @@ static void test_an_idle_connection_to_a_pod_ends(void **state)
     cn_talker_send(k, 10, true);
     UNTIL(t, k->ended);
     give_back(t);
-    UNTIL(t, t->host->refs == 1 && cn_module_hbone.listener->active(t->hb) == 0);
+    UNTIL(t, t->host->refs == 1 && cn_module_hbone.listeners[0]->active(t->hb) == 0);
+}
+
+/* ---- double HBONE ---- */
+
+static const char named[] = "service app:9080 { host app.bookinfo; service app bookinfo 9080; "
+                            "address 10.0.0.5:9080; }\n";
+
+/* A host that stands for the gateway, which here is who is behind it, too. */
+static cn_host_t *gateway_new(world_t *t, const char *gateway, const char *pod)
+{
+    cn_endpoint_t ep = {.weight = 1, .healthy = true, .tunnel = CN_TUNNEL_HBONE, .doubled = true};
+
+    configure(t, named);
+    t->doubled = true;
+    t->cluster_conf.host = CN_STR("app.bookinfo");
+    t->cluster_conf.service_port = 9080;
+    ep.addr = ep.tunnel_addr = t->at;
+    ep.identity = cn_str_c(pod);
+    ep.gateway_identity = cn_str_c(gateway);
+    return cn_host_create(&ep);
+}
+
+static void test_a_doubled_tunnel_is_the_inner_peers(void **state)
+{
+    world_t *t = *state;
+    cn_host_t *gateway = gateway_new(t, APP, APP);
+    cn_talker_t *k;
+
+    t->w.network = CN_STR("net1");
+    k = open_to(t, gateway, 0);
+    UNTIL(t, k->ready || k->failed);
+    cn_talker_send(k, 500000, true);
+    UNTIL(t, k->ended);
+    assert_true(k->got == 500000 && !k->garbled);
+    assert_int_equal(t->w.nserved, 1);
+    assert_text(t->w.served[0].authority, "app.bookinfo:9080");
+    assert_text(t->w.served[0].identity, APP);
+    assert_text(t->w.served[0].section->name, "app:9080");
+    assert_text(t->w.served[0].forwarded, "host=app.bookinfo");
+    assert_false(t->w.served[0].foreign_network); /* it is ours in this test */
+    assert_int_equal(t->w.served[0].source.family, AF_INET);
+    cn_host_unref(gateway);
+}
+
+static void test_doubled_tunnels_share_the_way_to_the_gateway_only(void **state)
+{
+    world_t *t = *state;
+    cn_host_t *gateway = gateway_new(t, APP, APP);
+
+    for (int i = 0; i < 10; i++)
+        open_to(t, gateway, 0);
+    UNTIL(t, t->w.nserved == 10);
+    assert_int_equal(cn_module_hbone.listeners[0]->active(t->hb), 11);
+    for (int i = 0; i < 10; i++)
+        cn_talker_send(&t->near[i], 1000, true);
+    for (int i = 0; i < 10; i++)
+        UNTIL(t, t->near[i].ended && t->near[i].got == 1000);
+    give_back(t);
+    UNTIL(t, cn_module_hbone.listeners[0]->active(t->hb) == 1);
+    assert_true(cn_list_empty(&t->hb->inner));
+    cn_host_unref(gateway);
+}
+
+static void test_gateway_and_pod_must_both_be_who_is_expected(void **state)
+{
+    static const char *const who[][2] = {{APP, CURL}, {CURL, APP}};
+    world_t *t = *state;
+
+    for (unsigned i = 0; i < CN_COUNT(who); i++) {
+        cn_host_t *gateway = gateway_new(t, who[i][0], who[i][1]);
+        cn_talker_t *k = open_to(t, gateway, 0);
+
+        UNTIL(t, k->ready || k->failed);
+        assert_true(k->failed);
+        assert_int_equal(k->s->err, CN_SERR_IDENTITY);
+        cn_host_unref(gateway);
+    }
+    assert_int_equal(t->w.nserved, 0);
+}
+
+static void test_a_gateway_that_knows_no_such_service_refuses(void **state)
+{
+    world_t *t = *state;
+    cn_host_t *gateway = gateway_new(t, APP, APP);
+    cn_talker_t *k;
+
+    t->cluster_conf.host = CN_STR("other.bookinfo");
+    k = open_to(t, gateway, 0);
+    UNTIL(t, k->ready || k->failed);
+    assert_int_equal(k->s->err, CN_SERR_REFUSED);
+    assert_int_equal(t->w.refused[0], 503);
+    t->cluster_conf.host = CN_STR_NULL;
+    k = open_to(t, gateway, 0);
+    UNTIL(t, k->ready || k->failed);
+    assert_int_equal(k->s->err, CN_SERR_LOCAL);
+    cn_host_unref(gateway);
+}
+
+static void test_the_limit_of_connections_counts_inner_ones(void **state)
+{
+    world_t *t = *state;
+    cn_host_t *gateway = gateway_new(t, APP, APP);
+    char text[300];
+
+    snprintf(text, sizeof(text), "hbone_max_connections 3;\n%s", named);
+    configure(t, text);
+    for (int i = 0; i < 3; i++) {
+        open_to(t, gateway, 0);
+        UNTIL(t, t->near[i].ready || t->near[i].failed);
+    }
+    assert_true(t->near[0].ready && t->near[1].ready);
+    assert_int_equal(t->near[2].s->err, CN_SERR_REFUSED);
+    assert_int_equal(t->w.refused[0], 503);
+    cn_host_unref(gateway);
+}
+
+static void test_drain_ends_both_connections_of_a_doubled_tunnel(void **state)
+{
+    world_t *t = *state;
+    cn_host_t *gateway = gateway_new(t, APP, APP);
+    cn_talker_t *k = open_to(t, gateway, 0);
+
+    UNTIL(t, k->ready);
+    cn_module_hbone.listeners[0]->drain(&t->w, t->hb);
+    cn_talker_send(k, 1000, false);
+    UNTIL(t, k->got == 1000);
+    assert_int_equal(cn_module_hbone.listeners[0]->active(t->hb), 2);
+    cn_talker_send(k, 0, true);
+    UNTIL(t, k->ended && cn_module_hbone.listeners[0]->active(t->hb) == 0);
+    cn_host_unref(gateway);
+}
+
+static void test_a_worker_may_end_amid_doubled_tunnels(void **state)
+{
+    world_t *t = *state;
+    cn_host_t *gateway = gateway_new(t, APP, APP);
+    cn_talker_t *k = open_to(t, gateway, 0);
+
+    UNTIL(t, k->ready);
+    open_to(t, gateway, 0); /* still on its way */
+    cn_loop_round(t->w.loop, 0);
+    cn_host_unref(gateway);
+}
+
+/* What is in the tunnel is not HBONE. */
+static void test_bytes_in_a_doubled_tunnel_are_refused(void **state)
+{
+    world_t *t = *state;
+    cn_host_t *direct;
+    cn_talker_t *k;
+
+    cn_host_unref(gateway_new(t, APP, APP));
+    direct = host_new(t, "10.0.0.5:9080", APP);
+    k = open_to(t, direct, 0);
+    UNTIL(t, k->ready || k->failed);
+    assert_true(k->ready);
+    cn_talker_send(k, 1000, false);
+    UNTIL(t, k->ended || k->failed);
+    UNTIL(t, cn_module_hbone.listeners[0]->active(t->hb) == 1);
+    assert_int_equal(t->w.nserved, 0);
+    cn_host_unref(direct);
 }
 
 /* ---- in.c against other clients ---- */
@@ -659,7 +821,7 @@ static void test_connections_beyond_the_limit_are_closed(void **state)
     sock = cn_sock_connect(t->w.loop, &t->at, 0, NULL);
     t->dialled = cn_tls_client(t->w.loop, sock, t->curl, CN_STR(APP), 0, &t->task);
     UNTIL(t, cn_stream_ready(t->dialled) == CN_ERR);
-    assert_int_equal(cn_module_hbone.listener->active(t->hb), 1);
+    assert_int_equal(cn_module_hbone.listeners[0]->active(t->hb), 1);
 }
 
 static void test_a_handshake_that_fails_is_forgotten(void **state)
@@ -668,12 +830,12 @@ static void test_a_handshake_that_fails_is_forgotten(void **state)
     cn_chain_t junk;
 
     t->dialled = cn_sock_connect(t->w.loop, &t->at, 0, &t->task);
-    UNTIL(t, cn_module_hbone.listener->active(t->hb) == 1);
+    UNTIL(t, cn_module_hbone.listeners[0]->active(t->hb) == 1);
     cn_chain_init(&junk);
     cn_chain_puts(&junk, CN_STR("GET / HTTP/1.1\r\n\r\n"));
     assert_int_equal(cn_stream_write(t->dialled, &junk), CN_OK);
     cn_chain_clear(&junk);
-    UNTIL(t, cn_module_hbone.listener->active(t->hb) == 0);
+    UNTIL(t, cn_module_hbone.listeners[0]->active(t->hb) == 0);
 }
 
 /* ---- settings ---- */
@@ -724,6 +886,14 @@ int main(void)
         T(test_another_identity_moves_connections_behind_their_tunnels),
         T(test_sessions_to_a_host_that_left_end_and_let_it_go),
         T(test_an_idle_connection_to_a_pod_ends),
+        T(test_a_doubled_tunnel_is_the_inner_peers),
+        T(test_doubled_tunnels_share_the_way_to_the_gateway_only),
+        T(test_gateway_and_pod_must_both_be_who_is_expected),
+        T(test_a_gateway_that_knows_no_such_service_refuses),
+        T(test_the_limit_of_connections_counts_inner_ones),
+        T(test_drain_ends_both_connections_of_a_doubled_tunnel),
+        T(test_a_worker_may_end_amid_doubled_tunnels),
+        T(test_bytes_in_a_doubled_tunnel_are_refused),
         T(test_other_methods_are_not_found),
         T(test_a_malformed_authority_is_a_bad_request),
         T(test_the_refusal_names_what_is_not_served),

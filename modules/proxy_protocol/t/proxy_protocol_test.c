@@ -78,7 +78,7 @@ static void on_accept(void *ctx, int fd, const cn_addr_t *remote)
 {
     world_t *t = ctx;
 
-    cn_module_proxy_protocol.listener->accept(&t->w, t->pp, fd, remote);
+    cn_module_proxy_protocol.listeners[0]->accept(&t->w, t->pp, fd, remote);
 }
 
 static void listen_here(world_t *t)
@@ -268,7 +268,7 @@ static void assert_refused(world_t *t)
     UNTIL(t, t->ended);
     assert_int_equal(t->ngot, 0);
     assert_int_equal(t->w.nserved, 0);
-    assert_int_equal(cn_module_proxy_protocol.listener->active(t->pp), 0);
+    assert_int_equal(cn_module_proxy_protocol.listeners[0]->active(t->pp), 0);
 }
 
 static void assert_served(world_t *t, const char *section)
@@ -276,7 +276,7 @@ static void assert_served(world_t *t, const char *section)
     UNTIL(t, heard(t, "hello"));
     assert_int_equal(t->w.nserved, 1);
     assert_true(cn_str_eq(t->w.served[0].section->name, cn_str_c(section)));
-    assert_int_equal(cn_module_proxy_protocol.listener->active(t->pp), 0);
+    assert_int_equal(cn_module_proxy_protocol.listeners[0]->active(t->pp), 0);
 }
 
 static void assert_text(cn_str_t s, const char *text)
@@ -534,7 +534,7 @@ static void test_a_waiting_connection_ends_with_the_worker(void **state)
 
     call(t, CN_STR("PROXY "));
     UNTIL(t, t->pp->nwaiting == 1);
-    assert_int_equal(cn_module_proxy_protocol.listener->active(t->pp), 1);
+    assert_int_equal(cn_module_proxy_protocol.listeners[0]->active(t->pp), 1);
     /* teardown must not leak it */
 }
 

@@ -87,6 +87,7 @@ class Envoy:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.ip = net.new_ip()
         conf = {'admin': {'address': address(self.ip, 9901)},
+                'bootstrap_extensions': [typed('internal', 'bootstrap.internal_listener.v3.InternalListener')],
                 'static_resources': {'listeners': listeners, 'clusters': clusters}}
         path = self.folder / 'envoy.json'
         path.write_text(json.dumps(conf, indent=1))
@@ -96,6 +97,8 @@ class Envoy:
                                              '--use-dynamic-base-id', '--disable-hot-restart',
                                              '--file-flush-interval-msec', '100', *arguments], stdout=log, stderr=log)
         for listener in listeners:
+            if 'internal_listener' in listener:
+                continue
             at = listener['address']['socket_address']
             net.wait_port(at['address'], at['port_value'], 20.0, self.is_alive)
 
@@ -225,4 +228,26 @@ def waypoint(folder, identity, tunnels, app):
     ], [cluster('app', app.ip, app.port, typed_extension_protocol_options=h2),
         *[cluster(to.name, to.ip, to.port) for to in tunnels.values()]])
     envoy.outer, envoy.inner = (ip, 15008), (ip, 8080)
+    return envoy
+
+
+def gateway(folder, identity, to):
+    """An Envoy as an east-west gateway: what is in tunnels goes to one address ((ip, port)) as it is."""
+    ip = net.new_ip()
+    envoy = Envoy(folder, [pod_listener(ip, identity, 'behind')], [cluster('behind', *to)])
+    envoy.identity, envoy.address = identity, (ip, 15008)
+    return envoy
+
+
+def double_client(folder, gateway_address, identity, authority, network):
+    """An Envoy that tunnels every connection to .address through a gateway, as a waypoint of another network does."""
+    ip = net.new_ip()
+    inner = hbone_cluster('inner', ip, identity)
+    inner['load_assignment']['endpoints'][0]['lb_endpoints'][0]['endpoint']['address'] = {
+        'envoy_internal_address': {'server_listener_name': 'outer', 'endpoint_id': authority}}
+    outer = {'name': 'outer', 'internal_listener': {}, 'filter_chains': client_listener(
+        ip, 0, authority, 'gateway', [('x-istio-source', 'waypoint')])['filter_chains']}
+    envoy = Envoy(folder, [client_listener(ip, 8080, authority, 'inner', [('x-forwarded-network', network)]), outer],
+                  [inner, hbone_cluster('gateway', gateway_address[0], identity, gateway_address[1])])
+    envoy.address = (ip, 8080)
     return envoy

@@ -60,13 +60,64 @@ class Refused(Exception):
     """The CONNECT was not answered with 200."""
 
 
+class TlsInTunnel:
+    """A TLS client inside of a tunnel, with the face of a socket."""
+
+    def __init__(self, tunnel, context):
+        self.tunnel, self.patience = tunnel, 10.0
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing)
+        self.work(self.tls.do_handshake)
+
+    def __getattr__(self, name):
+        return getattr(self.tls, name)
+
+    def send_out(self):
+        data = self.outgoing.read()
+        if data:
+            self.tunnel.send(data)
+
+    def work(self, call, *args):
+        while True:
+            try:
+                done = call(*args)
+                self.send_out()
+                return done
+            except ssl.SSLWantReadError:
+                self.send_out()
+                data = self.tunnel.recv(self.patience)
+                if data:
+                    self.incoming.write(data)
+                else:
+                    self.incoming.write_eof()
+
+    def settimeout(self, timeout):
+        self.patience = timeout
+
+    def recv(self, n):
+        try:
+            return self.work(self.tls.read, n)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            return b''
+
+    def sendall(self, data):
+        self.work(self.tls.write, data)
+
+    def close(self):
+        pass  # its tunnel's connection is somebody else's
+
+
 class Connection:
-    """A client's HTTP/2 connection to IP:15008; may carry many tunnels."""
+    """A client's HTTP/2 connection to IP:15008, or in a tunnel that leads to one; may carry many tunnels."""
 
     def __init__(self, ip, identity, port=15008, alpn=('h2',), maximum=None, settings=None, timeout=10.0, source=None):
-        raw = socket.create_connection((ip, port), timeout, source_address=(source, 0) if source else None)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = tls_context(False, identity, alpn, maximum).wrap_socket(raw)
+        context = tls_context(False, identity, alpn, maximum)
+        if isinstance(ip, Tunnel):
+            self.sock = TlsInTunnel(ip, context)
+        else:
+            raw = socket.create_connection((ip, port), timeout, source_address=(source, 0) if source else None)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.sock = context.wrap_socket(raw)
         self.peer = spiffe_of(self.sock)
         self.alpn = self.sock.selected_alpn_protocol()
         self.h2 = PatientH2(h2.config.H2Configuration(
@@ -265,6 +316,8 @@ class Relay:
         self.peer_ended = self.app_ended = self.shut = self.told = False
 
     def read_app(self):
+        if self.session.pod.holding:
+            return
         try:
             data = self.sock.recv(16384)
         except BlockingIOError:
@@ -278,6 +331,8 @@ class Relay:
             self.app_ended = True
 
     def write_app(self):
+        if self.session.pod.holding:
+            return
         while self.to_app:
             try:
                 n = self.sock.send(self.to_app)
@@ -355,7 +410,7 @@ class Session(threading.Thread):
         while not self.pod.stopping.is_set():
             with selectors.DefaultSelector() as selector:
                 selector.register(self.sock, selectors.EVENT_READ)
-                for relay in self.relays.values():
+                for relay in () if self.pod.holding else self.relays.values():
                     wanted = 0 if len(relay.to_peer) > 65536 or relay.app_ended else selectors.EVENT_READ
                     wanted |= selectors.EVENT_WRITE if relay.to_app or (relay.peer_ended and not relay.shut) else 0
                     if wanted:
@@ -420,7 +475,7 @@ class Session(threading.Thread):
         if verdict == 'ignore':
             return
         if verdict is None:
-            ip, _, port = authority.rpartition(':')
+            ip, _, port = self.pod.names.get(authority, authority).rpartition(':')
             try:
                 sock = socket.create_connection((ip.strip('[]'), int(port)), 5.0)
             except (OSError, ValueError):
@@ -455,12 +510,14 @@ class CapturedPod:
     """The HBONE side of a captured pod: terminates on IP:15008 and dials what CONNECT asks for.
 
     verdict(authority, headers, peer) may return a status to refuse with,
-    'reset', 'goaway', 'ignore', or None to connect."""
+    'reset', 'goaway', 'ignore', or None to connect.  names: {authority: what to dial for it};
+    with a waypoint's port 15008 there it is an east-west gateway."""
 
-    def __init__(self, ip, identity, port=15008, verdict=None, settings=None, answer=()):
-        self.ip, self.port, self.identity = ip, port, identity
+    def __init__(self, ip, identity, port=15008, verdict=None, settings=None, answer=(), names=()):
+        self.ip, self.port, self.identity, self.names = ip, port, identity, dict(names)
         self.verdict, self.settings, self.answer = verdict, settings, list(answer)
         self.connects, self.sessions, self.errors, self.accepted = [], [], [], 0
+        self.holding = False  # passes nothing on any more, and says nothing of it
         self.context = tls_context(True, identity)
         self.stopping = threading.Event()
         self.sock = net.listen(ip, port)

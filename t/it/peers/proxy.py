@@ -24,6 +24,7 @@ mesh {{
     identity {cert} {key};
     trust_bundle {roots};
     cluster_id Kubernetes;
+    {network}
 }}
 listen {ip}:15008 hbone;
 listen {ip}:15020 agent;
@@ -69,12 +70,14 @@ class Cairn:
     """A running proxy on an address of its own."""
 
     def __init__(self, binary, folder, identity, body='', files=None, main='', workers=1, level='info',
-                 trust_domain='cluster.local', ip=None, access_log='json', arguments=()):
+                 trust_domain='cluster.local', ip=None, access_log='json', arguments=(),
+                 network=None):
         self.binary, self.folder, self.identity = binary, pathlib.Path(folder), identity
         self.ip, self.process = ip or net.new_ip(), None
         self.access_path = self.folder / 'access.log'
         self.error_path = self.folder / 'error.log'
-        self.settings = {'workers': workers, 'level': level, 'trust_domain': trust_domain}
+        self.settings = {'workers': workers, 'level': level, 'trust_domain': trust_domain,
+                         'network': 'network %s;' % network if network else ''}
         self.main, self.access_log, self.arguments = main, access_log, list(arguments)
         self.expect_crash, self.env = False, {}
         self.write(body, files)

@@ -12,6 +12,7 @@
 #include "core/hash.h"
 #include "tunnel/tunnel.h"
 #include "upstream/cluster.h"
+#include "upstream/host.h"
 #include "upstream/registry.h"
 
 static void test_endpoint_lines_are_read(void **state)
@@ -56,8 +57,12 @@ static void test_bad_endpoint_lines_say_what_was_expected(void **state)
     expect_bad("10.0.0.5:9080 identity=bob",
                "identity: expected spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT");
     expect_bad("10.0.0.5:9080 zone=a",
-               "unknown key: expected weight, health, tunnel, tunnel_addr, identity, locality, "
-               "node, network or labels");
+               "unknown key: expected weight, health, tunnel, tunnel_addr, identity, "
+               "gateway_identity, locality, node, network or labels");
+    expect_bad("10.0.0.5:9080 tunnel=hbone gateway_identity=spiffe://a/ns/b/sa/c",
+               "gateway_identity: only with tunnel=double_hbone");
+    expect_bad("10.0.0.5:9080 tunnel=double_hbone gateway_identity=bob",
+               "gateway_identity: expected spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT");
     expect_bad("10.0.0.5:9080 locality=a/b/c/d",
                "locality: expected REGION/ZONE/SUBZONE, the last two may be missing");
     expect_bad("10.0.0.5:9080 locality=a//c",
@@ -66,6 +71,33 @@ static void test_bad_endpoint_lines_say_what_was_expected(void **state)
                "labels: expected KEY=VALUE,KEY=VALUE of at most 4096 bytes");
     expect_bad("10.0.0.5:9080 node=",
                "node and network: expected a name of at most 253 characters");
+}
+
+static void test_a_gateway_of_another_network_is_told_by_its_own_address(void **state)
+{
+    static const char *const lines[][2] = {
+        {"172.18.0.1:15009 tunnel=double_hbone", "172.18.0.1:15009"},
+        {"172.18.0.1:0 tunnel=double_hbone", "172.18.0.1:15008"},
+        {"172.18.0.1:15009 tunnel=double_hbone tunnel_addr=10.0.0.1:1", "10.0.0.1:1"},
+        {"10.0.0.5:9080 tunnel=hbone", "10.0.0.5:15008"}};
+    const char *why;
+
+    (void)state;
+    for (unsigned i = 0; i < CN_COUNT(lines); i++) {
+        cn_endpoint_t ep;
+        char at[CN_INET_TEXT];
+        cn_host_t *h;
+
+        assert_int_equal(cn_endpoint_parse(cn_str_c(lines[i][0]), &ep, &why), CN_OK);
+        cn_inet_put(at, &ep.tunnel_addr, true);
+        assert_string_equal(at, lines[i][1]);
+        h = cn_host_create(&ep);
+        assert_true(cn_str_eq(cn_host_tunnel(h), i < 3 ? CN_STR("double_hbone") : CN_STR("hbone")));
+        assert_true(cn_host_is(h, &ep));
+        ep.doubled = !ep.doubled;
+        assert_false(cn_host_is(h, &ep));
+        cn_host_unref(h);
+    }
 }
 
 static void test_attributes_of_an_endpoint_are_read(void **state)
@@ -456,6 +488,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test(test_endpoint_lines_are_read),
         cmocka_unit_test(test_bad_endpoint_lines_say_what_was_expected),
+        cmocka_unit_test(test_a_gateway_of_another_network_is_told_by_its_own_address),
         cmocka_unit_test(test_attributes_of_an_endpoint_are_read),
         cmocka_unit_test(test_long_attributes_are_refused),
         cmocka_unit_test(test_localities_have_as_much_in_common_as_their_first_parts),
