@@ -590,13 +590,24 @@ def test_the_reaction_is_what_the_rfc_demands(w, send, allowed, ours):
         assert still_echoes(w)
 
 
+def echo_of(made):
+    """A connection with an echo on stream 1; what was sent before may just be ending Envoy's own to the application."""
+    for _ in range(3):
+        w = made()
+        w.start()
+        w.send(w.headers(1, w.opening(ECHO)))
+        w.until(lambda: w.status(1))
+        if w.status(1) == '200':
+            return w
+        w.close()
+    pytest.fail('no tunnel: %s' % w.status(1))
+
+
 @pytest.mark.parametrize('name', [name for name, (_, _, ours) in CASES.items() if ours])
 @pytest.mark.parametrize('side', ['outer', 'inner'])
 def test_where_we_differ_envoy_does_the_same(stock, curl, name, side):
     send, allowed, ours = CASES[name]
-    w = Outer(wire.secure(stock.outer[0], curl)) if side == 'outer' else Inner(wire.clear(*stock.inner))
-    w.start()
-    tunnel(w, 1, ECHO)
+    w = echo_of(lambda: Outer(wire.secure(stock.outer[0], curl)) if side == 'outer' else Inner(wire.clear(*stock.inner)))
     send(w)
     verdict = w.verdict(3)
     w.close()
