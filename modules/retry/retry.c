@@ -200,12 +200,11 @@ static cn_rc set_retry(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *c
 
 /* ---- levels ---- */
 
-#define ANYWHERE (CN_AT_MAIN | CN_AT_SERVICE | CN_AT_ROUTE)
 #define M(member) offsetof(cn_module_retry_conf_t, member)
 
 static const cn_directive_t directives[] = {
     {.name = "request_timeout",
-     .where = ANYWHERE,
+     .where = CN_AT_MAIN | CN_AT_SERVICE | CN_AT_ROUTE,
      .args = CN_ARGS(1, 1),
      .set = cn_set_ms,
      .off = M(request_ms),
@@ -216,7 +215,7 @@ static const cn_directive_t directives[] = {
              "Endpoints see what is left in x-envoy-expected-rq-timeout-ms.",
      .deflt = "0"},
     {.name = "try_timeout",
-     .where = ANYWHERE,
+     .where = CN_AT_MAIN | CN_AT_SERVICE | CN_AT_ROUTE,
      .args = CN_ARGS(1, 1),
      .set = cn_set_ms,
      .off = M(try_ms),
@@ -226,7 +225,7 @@ static const cn_directive_t directives[] = {
              "that is not shorter than request_timeout has no effect.",
      .deflt = "0"},
     {.name = "stream_idle_timeout",
-     .where = ANYWHERE,
+     .where = CN_AT_MAIN | CN_AT_SERVICE | CN_AT_ROUTE,
      .args = CN_ARGS(1, 1),
      .set = cn_set_ms,
      .off = M(idle_ms),
@@ -235,7 +234,7 @@ static const cn_directive_t directives[] = {
              "flag SI, or a response that has begun is broken off. 0: for ever.",
      .deflt = "0"},
     {.name = "retry",
-     .where = ANYWHERE | CN_D_BLOCK | CN_D_TABLE | CN_D_BARE,
+     .where = CN_AT_MAIN | CN_AT_SERVICE | CN_AT_ROUTE | CN_D_BLOCK | CN_D_TABLE | CN_D_BARE,
      .args = CN_ARGS(0, 1),
      .set = set_retry,
      .arg = retry_table,

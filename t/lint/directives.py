@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every directive says in its table what it does and how it is written."""
+"""Every directive says in its table what it does and how it is written, and a module's where it
+may stand in words that configure finds, for the error of a program without the module."""
 
 import re
 
@@ -73,6 +74,8 @@ def main():
             for field in ('syntax', 'help'):
                 if entry.get(field, 'NULL') in ('NULL', '0', '""'):
                     problems.append('%s:%d: %s has no %s' % (path, entry['line'], entry['name'], field))
+            if path.parts[0] == 'modules' and not entry.get('where', '').startswith('CN_AT_'):
+                problems.append('%s:%d: %s: where does not begin with CN_AT_' % (path, entry['line'], entry['name']))
     tree.finish(problems, 'directives: %d looked at' % count)
 
 

@@ -128,6 +128,7 @@ static int setup(void **state)
     t->app = context(t, "app", APP);
     t->curl = context(t, "curl", CURL);
     t->w.loop = cn_loop_create();
+    cn_rand_init(&t->w.rand, 7);
     t->w.tls = t->app;
     t->w.network = CN_STR("net1");
     t->units_v[CN_UNIT_MAIN] = (cn_conf_unit_t){"main", NULL, no_levels};
