@@ -3,10 +3,9 @@
  * Between the files of circuit_breaker: settings, and what all workers keep
  * together in shared memory.
  *
- * A cluster's row has a column of counts for each worker slot, written by its
- * worker only.  What is in use is the sum of the columns, so a worker that dies
- * takes its part along when the master clears its column.  A host's row belongs
- * to nobody: its numbers change by atomics.
+ * A cluster's row has a column for each worker slot, written by its worker only.  What is in use is
+ * the sum of the columns, so a worker that dies takes its part along when the master clears its
+ * column.  A host's row belongs to nobody: its numbers change by atomics.
  */
 #ifndef CN_CIRCUIT_BREAKER_INT_H
 #define CN_CIRCUIT_BREAKER_INT_H
@@ -32,11 +31,17 @@ cn_rc cn_circuit_breaker_conf_init(cn_conf_t *, void *conf, const void *parent);
 /* ---- shared memory ---- */
 
 typedef struct {
-    uint64_t epoch;    /* counts up with each ejection and return */
-    uint64_t swept_ms; /* last look at all hosts, by whichever worker */
-    uint32_t ejected;  /* hosts put aside */
-    uint32_t marks;    /* 0: no host has a number that is not 0 */
-    uint32_t used[];   /* [slot * CN_ADMIT_MAX + kind] */
+    uint64_t waits_ms; /* since when its requests wait for a connection; 0: they do not */
+    uint64_t asked_ms; /* when they last asked for one */
+    uint32_t used[CN_ADMIT_MAX];
+} cn_circuit_breaker_column_t;
+
+typedef struct {
+    uint64_t epoch;                       /* counts up with each ejection and return */
+    uint64_t swept_ms;                    /* last look at all hosts, by whichever worker */
+    uint32_t ejected;                     /* hosts put aside */
+    uint32_t marks;                       /* 0: no host has a number that is not 0 */
+    cn_circuit_breaker_column_t column[]; /* by slot */
 } cn_circuit_breaker_cluster_t;
 
 typedef struct {
@@ -53,6 +58,10 @@ typedef struct {
     cn_task_t task;
     cn_timer_t timer;
     uint64_t tick_ms;
+    cn_cluster_t **holds; /* clusters whose limited connections this worker has (turns.c) */
+    uint32_t nholds, holds_room;
+    cn_task_t spare_task;
+    cn_timer_t spare_timer;
 } cn_circuit_breaker_t;
 
 typedef enum {
@@ -69,6 +78,8 @@ typedef enum {
     CN_BREAKER_METRICS
 } cn_circuit_breaker_metric;
 
+const cn_circuit_breaker_conf_t *cn_circuit_breaker_conf_of(const cn_circuit_breaker_t *,
+                                                            const cn_cluster_t *);
 /* The cluster's series; NULL without statistics. */
 cn_series_t *cn_circuit_breaker_series(cn_circuit_breaker_t *, const cn_cluster_t *,
                                        cn_circuit_breaker_metric);
@@ -87,6 +98,20 @@ void cn_circuit_breaker_release(void *wctx, cn_cluster_t *, const void *conf, cn
 /* Of all workers. */
 uint32_t cn_circuit_breaker_used(const cn_circuit_breaker_t *, const cn_circuit_breaker_cluster_t *,
                                  cn_admit_kind);
+
+/* ---- turns.c ---- */
+
+void cn_circuit_breaker_turns_init(cn_circuit_breaker_t *);
+void cn_circuit_breaker_turns_fini(cn_circuit_breaker_t *);
+/* The worker has its first connection of the cluster, or no more any. */
+void cn_circuit_breaker_turns_hold(cn_circuit_breaker_t *, cn_cluster_t *, bool);
+/* Of so many connections it is another worker's turn. */
+uint32_t cn_circuit_breaker_turns_before(const cn_circuit_breaker_t *,
+                                         const cn_circuit_breaker_cluster_t *);
+/* This worker has got one, and waits no more. */
+void cn_circuit_breaker_turns_got(cn_circuit_breaker_t *, cn_circuit_breaker_cluster_t *);
+void cn_circuit_breaker_wait(void *wctx, cn_cluster_t *, const void *conf);
+bool cn_circuit_breaker_spare(void *wctx, cn_cluster_t *, const void *conf, bool asked);
 
 /* ---- outlier.c ---- */
 

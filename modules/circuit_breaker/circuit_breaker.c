@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * circuit_breaker: what a cluster may have at most at once (limits.c), and
- * endpoints put aside after failures (outlier.c), counted over all workers.
+ * circuit_breaker: what a cluster may have at most at once (limits.c, turns.c),
+ * and endpoints put aside after failures (outlier.c), counted over all workers.
  *
  * This file has the shared memory, the metrics, and the task that looks after
  * clusters now and then.  What wakes it: its timer, which runs only while there
@@ -22,7 +22,8 @@ extern const cn_module_t cn_module_circuit_breaker;
 
 static size_t cluster_bytes(unsigned slots)
 {
-    return sizeof(cn_circuit_breaker_cluster_t) + (size_t)slots * CN_ADMIT_MAX * sizeof(uint32_t);
+    return sizeof(cn_circuit_breaker_cluster_t) +
+           (size_t)slots * sizeof(cn_circuit_breaker_column_t);
 }
 
 static size_t clusters_size(const void *main, unsigned slots)
@@ -36,7 +37,14 @@ static size_t hosts_size(const void *main, unsigned slots CN_UNUSED)
                          sizeof(cn_circuit_breaker_host_t));
 }
 
-/* What the dead worker had in use is free again. */
+static void clear(cn_circuit_breaker_column_t *column)
+{
+    __atomic_store_n(&column->asked_ms, 0, __ATOMIC_SEQ_CST);
+    for (unsigned kind = 0; kind < CN_ADMIT_MAX; kind++)
+        __atomic_store_n(&column->used[kind], 0, __ATOMIC_SEQ_CST);
+}
+
+/* What the dead worker had in use is free again, and nobody waits for it. */
 static void worker_gone(const cn_shm_view_t *v)
 {
     cn_circuit_breaker_cluster_t *row;
@@ -45,8 +53,7 @@ static void worker_gone(const cn_shm_view_t *v)
 
     cn_slots_open(&t, v->mem, v->size, cluster_bytes(v->slots));
     while ((row = cn_slots_next(&t, &iter)) != NULL)
-        for (unsigned kind = 0; kind < CN_ADMIT_MAX; kind++)
-            __atomic_store_n(&row->used[v->slot * CN_ADMIT_MAX + kind], 0, __ATOMIC_SEQ_CST);
+        clear(&row->column[v->slot]);
 }
 
 static const cn_shm_def_t shm[] = {
@@ -163,8 +170,8 @@ static void open_series(cn_circuit_breaker_t *b, const cn_cluster_t *c,
 
 /* ---- the task ---- */
 
-static const cn_circuit_breaker_conf_t *conf_of(const cn_circuit_breaker_t *b,
-                                                const cn_cluster_t *c)
+const cn_circuit_breaker_conf_t *cn_circuit_breaker_conf_of(const cn_circuit_breaker_t *b,
+                                                            const cn_cluster_t *c)
 {
     return cn_worker_conf(b->w, &cn_module_circuit_breaker, c->section);
 }
@@ -178,7 +185,7 @@ static void run(cn_task_t *task, uint32_t why CN_UNUSED)
     cn_cluster_t *c;
 
     while ((c = cn_clusters_next(all, &iter)) != NULL) {
-        const cn_circuit_breaker_conf_t *cc = conf_of(b, c);
+        const cn_circuit_breaker_conf_t *cc = cn_circuit_breaker_conf_of(b, c);
 
         if (cc->limited)
             cn_circuit_breaker_cluster_row(b, c);
@@ -210,7 +217,7 @@ static void reconfigured(cn_worker_t *w, void *wctx, const void *main CN_UNUSED)
 
     open_tables(b);
     while ((c = cn_clusters_next(cn_worker_clusters(w), &iter)) != NULL) {
-        const cn_circuit_breaker_conf_t *cc = conf_of(b, c);
+        const cn_circuit_breaker_conf_t *cc = cn_circuit_breaker_conf_of(b, c);
 
         open_series(b, c, cc);
         if (cc->limited && tick > TOUCH_MS)
@@ -233,6 +240,7 @@ static cn_rc worker_init(cn_worker_t *w, void **wctx)
     b->w = w;
     cn_task_init(&b->task, cn_worker_loop(w), run);
     cn_timer_init(&b->timer, &b->task, CN_WAKE_TIMER);
+    cn_circuit_breaker_turns_init(b);
     *wctx = b;
     return CN_OK;
 }
@@ -243,6 +251,7 @@ static void worker_fini(cn_worker_t *w CN_UNUSED, void *wctx)
 
     cn_timer_stop(&b->timer);
     cn_task_fini(&b->task);
+    cn_circuit_breaker_turns_fini(b);
     free(b);
 }
 
@@ -311,6 +320,8 @@ static void describe(void *wctx, cn_cluster_t *c, const void *conf, const cn_hos
 static const cn_admission_ops_t admission = {
     .admit = cn_circuit_breaker_admit,
     .release = cn_circuit_breaker_release,
+    .wait = cn_circuit_breaker_wait,
+    .spare = cn_circuit_breaker_spare,
     .usable = cn_circuit_breaker_usable,
     .look = look,
     .report = cn_circuit_breaker_report,

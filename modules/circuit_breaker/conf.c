@@ -114,6 +114,9 @@ static cn_rc set_breaker(cn_conf_t *cf, const cn_directive_t *d, void *conf, con
 
     if (set_words(cf, d, conf, argv, argc) != CN_OK)
         return CN_ERR;
+    if (c->limit[CN_ADMIT_CONNECTION] == 0)
+        return cn_conf_error(cf, "max_connections=0: without connections all requests would wait "
+                                 "for ever: expected 1 or more");
     for (unsigned i = 0; i < CN_ADMIT_MAX; i++)
         c->limited = c->limited || c->limit[i] != CN_BREAKER_NONE;
     return CN_OK;
@@ -145,11 +148,14 @@ const cn_directive_t cn_circuit_breaker_directives[] = {
      .set = set_breaker,
      .arg = limit_words,
      .syntax = "breaker [max_connections=N] [max_pending=N] [max_requests=N] [max_retries=N]",
-     .help = "What there may be at once of a cluster, over all workers: connections, requests that "
-             "wait for one or for one that is being made, requests under way, retries under way. "
-             "What is beyond max_connections waits; beyond the others it is answered 503 with "
-             "x-envoy-overloaded: true and flag UO, and a retry is not made. A worker that has no "
-             "connection at all may always make one."},
+     .help =
+         "What there may be at once of a cluster, over all workers: connections, requests that "
+         "wait for one or for one that is being made, requests under way, retries under way. "
+         "What is beyond max_connections waits; beyond the others it is answered 503 with "
+         "x-envoy-overloaded: true and flag UO, and a retry is not made. TCP connections do not "
+         "wait, but are closed. Workers take turns at the connections, so that none starves; "
+         "each may have one HTTP/2 connection beyond max_connections, since those last and carry "
+         "all of its requests."},
     {.name = "outlier",
      .where = CN_AT_CLUSTER,
      .args = CN_ARGS(0, 8),

@@ -14,7 +14,7 @@
 static uint32_t *cell(const cn_circuit_breaker_t *b, cn_circuit_breaker_cluster_t *row,
                       cn_admit_kind kind)
 {
-    return &row->used[b->slot * CN_ADMIT_MAX + kind];
+    return &row->column[b->slot].used[kind];
 }
 
 uint32_t cn_circuit_breaker_used(const cn_circuit_breaker_t *b,
@@ -23,7 +23,7 @@ uint32_t cn_circuit_breaker_used(const cn_circuit_breaker_t *b,
     uint64_t sum = 0;
 
     for (unsigned i = 0; i < b->slots; i++)
-        sum += __atomic_load_n(&row->used[i * CN_ADMIT_MAX + kind], __ATOMIC_SEQ_CST);
+        sum += __atomic_load_n(&row->column[i].used[kind], __ATOMIC_SEQ_CST);
     return sum < UINT32_MAX ? (uint32_t)sum : UINT32_MAX;
 }
 
@@ -63,6 +63,20 @@ static void count_overflow(cn_circuit_breaker_t *b, const cn_cluster_t *c, cn_ad
     cn_series_add(cn_circuit_breaker_series(b, c, metric[kind]), 1);
 }
 
+/* A free connection goes to the worker that has waited the longest for one. */
+static bool admit_connection(cn_circuit_breaker_t *b, cn_cluster_t *c,
+                             cn_circuit_breaker_cluster_t *row, uint32_t limit)
+{
+    uint32_t before = cn_circuit_breaker_turns_before(b, row);
+
+    if (before >= limit || !raise_cell(b, row, CN_ADMIT_CONNECTION, limit - before))
+        return false;
+    cn_circuit_breaker_turns_got(b, row);
+    if (*cell(b, row, CN_ADMIT_CONNECTION) == 1)
+        cn_circuit_breaker_turns_hold(b, c, true);
+    return true;
+}
+
 bool cn_circuit_breaker_admit(void *wctx, cn_cluster_t *c, const void *conf, cn_admit_kind kind)
 {
     const cn_circuit_breaker_conf_t *cc = conf;
@@ -71,7 +85,10 @@ bool cn_circuit_breaker_admit(void *wctx, cn_cluster_t *c, const void *conf, cn_
     if (cc->limit[kind] == CN_BREAKER_NONE)
         return true;
     row = cn_circuit_breaker_cluster_row(wctx, c);
-    if (!row || raise_cell(wctx, row, kind, cc->limit[kind]))
+    if (!row)
+        return true;
+    if (kind == CN_ADMIT_CONNECTION ? admit_connection(wctx, c, row, cc->limit[kind])
+                                    : raise_cell(wctx, row, kind, cc->limit[kind]))
         return true;
     count_overflow(wctx, c, kind);
     return false;
@@ -91,6 +108,9 @@ void cn_circuit_breaker_release(void *wctx, cn_cluster_t *c, const void *conf, c
     own = cell(wctx, row, kind);
     mine = __atomic_load_n(own, __ATOMIC_RELAXED);
     /* there was no row when it was admitted */
-    if (mine > 0)
-        __atomic_store_n(own, mine - 1, __ATOMIC_SEQ_CST);
+    if (mine == 0)
+        return;
+    __atomic_store_n(own, mine - 1, __ATOMIC_SEQ_CST);
+    if (mine == 1 && kind == CN_ADMIT_CONNECTION)
+        cn_circuit_breaker_turns_hold(wctx, c, false);
 }

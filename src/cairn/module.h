@@ -382,6 +382,8 @@ bool cn_worker_draining(const cn_worker_t *);
 /* `network` of the mesh block; empty: none was given. */
 cn_str_t cn_worker_network(cn_worker_t *);
 cn_clusters_t *cn_worker_clusters(cn_worker_t *);
+/* Closes the worker's connection to the cluster that idles for the longest; false: none idles. */
+bool cn_worker_evict(cn_worker_t *, cn_cluster_t *);
 const cn_workloads_t *cn_worker_workloads(cn_worker_t *);
 cn_stats_t *cn_worker_stats(cn_worker_t *);
 /* The module's own worker context (what worker_init stored). */

@@ -101,8 +101,7 @@ static cn_rc wait_for_connection(cn_req_t *req)
 {
     req->up_state = CN_UP_WAIT;
     req->waiter.cluster = req->cluster;
-    if (cn_list_empty(&req->waiter.link))
-        cn_admission_wait(&req->w->admissions, &req->waiter);
+    cn_admission_wait(&req->w->admissions, &req->waiter);
     cn_timer_set(&req->later, WAIT_MS);
     return CN_AGAIN;
 }

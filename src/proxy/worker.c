@@ -426,6 +426,11 @@ cn_shm_view_t cn_worker_shm(const cn_worker_t *w, const cn_shm_def_t *def)
     return view;
 }
 
+bool cn_worker_evict(cn_worker_t *w, cn_cluster_t *c)
+{
+    return cn_upool_evict(w->upool, c);
+}
+
 bool cn_worker_draining(const cn_worker_t *w)
 {
     return w->draining;

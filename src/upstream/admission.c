@@ -49,25 +49,37 @@ static bool admit(const cn_admissions_t *all, const cn_ticket_t *want)
     return true;
 }
 
-bool cn_admission_take(cn_admissions_t *all, cn_cluster_t *c, cn_admit_kind kind, cn_ticket_t *t)
+static bool take(cn_admissions_t *all, const cn_ticket_t *want, bool may_be_beyond, cn_ticket_t *t)
 {
-    cn_ticket_t want = {c, c->section, kind, false};
-
     CN_BUG_ON(t->cluster);
     if (!all || all->n == 0)
         return true;
-    if (!admit(all, &want)) {
-        if (kind != CN_ADMIT_CONNECTION || c->connections)
-            return false;
-        want.beyond = true;
+    *t = *want;
+    t->beyond = !admit(all, want);
+    if (t->beyond && !may_be_beyond) {
+        *t = (cn_ticket_t){0};
+        return false;
     }
-    if (kind == CN_ADMIT_CONNECTION)
-        c->connections++;
-    *t = want;
-    cn_cluster_ref(c);
+    if (t->kind == CN_ADMIT_CONNECTION)
+        t->cluster->connections++;
+    cn_cluster_ref(t->cluster);
     if (t->section)
         cn_section_ref(t->section);
     return true;
+}
+
+bool cn_admission_take(cn_admissions_t *all, cn_cluster_t *c, cn_admit_kind kind, cn_ticket_t *t)
+{
+    const cn_ticket_t want = {c, c->section, kind, false};
+
+    return take(all, &want, false, t);
+}
+
+bool cn_admission_take_shared(cn_admissions_t *all, cn_cluster_t *c, cn_ticket_t *t)
+{
+    const cn_ticket_t want = {c, c->section, CN_ADMIT_CONNECTION, false};
+
+    return take(all, &want, c->connections == 0, t);
 }
 
 void cn_admission_return(cn_admissions_t *all, cn_ticket_t *t)
@@ -89,7 +101,34 @@ void cn_admission_return(cn_admissions_t *all, cn_ticket_t *t)
 
 void cn_admission_wait(cn_admissions_t *all, cn_waiter_t *w)
 {
-    cn_list_push(&all->waiting, &w->link);
+    if (cn_list_empty(&w->link))
+        cn_list_push(&all->waiting, &w->link);
+    for (unsigned i = 0; i < all->n; i++) {
+        const cn_admission_t *a = &all->v[i];
+
+        if (a->ops->wait)
+            a->ops->wait(a->wctx, w->cluster, conf_of(w->cluster->section, a));
+    }
+}
+
+static bool is_waited_for(const cn_admissions_t *all, const cn_cluster_t *c)
+{
+    cn_list_each (node, &all->waiting)
+        if (cn_list_entry(node, cn_waiter_t, link)->cluster == c)
+            return true;
+    return false;
+}
+
+bool cn_admission_spare(const cn_admissions_t *all, cn_cluster_t *c)
+{
+    for (unsigned i = 0; all && i < all->n; i++) {
+        const cn_admission_t *a = &all->v[i];
+
+        if (a->ops->spare &&
+            a->ops->spare(a->wctx, c, conf_of(c->section, a), is_waited_for(all, c)))
+            return true;
+    }
+    return false;
 }
 
 /* It goes to the end of the line: when it finds nothing, the next wake is for

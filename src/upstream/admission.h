@@ -33,10 +33,12 @@ typedef struct {
 void cn_admission_init(cn_admissions_t *, cn_admission_t *v, unsigned n);
 void cn_admission_fini(cn_admissions_t *);
 
-/* False: the cluster is full.  The ticket must be empty; all may be NULL.  A
- * worker without any connection to the cluster gets one beyond the limit: what
- * the others hold may idle for an hour. */
+/* False: the cluster is full.  The ticket must be empty; all may be NULL. */
 CN_MUST bool cn_admission_take(cn_admissions_t *, cn_cluster_t *, cn_admit_kind, cn_ticket_t *);
+/* The same for a connection that many requests share.  A worker without any to
+ * the cluster gets one beyond the limit: those of the others may last for ever,
+ * with requests of their own on them at all times. */
+CN_MUST bool cn_admission_take_shared(cn_admissions_t *, cn_cluster_t *, cn_ticket_t *);
 /* Gives back what the ticket holds, if anything; a connection's wakes who waits. */
 void cn_admission_return(cn_admissions_t *, cn_ticket_t *);
 
@@ -47,8 +49,12 @@ typedef struct {
     cn_task_t *task;
     uint32_t why;
 } cn_waiter_t;
-/* Until cn_list_remove(&waiter->link), also after it was woken. */
+/* Until cn_list_remove(&waiter->link), also after it was woken.  Again each time
+ * that it has found nothing: other workers are asked to spare one. */
 void cn_admission_wait(cn_admissions_t *, cn_waiter_t *);
+/* A connection of the cluster idles, or would now: true when it is to be closed
+ * for a worker that waits for one. */
+CN_MUST bool cn_admission_spare(const cn_admissions_t *, cn_cluster_t *);
 /* A connection of the cluster may be had: wakes the first who waits for one. */
 void cn_admission_wake(cn_admissions_t *, const cn_cluster_t *);
 

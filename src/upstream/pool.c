@@ -77,6 +77,12 @@ static bool is_worn(const conn_t *c)
            (c->end_ms && cn_loop_ms(c->pool->loop) >= c->end_ms);
 }
 
+/* By another worker, more than by this one. */
+static bool is_wanted(const conn_t *c)
+{
+    return c->ticket.cluster && cn_admission_spare(c->pool->admissions, c->ticket.cluster);
+}
+
 static void set_idle(conn_t *c, bool idle)
 {
     if (c->is_idle == idle)
@@ -215,18 +221,27 @@ static conn_t *find_evictable(const cn_cluster_t *cluster)
     return NULL;
 }
 
-/* A connection that idles at another host makes room. */
-static bool may_connect(cn_upool_t *pool, cn_cluster_t *cluster, cn_ticket_t *ticket)
+bool cn_upool_evict(cn_upool_t *pool CN_UNUSED, cn_cluster_t *cluster)
 {
-    conn_t *c;
+    conn_t *c = find_evictable(cluster);
 
-    if (cn_admission_take(pool->admissions, cluster, CN_ADMIT_CONNECTION, ticket))
-        return true;
-    c = find_evictable(cluster);
-    if (!c)
-        return false;
-    conn_destroy(c);
+    if (c)
+        conn_destroy(c);
+    return c;
+}
+
+static bool take(cn_upool_t *pool, cn_cluster_t *cluster, bool shared, cn_ticket_t *ticket)
+{
+    if (shared)
+        return cn_admission_take_shared(pool->admissions, cluster, ticket);
     return cn_admission_take(pool->admissions, cluster, CN_ADMIT_CONNECTION, ticket);
+}
+
+/* A connection that idles at another host makes room. */
+static bool may_connect(cn_upool_t *pool, cn_cluster_t *cluster, bool shared, cn_ticket_t *ticket)
+{
+    return take(pool, cluster, shared, ticket) ||
+           (cn_upool_evict(pool, cluster) && take(pool, cluster, shared, ticket));
 }
 
 static conn_t *conn_create(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *host,
@@ -235,7 +250,7 @@ static conn_t *conn_create(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_t *h
     cn_ticket_t ticket = {0};
     conn_t *c;
 
-    if (!may_connect(pool, cluster, &ticket))
+    if (!may_connect(pool, cluster, false, &ticket))
         return NULL;
     c = cn_xzalloc(sizeof(*c));
     c->pool = pool;
@@ -323,7 +338,7 @@ static cn_uconn_t *open_shared(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_
     cn_ticket_t ticket = {0};
     cn_exch_t *x;
 
-    if (!may_connect(pool, cluster, &ticket))
+    if (!may_connect(pool, cluster, true, &ticket))
         return NULL;
     cn_h2share_create(&pool->shares, host, &key,
                       open_stream(pool, cluster, host, asked, CN_SPOKEN_HTTP2, NULL), &ticket,
@@ -394,7 +409,7 @@ void cn_upool_close(cn_upool_t *pool, cn_uconn_t *u)
     c->u.host->active--;
     c->u.exch->ops->close(c->u.exch);
     c->u.exch = NULL;
-    if (cn_h1_client_usable(c->h1) && !c->u.host->gone && !is_worn(c))
+    if (cn_h1_client_usable(c->h1) && !c->u.host->gone && !is_worn(c) && !is_wanted(c))
         set_idle(c, true);
     else
         conn_destroy(c);

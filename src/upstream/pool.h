@@ -62,6 +62,8 @@ cn_stream_t *cn_upool_conn_stream(cn_uconn_t *);
 /* A raw stream to the host for L4 traffic; the caller closes it. */
 cn_stream_t *cn_upool_stream(cn_upool_t *, cn_cluster_t *, cn_host_t *, const cn_uasked_t *asked,
                              cn_task_t *owner);
+/* Closes the connection to the cluster that idles for the longest; false: none idles. */
+bool cn_upool_evict(cn_upool_t *, cn_cluster_t *);
 /* Idle HTTP/1.1 connections now kept. */
 uint32_t cn_upool_idle(const cn_upool_t *);
 /* HTTP/2 sessions to hosts, also those that are leaving. */

@@ -129,6 +129,12 @@ typedef struct {
 typedef struct {
     bool (*admit)(void *wctx, cn_cluster_t *, const void *conf, cn_admit_kind); /* false: full */
     void (*release)(void *wctx, cn_cluster_t *, const void *conf, cn_admit_kind);
+    /* A request of this worker waits for a connection that was refused; again every
+     * few milliseconds for as long as it does. */
+    void (*wait)(void *wctx, cn_cluster_t *, const void *conf);
+    /* One of its connections can be spared now.  True: close it, another worker
+     * waits for one.  asked: requests of this worker wait too. */
+    bool (*spare)(void *wctx, cn_cluster_t *, const void *conf, bool asked);
     bool (*usable)(void *wctx, cn_cluster_t *, const void *conf, cn_host_t *); /* false: ejected */
     /* Adds to epoch, and may raise panic_percent. */
     void (*look)(void *wctx, cn_cluster_t *, const void *conf, cn_cluster_look_t *);

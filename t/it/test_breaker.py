@@ -7,10 +7,11 @@ import contextlib
 import os
 import re
 import signal
+import socket
 
 import pytest
 
-from peers import envoy, net, proxy
+from peers import envoy, net, origin, proxy
 from peers.http import Http, Plain
 
 VIP = '10.96.0.1:9080'
@@ -160,7 +161,7 @@ def test_what_a_killed_worker_had_is_free_again(cairn, app, crowd, curl):
         clients.add()
     for tunnel in clients.tunnels[-12:]:
         tunnel.http.send(path='/hang')
-    net.wait_for(lambda: in_use(waypoint, 'rq_in_use') == 12, 10, 'all places taken')
+    net.wait_for(lambda: in_use(waypoint, 'rq_in_use') == len(app.requests) == 12, 10, 'all places taken')
     before = waypoint.workers()
     admin = lambda: set(waypoint.workers())
     victim = max(before, key=lambda pid: sockets(pid, waypoint.ip))
@@ -191,6 +192,74 @@ def test_requests_beyond_max_connections_wait(cairn, app, curl):
         assert {t.http.response().status for t in tunnels} == {200}
     assert app.connections <= 2
     assert waypoint.count('envoy_cluster_upstream_cx_overflow', cluster_name=REVIEWS) > 0
+
+
+class CountingOrigin(origin.Origin):
+    """Knows how many connections were open at once: those whose end has come do not count."""
+
+    def __init__(self, *args):
+        self.most = 0
+        super().__init__(*args)
+
+    def handle(self, sock, number):
+        net.wait_for(lambda: self.alive() <= self.limit, 5, 'the end of another connection')
+        super().handle(sock, number)
+
+    def alive(self):
+        return sum(1 for sock in self._open if is_alive(sock))
+
+
+def is_alive(sock):
+    """Established, as the kernel sees it: neither closed here nor ended by the peer."""
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 1
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize('limit', [1, 2])
+def test_max_connections_is_exact_over_four_workers_and_none_starves(cairn, stopping, crowd, limit):
+    """One connection goes from worker to worker, idle or not."""
+    app = CountingOrigin('reviews-v1')
+    app.limit = limit
+    stopping.append(app)
+    waypoint = cairn(reviews(proxy.endpoint(app), breaker='max_connections=%d' % limit), workers=4)
+    clients = crowd(waypoint, 4)
+    for _ in range(3):  # it idles at one, the next needs it
+        for tunnel in clients.tunnels:
+            assert tunnel.request().status == 200
+    for tunnel in clients.tunnels:  # all at once
+        for _ in range(5):
+            tunnel.http.send(path='/slow/5')
+    assert [t.http.response().status for t in clients.tunnels for _ in range(5)] == [200] * 5 * len(clients.tunnels)
+    print('%d workers, %d connections one after the other' % (clients.spread(), app.connections))
+    assert app.connections > limit and not app.errors
+    assert in_use(waypoint, 'cx_in_use') <= limit
+
+
+def test_tcp_connections_beyond_max_connections_are_refused(cairn, stopping, crowd):
+    app = origin.TcpOrigin('echo')
+    stopping.append(app)
+    waypoint = cairn(proxy.cluster(REVIEWS, proxy.endpoint(app), protocol='tcp', breaker='max_connections=3') +
+                     proxy.service(REVIEWS, VIP, protocol='tcp'), workers=4)
+    clients = crowd(waypoint, 4)
+    for tunnel in clients.tunnels:
+        tunnel.send(b'x')
+    net.wait_for(lambda: len(waypoint.access_path.read_text().splitlines()) == len(clients.tunnels) - 3
+                 if waypoint.access_path.exists() else False, 10, 'the refusals')
+    assert {line['response_flags'] for line in waypoint.access()} == {'UO'}
+    assert (app.connections, in_use(waypoint, 'cx_in_use')) == (3, 3)
+
+
+def test_each_worker_may_have_an_http2_connection(cairn, new_http2_origin, crowd):
+    """With fewer, a call that streams for hours would keep all other workers waiting."""
+    app = new_http2_origin('reviews-v1')
+    waypoint = cairn(reviews(proxy.endpoint(app), protocol='http2', breaker='max_connections=1'), workers=4)
+    clients = crowd(waypoint, 3)
+    for tunnel in clients.tunnels:
+        tunnel.http.send(path='/slow/300')
+    assert {t.http.response().status for t in clients.tunnels} == {200}
+    assert app.connections <= 4
 
 
 def test_requests_beyond_max_pending_do_not_wait(cairn, app, curl):

@@ -105,6 +105,14 @@ static void give(bed_t *b, unsigned worker, cn_ticket_t *t)
     cn_admission_return(&b->w[worker].admissions, t);
 }
 
+static void pass(bed_t *b, uint64_t ms)
+{
+    b->loop->now_ns += ms * 1000000;
+    cn_timer_expire(b->loop);
+    while (cn_task_pass(b->loop))
+        continue;
+}
+
 /* ---- limits ---- */
 
 static void test_a_limit_holds_over_all_workers(void **state CN_UNUSED)
@@ -146,23 +154,155 @@ static void test_a_limit_of_0_admits_nobody(void **state CN_UNUSED)
     close_bed(&b);
 }
 
-static void test_connections_are_limited_but_each_worker_may_have_one(void **state CN_UNUSED)
+/* ---- connections ---- */
+
+static void nothing(cn_task_t *t CN_UNUSED, uint32_t why CN_UNUSED)
 {
-    cn_ticket_t t[6] = {{0}};
+}
+
+/* A request of a worker that waits for a connection. */
+typedef struct {
+    cn_task_t task;
+    cn_waiter_t waiter;
+} request_t;
+
+static void request_init(bed_t *b, request_t *r, unsigned worker)
+{
+    cn_task_init(&r->task, b->loop, nothing);
+    r->waiter = (cn_waiter_t){.cluster = cluster(b, worker), .task = &r->task, .why = CN_WAKE_USER};
+    cn_list_init(&r->waiter.link);
+}
+
+static void request_fini(request_t *r)
+{
+    cn_list_remove(&r->waiter.link);
+    cn_task_fini(&r->task);
+}
+
+static void ask(bed_t *b, request_t *r, unsigned worker)
+{
+    cn_ticket_t t = {0};
+
+    assert_false(take(b, worker, CN_ADMIT_CONNECTION, &t));
+    cn_admission_wait(&b->w[worker].admissions, &r->waiter);
+}
+
+static bool spare(bed_t *b, unsigned worker)
+{
+    return cn_admission_spare(&b->w[worker].admissions, cluster(b, worker));
+}
+
+static void test_connections_are_limited_over_all_workers(void **state CN_UNUSED)
+{
+    cn_ticket_t t[3] = {{0}};
     bed_t b;
 
     open_bed(&b, "cluster a:80 { breaker max_connections=2; }");
     assert_true(take(&b, 0, CN_ADMIT_CONNECTION, &t[0]));
-    assert_true(take(&b, 0, CN_ADMIT_CONNECTION, &t[1]));
-    assert_false(take(&b, 0, CN_ADMIT_CONNECTION, &t[2]));
-    assert_true(take(&b, 1, CN_ADMIT_CONNECTION, &t[3]));
-    assert_false(take(&b, 1, CN_ADMIT_CONNECTION, &t[4]));
-    give(&b, 1, &t[3]); /* it was beyond the limit: nobody gets it */
-    assert_false(take(&b, 0, CN_ADMIT_CONNECTION, &t[4]));
+    assert_true(take(&b, 1, CN_ADMIT_CONNECTION, &t[1]));
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_false(take(&b, i, CN_ADMIT_CONNECTION, &t[2])); /* also who has none at all */
     give(&b, 0, &t[0]);
-    assert_true(take(&b, 0, CN_ADMIT_CONNECTION, &t[4]));
-    give(&b, 0, &t[4]);
-    give(&b, 0, &t[1]);
+    assert_true(take(&b, 3, CN_ADMIT_CONNECTION, &t[2]));
+    give(&b, 1, &t[1]);
+    give(&b, 3, &t[2]);
+    close_bed(&b);
+}
+
+static void test_each_worker_may_have_one_that_many_requests_share(void **state CN_UNUSED)
+{
+    cn_ticket_t t[3] = {{0}};
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { breaker max_connections=1; }");
+    assert_true(take(&b, 0, CN_ADMIT_CONNECTION, &t[0]));
+    assert_true(cn_admission_take_shared(&b.w[1].admissions, cluster(&b, 1), &t[1]));
+    assert_false(cn_admission_take_shared(&b.w[1].admissions, cluster(&b, 1), &t[2]));
+    give(&b, 1, &t[1]); /* it was beyond the limit: nobody gets it */
+    assert_false(take(&b, 2, CN_ADMIT_CONNECTION, &t[2]));
+    give(&b, 0, &t[0]);
+    assert_true(take(&b, 2, CN_ADMIT_CONNECTION, &t[2]));
+    give(&b, 2, &t[2]);
+    close_bed(&b);
+}
+
+static void test_what_idles_is_for_the_worker_that_waits_longest(void **state CN_UNUSED)
+{
+    cn_ticket_t t = {0}, more = {0};
+    request_t first, second;
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { breaker max_connections=1; }");
+    request_init(&b, &first, 2);
+    request_init(&b, &second, 1);
+    assert_true(take(&b, 0, CN_ADMIT_CONNECTION, &t));
+    assert_false(spare(&b, 0));
+    ask(&b, &first, 2);
+    pass(&b, 1);
+    ask(&b, &second, 1);
+    assert_true(spare(&b, 0));
+    give(&b, 0, &t);
+    assert_false(take(&b, 0, CN_ADMIT_CONNECTION, &t));
+    assert_false(take(&b, 1, CN_ADMIT_CONNECTION, &more));
+    assert_true(take(&b, 2, CN_ADMIT_CONNECTION, &more));
+    cn_list_remove(&first.waiter.link);
+    assert_true(spare(&b, 2)); /* of worker 1, which still waits */
+    give(&b, 2, &more);
+    assert_false(take(&b, 2, CN_ADMIT_CONNECTION, &more));
+    assert_true(take(&b, 1, CN_ADMIT_CONNECTION, &more));
+    assert_false(spare(&b, 1));
+    give(&b, 1, &more);
+    request_fini(&first);
+    request_fini(&second);
+    close_bed(&b);
+}
+
+static void test_who_no_longer_asks_holds_up_nobody(void **state CN_UNUSED)
+{
+    cn_ticket_t t = {0};
+    request_t gone, lost;
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { breaker max_connections=1; }");
+    request_init(&b, &gone, 1);
+    request_init(&b, &lost, 2);
+    assert_true(take(&b, 0, CN_ADMIT_CONNECTION, &t));
+    ask(&b, &gone, 1);
+    ask(&b, &lost, 2);
+    give(&b, 0, &t);
+    cn_shared_worker_gone(b.shared, 2);
+    assert_false(take(&b, 3, CN_ADMIT_CONNECTION, &t));
+    pass(&b, 101);
+    assert_true(take(&b, 3, CN_ADMIT_CONNECTION, &t));
+    assert_false(spare(&b, 3));
+    give(&b, 3, &t);
+    request_fini(&gone);
+    request_fini(&lost);
+    close_bed(&b);
+}
+
+static void test_a_worker_with_requests_of_its_own_keeps_its_turn(void **state CN_UNUSED)
+{
+    cn_ticket_t t = {0};
+    request_t own, other;
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { breaker max_connections=1; }");
+    request_init(&b, &own, 0);
+    request_init(&b, &other, 1);
+    assert_true(take(&b, 0, CN_ADMIT_CONNECTION, &t));
+    ask(&b, &own, 0);
+    pass(&b, 10);
+    ask(&b, &other, 1);
+    assert_false(spare(&b, 0));
+    pass(&b, 25);
+    assert_true(spare(&b, 0));
+    give(&b, 0, &t);
+    ask(&b, &own, 0); /* although it began to wait before the other */
+    assert_true(take(&b, 1, CN_ADMIT_CONNECTION, &t));
+    give(&b, 1, &t);
+    request_fini(&own);
+    request_fini(&other);
     close_bed(&b);
 }
 
@@ -305,14 +445,6 @@ static uint64_t epoch(bed_t *b, unsigned worker)
     cn_pick_t pick = {.admissions = &b->w[worker].admissions};
 
     return cn_cluster_look(cluster(b, worker), &pick).epoch;
-}
-
-static void pass(bed_t *b, uint64_t ms)
-{
-    b->loop->now_ns += ms * 1000000;
-    cn_timer_expire(b->loop);
-    while (cn_task_pass(b->loop))
-        continue;
 }
 
 static void test_failures_in_a_row_are_counted_by_all_workers_together(void **state CN_UNUSED)
@@ -533,7 +665,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_limit_holds_over_all_workers),
         cmocka_unit_test(test_a_limit_of_0_admits_nobody),
-        cmocka_unit_test(test_connections_are_limited_but_each_worker_may_have_one),
+        cmocka_unit_test(test_connections_are_limited_over_all_workers),
+        cmocka_unit_test(test_each_worker_may_have_one_that_many_requests_share),
+        cmocka_unit_test(test_what_idles_is_for_the_worker_that_waits_longest),
+        cmocka_unit_test(test_who_no_longer_asks_holds_up_nobody),
+        cmocka_unit_test(test_a_worker_with_requests_of_its_own_keeps_its_turn),
         cmocka_unit_test(test_what_a_dead_worker_had_is_free_again),
         cmocka_unit_test(test_workers_that_race_for_the_last_place_never_share_it),
         cmocka_unit_test(test_counts_survive_a_new_configuration),

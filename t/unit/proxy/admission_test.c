@@ -213,17 +213,33 @@ static void test_an_idle_connection_to_another_host_makes_room(void **state)
     cn_stream_close(c, true);
 }
 
-static void test_a_worker_without_a_connection_gets_one_beyond_the_limit(void **state)
+static void test_a_connection_that_another_worker_waits_for_is_not_kept(void **state)
+{
+    cn_rig_t *rig = *state;
+    cn_stream_t *c = client(rig);
+
+    rig->spare = true;
+    cn_rig_send(rig, c, GET);
+    cn_rig_send(rig, rig->host[0], OK);
+    assert_starts(cn_rig_recv(rig, c), "HTTP/1.1 200 ");
+    assert_true(cn_memstream_peer_closed(rig->host[0]));
+    assert_int_equal(rig->granted[CN_ADMIT_CONNECTION], 0);
+    cn_stream_close(c, false);
+}
+
+static void test_who_waits_asks_other_workers_again_and_again(void **state)
 {
     cn_rig_t *rig = *state;
     cn_stream_t *c = client(rig);
 
     rig->limit[CN_ADMIT_CONNECTION] = 0;
     cn_rig_send(rig, c, GET);
-    cn_rig_send(rig, rig->host[0], OK);
-    assert_starts(cn_rig_recv(rig, c), "HTTP/1.1 200 ");
-    assert_int_equal(rig->granted[CN_ADMIT_CONNECTION], 0);
-    cn_stream_close(c, false);
+    assert_int_equal(rig->nwait, 1);
+    cn_rig_pass(rig, 20);
+    cn_rig_settle(rig);
+    assert_true(rig->nwait > 1);
+    assert_int_equal(rig->nhost, 0);
+    cn_stream_close(c, true);
 }
 
 /* ---- reports ---- */
@@ -267,7 +283,8 @@ int main(void)
         T(test_a_client_that_leaves_does_not_wait),
         T(test_it_is_asked_again_after_a_while),
         T(test_an_idle_connection_to_another_host_makes_room),
-        T(test_a_worker_without_a_connection_gets_one_beyond_the_limit),
+        T(test_a_connection_that_another_worker_waits_for_is_not_kept),
+        T(test_who_waits_asks_other_workers_again_and_again),
         T(test_outcomes_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
