@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """WebSocket: HTTP/1.1's upgrade, HTTP/2's extended CONNECT (RFC 8441), and each towards the other."""
 
+import json
+import os
+import pathlib
+import shutil
 import signal
 
 import pytest
@@ -130,6 +134,40 @@ def test_worker_that_drains_leaves_websockets_open(waypoint, app, dial):
         client.send('after')
         assert client.recv(timeout=10) == 'after'
     waypoint.process.wait(15)
+
+
+# ---- the ws package ----
+
+@pytest.fixture
+def node(builddir, stopping, curl, run):
+    """node(waypoint, code, reason) -> what the client of the ws package says of a session with that pod."""
+    script = pathlib.Path(__file__).parent / 'peers/ws_client.js'
+    env = {**os.environ, 'NODE_PATH': '/usr/share/nodejs'}  # where Debian keeps packages
+    if not shutil.which('node') or run('node', '-e', 'require("ws")', env=env).returncode:
+        pytest.skip('no node with ws; Debian packages: nodejs node-ws')
+
+    def make(waypoint, code, reason):
+        stopping.append(tunnel_cli.TunnelCli(builddir, waypoint.ip, curl, to=VIP))
+        done = run('node', script, 'ws://%s:%d/chat' % stopping[-1].address, code, reason, env=env)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+    return make
+
+
+@pytest.mark.parametrize('code, reason', [(1000, 'done'), (4321, 'own code')])
+def test_client_of_the_ws_package(waypoint, app, node, code, reason):
+    said = node(waypoint, code, reason)
+    assert said == {'echoed': 6, 'pongs': 1, 'server': 'istio-envoy', 'protocol': 'chat', 'code': code, 'reason': reason,
+                    'extensions': 'permessage-deflate'}
+    assert app.closes == [(code, reason)]
+    assert app.requests[0].headers['x-mine'] == 'kept'
+    assert waypoint.access(1)[0]['response_code'] == 101
+
+
+def test_client_of_the_ws_package_that_is_denied(cairn, app, node):
+    waypoint = cairn(reviews(app, body='authz { policy bookinfo/deny deny { rule { to { paths /chat; } } } }'))
+    assert node(waypoint, 1000, '')['status'] == 403
+    assert not app.requests
 
 
 # ---- HTTP/1.1 by hand ----

@@ -145,10 +145,16 @@ def sandwich(folder, ip, waypoint, identity, port=9080):
     return envoy
 
 
-def inner(folder, app, filters=(), clusters=(), rate_limits=()):
+def http2_cluster(name, ip, port):
+    return cluster(name, ip, port, typed_extension_protocol_options={
+        'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+            '@type': TYPE + 'upstreams.http.v3.HttpProtocolOptions', 'explicit_http_config': {'http2_protocol_options': {}}}})
+
+
+def inner(folder, app, filters=(), clusters=(), rate_limits=(), http2=False):
     """Envoy's HTTP settings inside of a waypoint, in the clear on .address, before one pod.
 
-    filters stand before the router; rate_limits are the route's."""
+    filters stand before the router; rate_limits are the route's.  http2: what the pod speaks."""
     ip = net.new_ip()
     hcm = {
         '@type': HCM, 'stat_prefix': 'inbound', 'codec_type': 'AUTO', 'server_name': 'istio-envoy',
@@ -160,7 +166,17 @@ def inner(folder, app, filters=(), clusters=(), rate_limits=()):
     }
     listener = {'name': 'inner', 'address': address(ip, 8080),
                 'filter_chains': [{'filters': [{'name': 'hcm', 'typed_config': hcm}]}]}
-    envoy = Envoy(folder, [listener], [cluster('app', app.ip, app.port), *clusters])
+    envoy = Envoy(folder, [listener], [(http2_cluster if http2 else cluster)('app', app.ip, app.port), *clusters])
+    envoy.address = (ip, 8080)
+    return envoy
+
+
+def relay(folder, app):
+    """Envoy's TCP proxy on .address before one pod."""
+    ip = net.new_ip()
+    listener = {'name': 'relay', 'address': address(ip, 8080), 'filter_chains': [{'filters': [
+        typed('tcp', 'filters.network.tcp_proxy.v3.TcpProxy', stat_prefix='relay', cluster='app')]}]}
+    envoy = Envoy(folder, [listener], [cluster('app', app.ip, app.port)])
     envoy.address = (ip, 8080)
     return envoy
 
@@ -218,15 +234,12 @@ def waypoint(folder, identity, tunnels, app):
     }
     tls = typed('tls', 'transport_sockets.tls.v3.DownstreamTlsContext', require_client_certificate=True,
                 common_tls_context=tls_context(identity))
-    h2 = {'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-        '@type': TYPE + 'upstreams.http.v3.HttpProtocolOptions', 'explicit_http_config': {'http2_protocol_options': {}}}}
     envoy = Envoy(folder, [
         {'name': 'outer', 'address': address(ip, 15008), 'filter_chains': [
             {'transport_socket': tls, 'filters': [{'name': 'hcm', 'typed_config': outer}]}]},
         {'name': 'inner', 'address': address(ip, 8080), 'filter_chains': [
             {'filters': [{'name': 'hcm', 'typed_config': inner}]}]},
-    ], [cluster('app', app.ip, app.port, typed_extension_protocol_options=h2),
-        *[cluster(to.name, to.ip, to.port) for to in tunnels.values()]])
+    ], [http2_cluster('app', app.ip, app.port), *[cluster(to.name, to.ip, to.port) for to in tunnels.values()]])
     envoy.outer, envoy.inner = (ip, 15008), (ip, 8080)
     return envoy
 
