@@ -231,8 +231,8 @@ static const cn_directive_t directives[] = {
      .off = M(idle_ms),
      .syntax = "stream_idle_timeout TIME",
      .help = "How long a request may move no byte in either direction; then the answer is 504, "
-             "flag SI, or a response that has begun is broken off. 0: for ever.",
-     .deflt = "0"},
+             "flag SI, or a response or WebSocket that has begun is broken off. 0: for ever.",
+     .deflt = "1h"},
     {.name = "retry",
      .where = CN_AT_MAIN | CN_AT_SERVICE | CN_AT_ROUTE | CN_D_BLOCK | CN_D_TABLE | CN_D_BARE,
      .args = CN_ARGS(0, 1),
@@ -255,6 +255,14 @@ static const cn_directive_t directives[] = {
      .deflt = NULL},
     {.name = NULL}};
 
+static cn_rc init_main(cn_conf_t *cf CN_UNUSED, void *conf, const void *parent CN_UNUSED)
+{
+    cn_module_retry_conf_t *c = conf;
+
+    c->idle_ms = CN_REQ_IDLE_MS;
+    return CN_OK;
+}
+
 /* Nothing of it is inherited. */
 static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf CN_UNUSED,
                           const void *parent CN_UNUSED)
@@ -266,7 +274,7 @@ static bool active(const void *conf, cn_phase_t phase CN_UNUSED)
 {
     const cn_module_retry_conf_t *c = conf;
 
-    return c->given || c->request_ms || c->try_ms || c->idle_ms;
+    return c->given || c->request_ms || c->try_ms || c->idle_ms != CN_REQ_IDLE_MS;
 }
 
 static cn_rc on_policy(cn_req_t *req, const void *conf, void *ctx CN_UNUSED)
@@ -298,7 +306,7 @@ const cn_module_t cn_module_retry = {
     .name = "retry",
     .after = "route_actions",
     .directives = directives,
-    .conf = {[CN_LV_MAIN] = {.size = sizeof(cn_module_retry_conf_t)},
+    .conf = {[CN_LV_MAIN] = {.size = sizeof(cn_module_retry_conf_t), .init = init_main},
              [CN_LV_SERVICE] = {.size = sizeof(cn_module_retry_conf_t)},
              [CN_LV_ROUTE] = {.size = sizeof(cn_module_retry_conf_t)},
              [CN_LV_CLUSTER] = {.size = sizeof(cn_module_retry_budget_t), .init = init_cluster}},

@@ -302,7 +302,9 @@ void cn_req_explain(cn_req_t *, const char *fmt, ...) CN_PRINTF(2, 3);
 void cn_req_set_retry(cn_req_t *, const cn_retry_policy_t *);
 /* Milliseconds, 0: none.  request: from the complete request (of gRPC: from its
  * head) to the complete response, over all attempts.  try: to the response head
- * of one attempt.  idle: without a byte in either direction. */
+ * of one attempt.  idle: without a byte in either direction.  Where this is not
+ * called only idle has a limit: CN_REQ_IDLE_MS. */
+#define CN_REQ_IDLE_MS 3600000u
 void cn_req_set_timeouts(cn_req_t *, uint64_t request_ms, uint64_t try_ms, uint64_t idle_ms);
 
 /* Sends a copy of the request to another cluster when it is forwarded, head and

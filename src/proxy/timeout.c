@@ -19,6 +19,7 @@ void cn_timeout_init(cn_req_t *req)
 {
     cn_timer_init(&req->times.request, &req->task, CN_RQ_WAKE_TIMEOUT);
     cn_timer_init(&req->times.attempt, &req->task, CN_RQ_WAKE_TRY);
+    req->times.idle_ms = CN_REQ_IDLE_MS;
 }
 
 void cn_timeout_fini(cn_req_t *req)

@@ -118,8 +118,10 @@ def test_pod_that_only_reads_slowly_is_not_taken_for_gone(cairn, vanishing, curl
     assert one.access()[0]['response_flags'] == '-'
 
 
-def test_without_the_watch_nobody_notices(cairn, pod_net, vanishing, curl):
-    one = cairn(conf(vanishing('plain', origin.TcpOrigin), protocol='tcp', tcp_dead_timeout='0', tcp_idle_timeout='4s'))
+@pytest.mark.parametrize('out', ['plain', 'hbone'])
+def test_without_the_watch_nobody_notices(cairn, pod_net, vanishing, curl, out):
+    one = cairn(conf(vanishing(out, origin.TcpOrigin), protocol='tcp', tcp_dead_timeout='0', tcp_idle_timeout='4s'),
+                main='hbone_dead_timeout 0;')
     with one.connection(curl) as connection:
         tunnel = connection.connect(VIP)
         tunnel.send(b'hello')

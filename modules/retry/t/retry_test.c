@@ -125,6 +125,22 @@ static void test_without_settings_it_is_not_called(void **state CN_UNUSED)
     close_bed(&b);
 }
 
+static void test_silence_may_have_no_limit(void **state CN_UNUSED)
+{
+    bed_t b = {0};
+    cn_req_t req = {0};
+    const void *c;
+
+    open_bed(&b, "cluster c { endpoint 10.0.0.1:80; }"
+                 "service s { address 10.1.0.1:80; cluster c; stream_idle_timeout 0; }");
+    c = service(&b)->confs[CN_UNIT_MODULES];
+    assert_true(cn_module_retry.active(c, CN_PH_POLICY));
+    req.idle_ms = 1;
+    assert_int_equal(cn_module_retry.phase[CN_PH_POLICY](&req, c, NULL), CN_OK);
+    assert_int_equal(req.idle_ms, 0);
+    close_bed(&b);
+}
+
 /* ---- budgets ---- */
 
 static const void *budget_of(const bed_t *b, const char *cluster)
@@ -217,6 +233,7 @@ int main(void)
         cmocka_unit_test(test_a_route_says_it_all),
         cmocka_unit_test(test_levels_are_inherited_and_replaced),
         cmocka_unit_test(test_without_settings_it_is_not_called),
+        cmocka_unit_test(test_silence_may_have_no_limit),
         cmocka_unit_test(test_retries_stay_within_their_share_over_all_workers),
         cmocka_unit_test(test_clusters_have_budgets_of_their_own),
         cmocka_unit_test(test_a_few_retries_a_second_are_always_allowed),

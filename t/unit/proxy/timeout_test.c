@@ -208,6 +208,20 @@ static void test_silence_is_504_si(void **state)
     cn_stream_close(c, false);
 }
 
+/* No module has set anything. */
+static void test_silence_has_a_limit_by_default(void **state)
+{
+    cn_rig_t *rig = *state;
+    cn_stream_t *c = client(rig, NULL, GET);
+
+    cn_rig_pass(rig, CN_REQ_IDLE_MS - 1000);
+    assert_int_equal(rig->nlog, 0);
+    cn_rig_pass(rig, 2000);
+    assert_has(cn_rig_recv(rig, c), "\r\n\r\nstream timeout");
+    assert_int_equal(only_log(rig)->flags, CN_FLAG_SI);
+    cn_stream_close(c, false);
+}
+
 static void test_bytes_are_no_silence(void **state)
 {
     cn_rig_t *rig = *state;
@@ -322,6 +336,7 @@ int main(void)
         T(test_attempts_that_take_too_long_follow_each_other),
         T(test_a_response_head_ends_the_attempts_time),
         T(test_silence_is_504_si),
+        T(test_silence_has_a_limit_by_default),
         T(test_bytes_are_no_silence),
         T(test_the_smaller_limit_is_told),
         T(test_a_grpc_deadline_is_passed_on_and_never_grows),
