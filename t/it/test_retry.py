@@ -322,7 +322,7 @@ def test_explain_tells_the_policy(cairn, app, curl):
                                    'route off { match { path prefix /off; } retry off; backend %s; }\n'
                                    'route rest { backend %s; }' % (SERVICE, SERVICE, SERVICE)), start=False)
     own, off, rest = (waypoint.explain(curl, VIP, 'GET', path) for path in ('/own', '/off', '/x'))
-    assert 'timeouts: request 2000ms, one attempt 1000ms, silence none' in own
+    assert 'timeouts: request 2000ms, one attempt 1000ms, silence 3600000ms' in own
     assert 'retry: up to 5 times on 5xx, retriable-status-codes 429, back-off up to 10ms doubling to 50ms' in own
     assert 'retry: off' in off
     assert re.search(r"retry: up to 2 times on connect-failure, refused-stream, cancelled, unavailable, .*Istio's default", rest)
