@@ -289,6 +289,12 @@ static void describe_cluster(cn_circuit_breaker_t *b, const cn_cluster_t *c,
         out->put(out->ctx, names[i][0], cc->limit[i]);
         out->put(out->ctx, names[i][1], cn_circuit_breaker_used(b, row, (cn_admit_kind)i));
     }
+    if (row && cc->outlier && cc->consecutive_5xx)
+        out->put(out->ctx, "outlier::max_consecutive_5xx", cc->consecutive_5xx);
+    if (row && cc->outlier && cc->consecutive_gateway)
+        out->put(out->ctx, "outlier::max_consecutive_gateway", cc->consecutive_gateway);
+    if (row && cc->outlier && cc->split_local)
+        out->put(out->ctx, "outlier::max_consecutive_local", cc->consecutive_local);
     if (row && cc->outlier)
         out->put(out->ctx, "outlier::ejected", __atomic_load_n(&row->ejected, __ATOMIC_RELAXED));
 }

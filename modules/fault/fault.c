@@ -88,11 +88,27 @@ static void explain(cn_req_t *req, const char *what, const cn_fault_rule_t *r)
                        percent, decimals);
 }
 
+/* Rules before the one that counts, or all: whose header is not there. */
+static void explain_misses(cn_req_t *req, const cn_vec_t *rules, const char *what)
+{
+    const cn_fault_rule_t *v = rules->v;
+
+    for (uint32_t i = 0; i < rules->n && !holds(&v[i], cn_req_facts(req)->req); i++) {
+        const cn_fault_header_t *h = v[i].headers.v;
+
+        cn_req_explain(req, "fault: %s only of requests with %.*s: %.*s%s", what,
+                       CN_STR_ARG(h->name), CN_STR_ARG(h->value),
+                       v[i].headers.n > 1 ? " and more" : "");
+    }
+}
+
 /* The rule that strikes this request, or NULL. */
 static const cn_fault_rule_t *draw(cn_req_t *req, const cn_vec_t *rules, const char *what)
 {
     const cn_fault_rule_t *r = find(rules, cn_req_facts(req)->req);
 
+    if (cn_req_explaining(req))
+        explain_misses(req, rules, what);
     if (!r)
         return NULL;
     if (cn_req_explaining(req))

@@ -104,12 +104,29 @@ static cn_rc refuse(cn_req_t *req, const cn_http_route_t *r)
     return CN_DONE;
 }
 
+/* Which one a request gets is drawn: the whole split is told, too. */
+static void explain_backend(cn_req_t *req, const cn_http_route_t *r, uint32_t choice)
+{
+    const cn_http_route_backend_t *v = r->backends.v, *b = &v[choice];
+    cn_str_t split = CN_STR_NULL;
+
+    for (uint32_t i = 0; r->backends.n > 1 && i < r->backends.n; i++)
+        split = cn_pool_printf(cn_req_pool(req), "%.*s%s%.*s %u", CN_STR_ARG(split), i ? ", " : "",
+                               CN_STR_ARG(v[i].cluster.n ? v[i].cluster : CN_STR("(500)")),
+                               v[i].weight);
+    if (split.n)
+        cn_req_explain(req, "route: split of %u: %.*s; drawn for this one:", r->total,
+                       CN_STR_ARG(split));
+    if (b->cluster.n)
+        cn_req_explain(req, "route: backend %.*s (%u of %u)%s%.*s", CN_STR_ARG(b->cluster),
+                       b->weight, r->total, b->filter ? ", with filter " : "", CN_STR_ARG(b->tag));
+}
+
 static cn_rc take(cn_req_t *req, const cn_http_route_conf_t *c, const cn_http_route_entry_t *e,
                   ctx_t *ctx)
 {
     const cn_facts_t *facts = cn_req_facts(req);
     const cn_http_route_t *r = ((cn_http_route_t **)c->routes->v)[e->route];
-    const cn_http_route_backend_t *b;
     uint32_t choice;
     bool segments;
     size_t n = cn_http_route_matched(e->match, facts->req->path, &segments);
@@ -124,10 +141,8 @@ static cn_rc take(cn_req_t *req, const cn_http_route_conf_t *c, const cn_http_ro
     choice = cn_http_route_share(r, cn_rand_below(cn_worker_rand(cn_req_worker(req)), r->total));
     cn_req_set_choices(req, r->clusters.v, r->clusters.n);
     cn_req_choose(req, choice);
-    b = (const cn_http_route_backend_t *)r->backends.v + choice;
-    if (b->cluster.n)
-        cn_req_explain(req, "route: backend %.*s (%u of %u)%s%.*s", CN_STR_ARG(b->cluster),
-                       b->weight, r->total, b->filter ? ", with filter " : "", CN_STR_ARG(b->tag));
+    if (cn_req_explaining(req))
+        explain_backend(req, r, choice);
     return CN_OK;
 }
 

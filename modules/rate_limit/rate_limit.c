@@ -64,8 +64,8 @@ static void count(cn_req_t *req, const cn_rate_limit_t *l, cn_rate_limit_decisio
     static const char *const names[CN_RATE_LIMIT_DECISIONS] = {"allowed", "limited",
                                                                "shadow_limited"};
 
-    if (!cn_worker_stats(cn_req_worker(req)))
-        return; /* cairn explain */
+    if (cn_req_dry(req))
+        return;
     if (!l->count->asked[d]) {
         l->count->asked[d] = true;
         l->count->series[d] = series(req, names[d], l);
@@ -177,6 +177,11 @@ static bool ask(cn_req_t *req, const cn_rate_limit_t *l, cn_rate_limit_view_t *v
         return true;
     r = cn_rate_limit_take(slot, l, now);
     explain(req, l, v, &r);
+    if (cn_req_dry(req)) { /* nothing is spent by asking */
+        if (r.allowed)
+            cn_rate_limit_give_back(slot, l);
+        return r.allowed || l->shadow;
+    }
     show(ctx, l, &r);
     if (r.allowed) {
         taken->limit[taken->n] = l;

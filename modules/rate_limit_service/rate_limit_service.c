@@ -167,7 +167,7 @@ static cn_rc ask(cn_req_t *req, const rls_t *s, ctx_t *x)
     }
     rls_fill(s, f, cn_req_pool(req), &filled);
     explain_question(req, s, &filled);
-    if (filled.n == 0 || !cn_worker_stats(cn_req_worker(req))) /* cairn explain asks nobody */
+    if (filled.n == 0 || cn_req_dry(req))
         return CN_OK;
     start(req, s, &filled, x);
     return CN_AGAIN;

@@ -34,6 +34,22 @@ static cn_rc undecided(cn_req_t *req, const char *what)
     return CN_DONE;
 }
 
+static void explain_edits(cn_req_t *req, const char *what, const cn_edits_t *e)
+{
+    const cn_edit_put_t *put = e->puts.v;
+    const cn_str_t *gone = e->removes.v;
+    cn_str_t s = CN_STR_NULL;
+
+    for (uint32_t i = 0; i < e->removes.n; i++)
+        s = cn_pool_printf(cn_req_pool(req), "%.*s remove %.*s", CN_STR_ARG(s),
+                           CN_STR_ARG(gone[i]));
+    for (uint32_t i = 0; i < e->puts.n; i++)
+        s = cn_pool_printf(cn_req_pool(req), "%.*s %s %.*s", CN_STR_ARG(s),
+                           put[i].add ? "add" : "set", CN_STR_ARG(put[i].name));
+    if (s.n)
+        cn_req_explain(req, "%s:%.*s", what, CN_STR_ARG(s));
+}
+
 /* Edits see the client's path and host; rewrites come after them. */
 static cn_rc edit(cn_req_t *req, const cn_route_actions_conf_t *c)
 {
@@ -79,6 +95,10 @@ static cn_rc on_policy(cn_req_t *req, const void *conf, void *p)
         return undecided(req, "cors");
     if (rc == CN_DONE)
         return rc;
+    if (cn_req_explaining(req)) {
+        explain_edits(req, "request_header", &c->request);
+        explain_edits(req, "response_header", &c->response);
+    }
     if (c->redirect)
         return redirect(req, c->redirect);
     if (c->direct_status)

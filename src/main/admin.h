@@ -55,6 +55,7 @@ extern const cn_admin_page_t cn_admin_pages[]; /* ends with a NULL path */
 
 void cn_admin_config_dump(cn_admin_server_t *, cn_admin_req_t *);
 void cn_admin_clusters(cn_admin_server_t *, cn_admin_req_t *);
+void cn_admin_explain(cn_admin_server_t *, cn_admin_req_t *); /* admin_explain.c */
 /* Finds an argument of the query; empty when absent. */
 cn_str_t cn_admin_arg(const cn_admin_req_t *, const char *name);
 /* Answers with the value, which is the callee's. */

@@ -252,6 +252,8 @@ const cn_admin_page_t cn_admin_pages[] = {
     {"/config_dump", ADMIN, "GET", false, cn_admin_config_dump, "the configuration in force"},
     {"/clusters", ADMIN, "GET", false, cn_admin_clusters,
      "hosts with health and load, as this worker sees them; ?format=json"},
+    {"/explain", ADMIN, "GET", false, cn_admin_explain,
+     "?to=...&from=...&method=...&path=...: what would become of a request, and why"},
     {"/certs", ADMIN, "GET", false, certs, "our identity and when it expires"},
     {"/logging", ADMIN, "POST", true, logging, "?level=LEVEL: from which level on to log"},
     {"/reopen_logs", ADMIN, "POST", true, reopen_logs, "open log files again"},

@@ -472,6 +472,7 @@ def test_explain_names_the_limits_of_the_cluster(cairn, app, curl):
     said = waypoint.explain(curl, VIP, 'GET', '/')
     assert 'cluster: default_priority::max_requests 10' in said
     assert 'cluster: default_priority::max_retries 3' in said
+    assert 'cluster: outlier::max_consecutive_5xx 5' in said
     assert 'cluster: outlier::ejected 0' in said
 
 

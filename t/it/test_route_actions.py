@@ -401,10 +401,12 @@ def test_refused_and_redirected_requests_are_not_mirrored(cairn, app, new_origin
 def test_explain_tells_what_a_route_does(cairn, app, new_origin, curl):
     other = new_origin('other')
     waypoint = mirrored(cairn, app, 'mirror other.ns:9080 fraction=1/3; rewrite_prefix /new; rewrite_host new.example; '
-                        'cors { allow_origin exact https://a.example; }', other)
+                        'cors { allow_origin exact https://a.example; } request_header remove x-gone; request_header set x-set 1; '
+                        'response_header add x-more 2;', other)
     text = waypoint.explain(curl, VIP, 'GET', '/x', '-H', 'origin: https://b.example')
     for line in ('cors: origin https://b.example is not allowed', 'rewrite: host new.example', 'rewrite: path /new/x',
-                 'mirror: to other.ns:9080 for 1 of 3 requests'):
+                 'mirror: to other.ns:9080 for 1 of 3 requests', 'request_header: remove x-gone set x-set',
+                 'response_header: add x-more'):
         assert line in text
     assert 'cors: the preflight is answered here' in waypoint.explain(
         curl, VIP, 'OPTIONS', '/x', '-H', 'origin: https://a.example', '-H', 'access-control-request-method: PUT')

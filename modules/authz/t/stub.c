@@ -39,6 +39,11 @@ void cn_req_refuse(cn_req_t *req, cn_str_t termination_details)
     req->refused = termination_details;
 }
 
+bool cn_req_dry(const cn_req_t *req CN_UNUSED)
+{
+    return false;
+}
+
 bool cn_req_explaining(const cn_req_t *req)
 {
     return req->explaining;

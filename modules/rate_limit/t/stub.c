@@ -67,6 +67,11 @@ void cn_req_reply_header(cn_req_t *req, cn_str_t name, cn_str_t value)
                    CN_STR_ARG(value));
 }
 
+bool cn_req_dry(const cn_req_t *req CN_UNUSED)
+{
+    return false;
+}
+
 bool cn_req_explaining(const cn_req_t *req)
 {
     return req->explaining;

@@ -61,6 +61,11 @@ bool cn_req_dry(const cn_req_t *req CN_UNUSED)
     return false;
 }
 
+bool cn_req_explaining(const cn_req_t *req CN_UNUSED)
+{
+    return false;
+}
+
 void cn_req_explain(cn_req_t *req CN_UNUSED, const char *fmt CN_UNUSED, ...)
 {
 }
