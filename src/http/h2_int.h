@@ -77,7 +77,7 @@ struct cn_h2 {
     uint32_t refs; /* the owner's, and one of each held stream */
     cn_loop_t *loop;
     cn_task_t task;
-    cn_timer_t ping, idle, step;
+    cn_timer_t ping, idle, step, head;
     cn_stream_t *lower;
     cn_peer_t peer; /* copy: lower may go first */
     cn_pool_t *pool;
@@ -100,6 +100,7 @@ struct cn_h2 {
     bool tx_failed; /* ... for good: only reading is left */
     bool put_off;   /* run() left sending to its next turn */
     bool pinging;
+    bool in_head;        /* a field section has begun and is not complete */
     bool draining, told; /* no new streams; the owner knows */
     bool served;         /* a stream was opened before */
     bool settings_seen;  /* the peer's */

@@ -76,6 +76,7 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
 
     if (frame->hd.type != NGHTTP2_HEADERS)
         return 0;
+    h->in_head = true;
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
         request_begins(h, frame->hd.stream_id);
     st = stream_of(ng, frame->hd.stream_id);
@@ -225,6 +226,7 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
     cn_h2_t *h = user;
     cn_h2_stream_t *st = NULL;
 
+    h->in_head = false; /* nothing else may come within one */
     if (frame->hd.stream_id)
         st = stream_of(ng, frame->hd.stream_id);
     if (st)
@@ -259,6 +261,7 @@ static int on_invalid_frame(nghttp2_session *ng CN_UNUSED, const nghttp2_frame *
 {
     cn_h2_t *h = user;
 
+    h->in_head = false;
     cn_log(CN_LOG_DEBUG, "h2", "stream %d: invalid frame of type %d: %s", frame->hd.stream_id,
            frame->hd.type, nghttp2_strerror(code));
     if (h->server && frame->hd.stream_id)

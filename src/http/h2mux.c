@@ -38,7 +38,8 @@ enum {
     WHY_PING = CN_WAKE_USER,
     WHY_IDLE = CN_WAKE_USER << 1,
     WHY_STEP = CN_WAKE_USER << 2,
-    WHY_WORK = CN_WAKE_USER << 3
+    WHY_WORK = CN_WAKE_USER << 3,
+    WHY_HEAD = CN_WAKE_USER << 4
 };
 
 const cn_h2_conf_t cn_h2_conf_hbone = {
@@ -116,6 +117,7 @@ static void finish(cn_h2_t *h, bool do_abort)
     cn_timer_stop(&h->ping);
     cn_timer_stop(&h->idle);
     cn_timer_stop(&h->step);
+    cn_timer_stop(&h->head);
     cn_task_fini(&h->task);
     cn_chain_clear(&h->in);
     cn_chain_clear(&h->out);
@@ -289,8 +291,29 @@ static void sweep(cn_h2_t *h)
         cn_timer_set(&h->step, LINGER_MS);
 }
 
+/* A frame of any kind that is begun and not ended stands before all others, but
+ * only a field section is waited for by nobody else. */
+static void watch_head(cn_h2_t *h)
+{
+    if (!h->in_head)
+        cn_timer_stop(&h->head);
+    else if (h->conf.head_ms && !cn_timer_is_set(&h->head))
+        cn_timer_set(&h->head, h->conf.head_ms);
+}
+
+static void on_head_timer(cn_h2_t *h)
+{
+    if (!h->in_head || cn_timer_is_set(&h->head))
+        return;
+    cn_log(CN_LOG_INFO, "h2", "closing a session: the rest of a field section does not come");
+    cn_h2_set_error(h, CN_SERR_TIMEOUT, "the rest of a field section does not come");
+    nghttp2_session_terminate_session(h->ng, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
 static void on_timers(cn_h2_t *h, uint32_t why)
 {
+    if (why & WHY_HEAD)
+        on_head_timer(h);
     if (why & WHY_PING)
         on_ping_timer(h);
     if ((why & WHY_IDLE) && h->nstreams == 0)
@@ -354,6 +377,7 @@ static void on_wake(cn_task_t *task, uint32_t why)
     on_timers(h, why);
     if (h->readable && !h->lower_ended)
         got = receive(h);
+    watch_head(h);
     hand_out(h);
     tell(h);
     h->put_off = got && !h->put_off;
@@ -445,6 +469,7 @@ static cn_h2_t *create(cn_loop_t *loop, cn_stream_t *lower, const cn_h2_conf_t *
     cn_timer_init(&h->ping, &h->task, WHY_PING);
     cn_timer_init(&h->idle, &h->task, WHY_IDLE);
     cn_timer_init(&h->step, &h->task, WHY_STEP);
+    cn_timer_init(&h->head, &h->task, WHY_HEAD);
     copy_peer(h);
     cn_h2_session_create(h);
     say_hello(h);

@@ -26,7 +26,8 @@ typedef struct {
     uint32_t send_buffer;     /* bytes held per stream towards the peer */
     uint64_t ping_ms;         /* 0: none */
     uint64_t ping_timeout_ms;
-    uint64_t idle_ms;      /* no stream open; 0: none */
+    uint64_t idle_ms; /* no stream open; 0: none */
+    uint64_t head_ms; /* for the rest of a field section, which holds up all streams; 0: none */
     bool connect_protocol; /* announce RFC 8441 */
 } cn_h2_conf_t;
 /* 100 streams, windows 512 KiB and 16 MiB, ping 10 s / 20 s, heads 60 KiB and

@@ -160,7 +160,10 @@ static const cn_directive_t directives[] = {
      "request_line_size BYTES", "Size of any one line of a request's head; more answers 431.",
      "61440"},
     {"request_head_timeout", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_ms, F(head_ms), NULL,
-     "request_head_timeout TIME", "For a request head once its first byte came.", "60s"},
+     "request_head_timeout TIME",
+     "For a request head once its first byte came. In HTTP/2, where its rest holds up all streams, their "
+     "connection ends then.",
+     "60s"},
     {"keepalive_timeout", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_ms, F(idle_ms), NULL,
      "keepalive_timeout TIME", "How long a client's inner HTTP connection may idle.", "1h"},
     {"drain_idle_timeout", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_ms, F(drain_idle_ms), NULL,

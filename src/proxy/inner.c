@@ -98,6 +98,7 @@ static void serve_http2(cn_inner_t *inner)
         .max_headers = (uint32_t)pc->h1_limits.max_headers,
         .send_buffer = 64 * 1024,
         .idle_ms = pc->idle_ms,
+        .head_ms = pc->head_ms,
         .connect_protocol = true,
     };
 

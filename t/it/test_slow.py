@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from peers import net, proxy, steady
+from peers import net, proxy, steady, wire
 
 SOON = 5.0  # far beyond the timeouts that the tests set, far below the defaults
 
@@ -55,6 +55,36 @@ def test_head_that_does_not_end_is_answered_408(waypoint, curl):
         tunnel = connection.connect(steady.VIP)
         tunnel.send(b'GET / HTTP/1.1\r\nhost: reviews\r\nx-slow: ')
         assert b' 408 ' in tunnel.recv_all(SOON)
+
+
+@pytest.mark.parametrize('flags, cut', [(0, 0), (wire.END_HEADERS, 1)], ids=['CONTINUATION', 'payload'])
+def test_head_of_http2_that_does_not_end_ends_its_connection(waypoint, curl, flags, cut):
+    """It stands before whatever else its client sends."""
+    one = waypoint('request_head_timeout 300ms;')
+    w = wire.Wire(wire.Inside(one.ip, curl, steady.VIP))
+    fields = [(':method', 'GET'), (':scheme', 'http'), (':path', '/'), (':authority', 'a')]
+    w.start()
+    w.send(w.headers(1, fields, wire.END_HEADERS | wire.END_STREAM))
+    w.until(lambda: w.status(1))
+    begun = w.headers(3, fields, flags | wire.END_STREAM)
+    w.send(begun[:len(begun) - cut])
+    w.until(lambda: False, SOON)
+    assert w.closed and w.find(wire.GOAWAY, 0)[-1].code == wire.CALM
+    w.close()
+    one.wait_log('closing a session: the rest of a field section does not come')
+    net.wait_for(lambda: one.count('cairn_tunnels_open') == 0)
+
+
+def test_http2_connection_on_which_all_heads_came_stays(waypoint, curl):
+    one = waypoint('request_head_timeout 300ms;')
+    with one.connection(curl) as connection:
+        client = connection.connect(steady.VIP).http2()
+        assert client.request(path='/').status == 200
+        refused = client.open(fields=[(':method', 'GET'), (':path', '/'), ('X-Bad', 'upper case')])
+        assert refused.wait().reset_code == wire.PROTOCOL
+        time.sleep(0.6)  # twice the limit
+        assert client.request(path='/').status == 200
+        assert not client.goaway
 
 
 def test_body_that_does_not_come_ends_its_request(waypoint, curl):
