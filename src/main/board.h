@@ -25,8 +25,8 @@ typedef struct {
     uint64_t beat;    /* counts up while the loop turns */
     uint64_t tunnels; /* now open */
     uint64_t conns;   /* connections of the mesh now open */
-    uint64_t given;   /* connections that others have handed to it; all write it */
-    uint64_t taken;   /* how many of those have come; one cache line each */
+    uint64_t given;   /* connections meant for it, by others and itself; all write it */
+    uint64_t taken;   /* how many of those are in conns, or gone; one cache line each */
 } cn_board_slot_t;
 
 typedef struct {
@@ -48,17 +48,24 @@ static inline size_t cn_board_size(unsigned slots)
 
 static inline uint64_t cn_board_get(const uint64_t *cell)
 {
-    return __atomic_load_n(cell, __ATOMIC_RELAXED);
+    return __atomic_load_n(cell, __ATOMIC_ACQUIRE);
 }
 
 static inline void cn_board_set(uint64_t *cell, uint64_t v)
 {
-    __atomic_store_n(cell, v, __ATOMIC_RELAXED);
+    __atomic_store_n(cell, v, __ATOMIC_RELEASE);
 }
 
 static inline void cn_board_add(uint64_t *cell, uint64_t n)
 {
-    __atomic_fetch_add(cell, n, __ATOMIC_RELAXED);
+    __atomic_fetch_add(cell, n, __ATOMIC_RELEASE);
+}
+
+/* Counts one up, unless somebody else has changed it since it was `seen`. */
+static inline bool cn_board_claim(uint64_t *cell, uint64_t seen)
+{
+    return __atomic_compare_exchange_n(cell, &seen, seen + 1, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
 }
 
 #endif

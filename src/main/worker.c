@@ -128,10 +128,13 @@ static void welcome(proc_t *p, unsigned server, int fd, const cn_addr_t *remote)
     cn_board_set(&p->slot->conns, count_conns(p));
 }
 
-/* Connections that a worker has, or has been given and will see soon. */
+/* Connections that a worker has, or will see soon.  A connection that comes is
+ * in both for a moment, never in neither. */
 static uint64_t load_of(const cn_board_slot_t *v)
 {
-    return cn_board_get(&v->conns) + cn_board_get(&v->given) - cn_board_get(&v->taken);
+    uint64_t taken = cn_board_get(&v->taken);
+
+    return cn_board_get(&v->conns) + cn_board_get(&v->given) - taken;
 }
 
 /* The serving worker with the fewest connections, by tunnels among equals. */
@@ -153,20 +156,31 @@ static cn_board_slot_t *least_loaded(const proc_t *p)
 }
 
 /* HBONE connections are few, long and heavy: each goes to the worker that has
- * the fewest, before a byte of it is read.  False: it stays here. */
-static bool hand_over(proc_t *p, unsigned server, int fd)
+ * the fewest, before a byte of it is read.  Who it is meant for is claimed, so
+ * that workers who accept at the same moment do not choose the same one. */
+static cn_board_slot_t *claim_server(const proc_t *p)
 {
+    uint64_t given;
     cn_board_slot_t *to;
-    uint64_t own = load_of(p->slot);
 
-    if (!cn_main_conf(p->w.gen)->accept_balance || p->state != SERVING)
-        return false;
-    to = least_loaded(p);
-    if (load_of(to) + own / HANDOVER_SLACK >= own)
-        return false;
+    do {
+        uint64_t own = load_of(p->slot);
+
+        to = cn_main_conf(p->w.gen)->accept_balance && p->state == SERVING ? least_loaded(p)
+                                                                           : p->slot;
+        given = cn_board_get(&to->given);
+        if (load_of(to) + own / HANDOVER_SLACK >= own) {
+            to = p->slot;
+            given = cn_board_get(&to->given);
+        }
+    } while (!cn_board_claim(&to->given, given));
+    return to;
+}
+
+static bool hand_over(proc_t *p, cn_board_slot_t *to, unsigned server, int fd)
+{
     cn_channel_msg_init(&p->msg, CN_FROM_CONN, (uint64_t)(to - p->start->board->v) << 16 | server);
     p->msg.fd = fd;
-    cn_board_add(&to->given, 1);
     if (cn_channel_send(p->start->channel, &p->msg) != CN_OK) {
         cn_board_add(&to->taken, 1);
         return false;
@@ -176,6 +190,17 @@ static bool hand_over(proc_t *p, unsigned server, int fd)
     return true;
 }
 
+static void accept_mesh(proc_t *p, unsigned server, int fd, const cn_addr_t *remote)
+{
+    cn_board_slot_t *to = claim_server(p);
+
+    if (to != p->slot && hand_over(p, to, server, fd))
+        return;
+    welcome(p, server, fd, remote);
+    if (to == p->slot)
+        cn_board_add(&to->taken, 1);
+}
+
 static void on_accept(void *ctx, int fd, const cn_addr_t *remote)
 {
     const door_t *d = ctx;
@@ -183,8 +208,8 @@ static void on_accept(void *ctx, int fd, const cn_addr_t *remote)
 
     if (d->admin)
         cn_admin_accept(p->admin, d->admin, fd, remote);
-    else if (!hand_over(p, d->server, fd))
-        welcome(p, d->server, fd, remote);
+    else
+        accept_mesh(p, d->server, fd, remote);
 }
 
 /* fd is ours in any case. */
@@ -195,14 +220,14 @@ static void take_conn(proc_t *p, unsigned server, int fd)
     socklen_t len = sizeof(ss);
     cn_addr_t remote;
 
-    cn_board_add(&p->slot->taken, 1);
     if (!cn_main_server(server, &module) || p->state > LEAVING ||
         getpeername(fd, (struct sockaddr *)&ss, &len) != 0) {
         close(fd);
-        return;
+    } else {
+        cn_inet_from_sockaddr(&remote, (struct sockaddr *)&ss, len);
+        welcome(p, server, fd, &remote);
     }
-    cn_inet_from_sockaddr(&remote, (struct sockaddr *)&ss, len);
-    welcome(p, server, fd, &remote);
+    cn_board_add(&p->slot->taken, 1);
 }
 
 static void open_doors(proc_t *p)

@@ -127,8 +127,13 @@ class Cairn:
 
     def start(self, timeout=15.0):
         self.launch()
-        net.wait_for(self.is_ready, timeout, 'readiness; the log says:\n' + self.log)
+        net.wait_for(lambda: self.is_ready() and self.all_serve(), timeout, 'readiness; the log says:\n' + self.log)
         return self
+
+    def all_serve(self):
+        """Who is asked for readiness is one worker; the others may be a moment later."""
+        wanted = self.settings['workers']
+        return wanted in (1, 'auto') or sum(w['state'] == 'serving' for w in self.info()['workers']) >= wanted
 
     def looks_ready(self):
         try:
