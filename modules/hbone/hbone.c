@@ -114,7 +114,8 @@ static const cn_directive_t directives[] = {
         .syntax = "hbone_dead_timeout TIME",
         .help = "A pod that acknowledges nothing for so long, while what it was sent is sent "
                 "again, is taken for gone: its connection and the tunnels in it fail at once. 0 "
-                "leaves it to hbone_ping_timeout.",
+                "leaves it to hbone_ping_timeout. Gateways of other networks may be far away and "
+                "have at least 15 s.",
         .deflt = "1500ms",
     },
     {

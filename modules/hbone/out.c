@@ -46,6 +46,14 @@ static void free_peer(peer_t *p)
 
 /* ---- what the pool of sessions asks and tells ---- */
 
+/* Another network may be far away. */
+static uint64_t dead_ms(const cn_hbone_t *hb, const cn_host_t *host)
+{
+    uint64_t ms = hb->conf.dead_timeout_ms;
+
+    return ms && host->doubled && ms < CN_OUTSIDE_DEAD_MS ? CN_OUTSIDE_DEAD_MS : ms;
+}
+
 static cn_stream_t *on_dial(void *ctx, uint64_t timeout_ms, cn_task_t *owner)
 {
     peer_t *p = ctx;
@@ -57,7 +65,7 @@ static cn_stream_t *on_dial(void *ctx, uint64_t timeout_ms, cn_task_t *owner)
     if (!tls)
         return NULL;
     sock = cn_sock_connect(hb->loop, &p->host->tunnel_addr, timeout_ms, NULL);
-    watch.dead_ms = hb->conf.dead_timeout_ms;
+    watch.dead_ms = dead_ms(hb, p->host);
     cn_sock_watch(sock, &watch);
     return cn_tls_client(hb->loop, sock, tls,
                          p->host->doubled ? p->host->gateway_identity : p->host->identity,

@@ -55,7 +55,7 @@ static void wake_owner(cn_call_t *call)
 static void give_back(cn_call_t *call)
 {
     if (call->up)
-        cn_upool_close(call->w->upool, call->up);
+        cn_upool_close(call->up);
     call->up = NULL;
     cn_admission_return(&call->w->admissions, &call->request);
     cn_chain_clear(&call->out);
@@ -161,7 +161,7 @@ static cn_rc failed(cn_call_t *call)
         return CN_DONE;
     }
     call->repeated = true;
-    cn_upool_close(call->w->upool, call->up);
+    cn_upool_close(call->up);
     call->up = NULL;
     cn_chain_clear(&call->out);
     cn_chain_share(&call->out, &call->kept);

@@ -56,7 +56,7 @@ static void end_attempt(cn_req_t *req)
     if (s)
         req->f.upstream_local = cn_stream_peer(s)->local;
     if (req->up)
-        cn_upool_close(req->w->upool, req->up);
+        cn_upool_close(req->up);
     req->up = NULL;
     req->up_state = CN_UP_NONE;
     cn_list_remove(&req->waiter.link);

@@ -161,7 +161,7 @@ static cn_host_t *take_over(const host_index_t *old, const cn_endpoint_t *ep)
     return NULL;
 }
 
-static void add_line(const host_index_t *old, host_set_t *set, cn_str_t line)
+static void add_line(const host_index_t *old, host_set_t *set, cn_str_t line, bool outside)
 {
     cn_endpoint_t ep;
     cn_host_t *h;
@@ -174,6 +174,7 @@ static void add_line(const host_index_t *old, host_set_t *set, cn_str_t line)
     if (!h)
         h = cn_host_create(&ep);
     cn_host_set(h, &ep);
+    h->outside = outside;
     if (set->n == set->cap) {
         set->cap = set->cap ? set->cap * 2 : 8;
         set->v = cn_xrealloc(set->v, set->cap * sizeof(cn_host_t *));
@@ -190,12 +191,12 @@ static uint64_t endpoints_hash(const cn_cluster_conf_t *conf, const cn_text_t *t
     return hash;
 }
 
-static void read_lines(cn_str_t text, const host_index_t *old, host_set_t *set)
+static void read_lines(cn_str_t text, const host_index_t *old, host_set_t *set, bool outside)
 {
     cn_str_t line;
 
     while (cn_str_split(&text, '\n', &line))
-        add_line(old, set, line);
+        add_line(old, set, line, outside);
 }
 
 static void read_endpoints(const cn_cluster_t *c, cn_str_t text, const host_index_t *old,
@@ -203,10 +204,10 @@ static void read_endpoints(const cn_cluster_t *c, cn_str_t text, const host_inde
 {
     const cn_cluster_conf_t *conf = c->conf;
 
-    read_lines(text, old, set);
-    read_lines(c->resolved, old, set);
+    read_lines(text, old, set, false);
+    read_lines(c->resolved, old, set, true);
     for (uint32_t i = 0; i < conf->inline_endpoints.n; i++)
-        add_line(old, set, ((const cn_str_t *)conf->inline_endpoints.v)[i]);
+        add_line(old, set, ((const cn_str_t *)conf->inline_endpoints.v)[i], false);
 }
 
 /* The balancer knows the old hosts, so these go only after it was told. */
@@ -440,6 +441,7 @@ cn_host_t *cn_clusters_pass(cn_clusters_t *cs, cn_cluster_t *c, const cn_addr_t 
         return NULL;
     h = cn_host_create(&ep);
     cn_host_set(h, &ep);
+    h->outside = true;
     h->lb = cn_pool_cstr(h->pool, cn_str_make(text, n)); /* no balancer sees it: its key */
     cn_map_put(&c->passed, cn_str_c(h->lb), h);
     return h;

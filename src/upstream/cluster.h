@@ -45,6 +45,7 @@ struct cn_host {
     bool healthy;  /* as configured (readiness) */
     bool draining; /* not healthy: keeps the sessions it has, gets no new ones */
     bool gone;     /* no longer in the set */
+    bool outside;  /* a name service or a client named it: who knows how far it is */
     cn_locality_t locality;
     cn_str_t node, network;
     cn_str_t labels;   /* of the pod: "app=reviews,version=v1" */
@@ -78,11 +79,12 @@ typedef struct {
     uint64_t ping_timeout_ms;   /* for the answer to one */
     bool original_destination;  /* no set of endpoints: where the client wanted to go */
     uint64_t tcp_idle_ms;       /* L4 connections; UINT64_MAX: as MAIN says */
-    cn_sock_watch_t watch;      /* of connections that are not in a tunnel */
-    uint64_t max_conn_ms;       /* life of an L4 connection; 0: no limit */
-    cn_str_t endpoints;         /* file, or empty */
-    cn_vec_t inline_endpoints;  /* cn_str_t: `endpoint ADDR k=v...;` lines */
-    bool doubled;               /* some are gateways of other networks */
+    /* Of connections that are not in a tunnel; dead_ms UINT64_MAX: as is fit for the host. */
+    cn_sock_watch_t watch;
+    uint64_t max_conn_ms;      /* life of an L4 connection; 0: no limit */
+    cn_str_t endpoints;        /* file, or empty */
+    cn_vec_t inline_endpoints; /* cn_str_t: `endpoint ADDR k=v...;` lines */
+    bool doubled;              /* some are gateways of other networks */
 } cn_cluster_conf_t;
 
 struct cn_cluster {
@@ -99,6 +101,10 @@ struct cn_cluster {
     void *lb_ctx;         /* balancer's state for this host set */
     uint32_t connections; /* of this worker; counted where there are admission hooks */
 };
+
+/* tcp_dead_timeout of hosts that are outside, unless it is configured: for as
+ * long as the internet may lose what is sent. */
+#define CN_OUTSIDE_DEAD_MS 15000u
 
 /* One endpoint as text: "10.0.0.5:9080 weight=1 health=ok tunnel=hbone
  * identity=spiffe://... locality=region/zone/subzone node=NAME network=NAME

@@ -160,6 +160,7 @@ static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf, const void *paren
     cc->tcp_idle_ms = UINT64_MAX;
     cc->ping_timeout_ms = 20 * 1000;
     cc->watch = cn_sock_watch_default;
+    cc->watch.dead_ms = UINT64_MAX;
     return CN_OK;
 }
 
@@ -249,7 +250,9 @@ static const cn_directive_t directives[] = {
      "An endpoint that acknowledges nothing for so long, while what it was sent is sent again, is "
      "taken for gone: its connection fails at once. One that merely does not read is not. 0 "
      "leaves it to the system, which takes minutes. For endpoints in a tunnel it is "
-     "hbone_dead_timeout.",
+     "hbone_dead_timeout. Endpoints that a name service or the client names (dns, dns_dynamic, "
+     "original_destination) may be far away, and a line that loses packets for a second or two is "
+     "not dead: they have 15s by default.",
      "1500ms"},
     {"tcp_keepalive", CN_AT_CLUSTER, CN_ARGS(1, 3), set_keepalive, 0, NULL,
      "tcp_keepalive [idle=TIME] [interval=TIME] [probes=NUMBER] | off",
@@ -258,7 +261,10 @@ static const cn_directive_t directives[] = {
      "idle=180s interval=60s probes=5"},
     {"max_connection_duration", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms,
      offsetof(cn_cluster_conf_t, max_conn_ms), NULL, "max_connection_duration TIME",
-     "After this time a connection that is not HTTP is closed, whatever it does; 0: never.", "0"},
+     "The life of a connection to an endpoint. One that is not HTTP is closed then, whatever it "
+     "does. One of HTTP gets no further request, and is closed as soon as it has none. 0: for "
+     "ever.",
+     "0"},
     {"endpoints", CN_AT_CLUSTER, CN_ARGS(1, 1), set_endpoints, 0, NULL, "endpoints FILE",
      "File with one endpoint a line: ADDRESS:PORT [weight=N] [health=ok|unhealthy|draining] "
      "[tunnel=hbone|double_hbone|none] [tunnel_addr=ADDRESS:PORT] [identity=SPIFFE-ID] "

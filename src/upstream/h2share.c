@@ -3,7 +3,8 @@
  * HTTP/2 sessions to hosts, shared by the requests to them.
  *
  *   state    lists                         leaves to
- *   IN USE   shares->all, host->sessions   LEAVING (GOAWAY, idle for too long, host left), gone
+ *   IN USE   shares->all, host->sessions   LEAVING (GOAWAY, idle for too long, host left, has
+ *                                          served enough or for long enough), gone
  *   LEAVING  shares->all                   gone, with its last stream
  *
  * A session holds a reference of its host and belongs to itself: it goes when
@@ -22,9 +23,11 @@ typedef struct {
     cn_h2_t *h2;
     cn_h2share_key_t key;
     cn_ticket_t ticket;
+    cn_task_t task;
+    cn_timer_t age;
     uint64_t end_ms; /* by the loop's clock, when it is too old; 0: never */
     uint32_t uses, max_uses;
-    bool worn; /* has served as many as it may; leaves with the last of them */
+    bool worn; /* takes none any more; leaves with the last that it has */
 } session_t;
 
 /* The connection's window is that of all its streams together: they belong to
@@ -45,12 +48,53 @@ static const cn_h2_conf_t session_conf = {
 static void session_free(session_t *s)
 {
     s->shares->n--;
-    s->shares->worn -= s->worn;
     cn_list_remove(&s->all);
     cn_list_remove(&s->link);
     cn_admission_return(s->shares->admissions, &s->ticket);
     cn_host_unref(s->host);
-    free(s);
+    cn_timer_stop(&s->age);
+    cn_task_fini(&s->task);
+    cn_loop_retire(s->shares->loop, free, s);
+}
+
+/* GOAWAY must not overtake a request: it is sent behind the last answer. */
+static void end_if_unused(session_t *s)
+{
+    if (s->worn && cn_h2_streams(s->h2) == 0)
+        cn_h2_drain(s->h2);
+}
+
+/* No further exchange: it ends with its last one. */
+static void leave(session_t *s)
+{
+    s->worn = true;
+    cn_list_remove(&s->link);
+    end_if_unused(s);
+}
+
+static void on_age(cn_task_t *task, uint32_t why CN_UNUSED)
+{
+    leave(cn_container_of(task, session_t, task));
+}
+
+/* Each free place may serve one who waits. */
+static void offer(session_t *s)
+{
+    cn_admissions_t *all = s->shares->admissions;
+    uint32_t room = cn_list_empty(&s->link) ? 0 : cn_h2_capacity(s->h2);
+
+    if (!all || !s->ticket.cluster || cn_list_empty(&all->waiting))
+        return;
+    while (room--)
+        cn_admission_wake(all, s->ticket.cluster);
+}
+
+static void on_capacity(void *ctx)
+{
+    session_t *s = ctx;
+
+    end_if_unused(s);
+    offer(s);
 }
 
 static void on_draining(void *ctx)
@@ -68,7 +112,7 @@ static void on_closed(void *ctx)
 void cn_h2share_all_init(cn_h2shares_t *shares, cn_loop_t *loop)
 {
     shares->loop = loop;
-    shares->n = shares->worn = 0;
+    shares->n = 0;
     shares->admissions = NULL;
     cn_list_init(&shares->all);
 }
@@ -86,7 +130,8 @@ void cn_h2share_all_fini(cn_h2shares_t *shares)
 void cn_h2share_create(cn_h2shares_t *shares, cn_host_t *host, const cn_h2share_key_t *key,
                        cn_stream_t *stream, cn_ticket_t *ticket, const cn_h2share_limits_t *limits)
 {
-    static const cn_h2_cbs_t cbs = {.draining = on_draining, .closed = on_closed};
+    static const cn_h2_cbs_t cbs = {
+        .draining = on_draining, .closed = on_closed, .capacity = on_capacity};
     cn_h2_conf_t conf = session_conf;
     session_t *s = cn_xzalloc(sizeof(*s));
 
@@ -96,8 +141,12 @@ void cn_h2share_create(cn_h2shares_t *shares, cn_host_t *host, const cn_h2share_
     if (limits->streams && limits->streams < conf.max_streams)
         conf.max_streams = limits->streams;
     s->max_uses = limits->requests;
-    if (limits->age_ms)
+    cn_task_init(&s->task, shares->loop, on_age);
+    cn_timer_init(&s->age, &s->task, CN_WAKE_TIMER);
+    if (limits->age_ms) {
         s->end_ms = cn_loop_ms(shares->loop) + limits->age_ms;
+        cn_timer_set(&s->age, limits->age_ms);
+    }
     s->shares = shares;
     s->key = *key;
     s->ticket = *ticket;
@@ -109,34 +158,13 @@ void cn_h2share_create(cn_h2shares_t *shares, cn_host_t *host, const cn_h2share_
     s->h2 = cn_h2_client_create(shares->loop, stream, &conf, &cbs, s);
 }
 
-/* No further exchange: it ends with its last one. */
-static void leave(session_t *s)
-{
-    cn_list_remove(&s->link);
-    cn_h2_drain(s->h2);
-}
-
-/* GOAWAY must not overtake the request: it is sent behind the last one. */
 static cn_exch_t *use(session_t *s, cn_task_t *owner)
 {
     if (s->max_uses && ++s->uses >= s->max_uses) {
         s->worn = true;
-        s->shares->worn++;
         cn_list_remove(&s->link);
     }
     return cn_h2_open(s->h2, owner);
-}
-
-void cn_h2share_tidy(cn_h2shares_t *shares)
-{
-    if (shares->worn == 0)
-        return;
-    cn_list_each (node, &shares->all) {
-        session_t *s = cn_list_entry(node, session_t, all);
-
-        if (s->worn && cn_h2_streams(s->h2) == 0)
-            cn_h2_drain(s->h2);
-    }
 }
 
 cn_exch_t *cn_h2share_open(cn_host_t *host, const cn_h2share_key_t *key, cn_task_t *owner)

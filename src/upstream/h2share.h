@@ -18,7 +18,7 @@ typedef struct {
 typedef struct {
     cn_loop_t *loop;
     cn_list_t all;
-    uint32_t n, worn;
+    uint32_t n;
     cn_admissions_t *admissions; /* or NULL */
 } cn_h2shares_t;
 
@@ -40,8 +40,6 @@ void cn_h2share_create(cn_h2shares_t *, cn_host_t *, const cn_h2share_key_t *, c
                        cn_ticket_t *, const cn_h2share_limits_t *);
 /* An exchange on a session of the host with room; NULL: there is none. */
 cn_exch_t *cn_h2share_open(cn_host_t *, const cn_h2share_key_t *, cn_task_t *owner);
-/* After an exchange was closed: ends sessions that have served enough. */
-void cn_h2share_tidy(cn_h2shares_t *);
 /* No new exchange on the host's sessions; they end with their last one. */
 void cn_h2share_retire(cn_host_t *);
 

@@ -177,11 +177,14 @@ static cn_stream_t *wrap(const cn_upool_t *pool, cn_cluster_t *cluster, const cn
 }
 
 static cn_stream_t *connect_to(const cn_upool_t *pool, const cn_cluster_t *cluster,
-                               const cn_addr_t *to)
+                               const cn_host_t *host, const cn_addr_t *to)
 {
     cn_stream_t *s = cn_sock_connect(pool->loop, to, cluster->conf->connect_timeout_ms, NULL);
+    cn_sock_watch_t watch = cluster->conf->watch;
 
-    cn_sock_watch(s, &cluster->conf->watch);
+    if (watch.dead_ms == UINT64_MAX)
+        watch.dead_ms = host->outside ? CN_OUTSIDE_DEAD_MS : cn_sock_watch_default.dead_ms;
+    cn_sock_watch(s, &watch);
     return s;
 }
 
@@ -200,7 +203,7 @@ static cn_stream_t *open_stream(cn_upool_t *pool, cn_cluster_t *cluster, cn_host
     if (t)
         s = t->ops->open(t->wctx, cluster, host, &with, timeout_ms, NULL);
     else
-        s = connect_to(pool, cluster, &to);
+        s = connect_to(pool, cluster, host, &to);
     s = wrap(pool, cluster, &with, s);
     if (owner)
         cn_stream_own(s, owner);
@@ -279,7 +282,7 @@ static conn_t *find_idle(const cn_upool_t *pool, cn_cluster_t *cluster, cn_host_
     cn_list_each (node, &host->idle) {
         conn_t *c = cn_list_entry(node, conn_t, link);
 
-        if ((host->addr.port || c->port == asked->dest.port) && c->mark == mark &&
+        if ((host->addr.port || c->port == asked->dest.port) && c->mark == mark && !is_worn(c) &&
             cn_h1_client_check(c->h1))
             return c;
     }
@@ -348,11 +351,10 @@ static cn_uconn_t *open_shared(cn_upool_t *pool, cn_cluster_t *cluster, cn_host_
     return use_shared(host, x);
 }
 
-static void close_shared(cn_upool_t *pool, cn_uconn_t *u)
+static void close_shared(cn_uconn_t *u)
 {
     u->host->active--;
     u->exch->ops->close(u->exch);
-    cn_h2share_tidy(&pool->shares);
     cn_host_unref(u->host);
     free(u);
 }
@@ -398,12 +400,12 @@ bool cn_upool_connected(cn_uconn_t *u)
     return !s || cn_stream_ready(s) != CN_AGAIN;
 }
 
-void cn_upool_close(cn_upool_t *pool, cn_uconn_t *u)
+void cn_upool_close(cn_uconn_t *u)
 {
     conn_t *c = cn_container_of(u, conn_t, u);
 
     if (u->shared) {
-        close_shared(pool, u);
+        close_shared(u);
         return;
     }
     c->u.host->active--;

@@ -56,7 +56,7 @@ cn_uconn_t *cn_upool_open_kept(cn_upool_t *, cn_cluster_t *, cn_host_t *, const 
 /* Its connection is made, or has failed.  The owner is woken when that happens. */
 bool cn_upool_connected(cn_uconn_t *);
 /* Closes the exchange; keeps the connection when it can serve again. */
-void cn_upool_close(cn_upool_t *, cn_uconn_t *);
+void cn_upool_close(cn_uconn_t *);
 /* The stream under it, for addresses; NULL when gone. */
 cn_stream_t *cn_upool_conn_stream(cn_uconn_t *);
 /* A raw stream to the host for L4 traffic; the caller closes it. */

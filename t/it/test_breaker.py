@@ -11,7 +11,7 @@ import socket
 
 import pytest
 
-from peers import envoy, net, origin, proxy
+from peers import envoy, net, origin, proxy, steady
 from peers.http import Http, Plain
 
 VIP = '10.96.0.1:9080'
@@ -491,3 +491,29 @@ def test_a_connection_serves_as_many_requests_as_it_may(cairn, app, curl):
         tunnel = connection.connect(VIP)
         used = [tunnel.request().json()['connection'] for _ in range(9)]
     assert [used.count(number) for number in sorted(set(used))] == [3, 3, 3]
+
+
+@pytest.mark.parametrize('out', ['plain', 'hbone'])
+@pytest.mark.parametrize('protocol', ['http', 'http2'])
+def test_connections_that_are_too_old_are_left_without_a_lost_request(
+        cairn, new_origin, new_http2_origin, capture, builddir, stopping, curl, protocol, out):
+    app = (new_http2_origin if protocol == 'http2' else new_origin)('reviews-v1')
+    pod = {'pod': capture(app, 'bookinfo', 'reviews')} if out == 'hbone' else {}
+    waypoint = cairn(proxy.cluster(REVIEWS, proxy.endpoint(app, **pod), protocol=protocol, max_connection_duration='50ms') +
+                     proxy.service(REVIEWS, VIP, 'retry off;'))
+    load = steady.Load(builddir, waypoint, curl, connections=2, tunnels=4)
+    stopping.append(load)
+    net.wait_for(lambda: app.connections >= 30, 60.0, 'connections to take the place of older ones')
+    load.expect_nothing_lost('%s %s, %d connections' % (protocol, out, app.connections))
+
+
+def test_connection_with_a_slow_request_outlives_its_time_for_that_alone(cairn, new_http2_origin, curl):
+    app = new_http2_origin('reviews-v1')
+    waypoint = cairn(reviews(proxy.endpoint(app), protocol='http2', max_connection_duration='100ms'))
+    with waypoint.connection(curl) as connection:
+        slow, quick = connection.connect(VIP), connection.connect(VIP)
+        slow.http.send(path='/slow/1500')
+        net.wait_for(lambda: app.begun, what='the slow request')
+        net.wait_for(lambda: quick.request().json()['connection'] >= 2, what='a second connection')
+        assert slow.http.response().status == 200
+    net.wait_for(lambda: all(one.sock.fileno() < 0 for one in app.open_connections), what='every connection to end')

@@ -313,3 +313,30 @@ def test_original_destination_of_bytes(cairn, new_tcp_origin, curl):
         tunnel = connection.connect(app.address)
         tunnel.send(b'words')
         assert tunnel.recv() == b'words'
+
+
+# ---- what a ServiceEntry with DNS resolution and a DestinationRule with tls come to ----
+
+def test_named_endpoint_is_spoken_to_over_tls(cairn, names, curl, tmp_path, stopping):
+    pki = web.WebPki(tmp_path / 'web')
+    good, other = web.Nginx('site', pki.cert('DNS:' + HOST)), web.Nginx('site', pki.cert('DNS:other.test'))
+    stopping += [good, other]
+    names.zone[HOST] = [good.ip]
+    one = cairn(conf('dns %s:%d;' % (HOST, good.port), 'upstream_tls ca=%s;' % pki.roots), **server(names))
+    net.wait_for(lambda: one.request(curl, VIP).status == 200, what='the name')
+    assert 'sni=%s host=' % HOST in one.request(curl, VIP).body.decode()
+    names.zone[HOST] = [other.ip]  # the name decides where, the certificate who
+    net.wait_for(lambda: one.request(curl, VIP).status == 503, what='the other address')
+    net.wait_for(lambda: one.access()[-1]['response_flags'] == 'URX,UF', what='the log line')
+
+
+def test_dynamic_names_are_spoken_to_over_tls_each_by_its_own(cairn, names, curl, outside, tmp_path, stopping):
+    pki = web.WebPki(tmp_path / 'web')
+    stopping.append(web.Nginx('far', pki.cert('DNS:a.example.test', 'DNS:b.example.test'), ip=outside))
+    names.zone.update({name + '.example.test': [outside] for name in 'abc'})
+    text = conf('dns_dynamic *.example.test 443;', 'upstream_tls ca=%s;' % pki.roots).replace('host %s;' % HOST, '', 1)
+    one = cairn(text, **server(names))
+    for name, status in (('a', 200), ('b', 200), ('a', 200), ('c', 503)):
+        answer = ask(one, curl, name + '.example.test')
+        assert answer.status == status, name
+        assert status != 200 or ('sni=%s.example.test host=' % name) in answer.body.decode()

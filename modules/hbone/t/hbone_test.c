@@ -130,6 +130,7 @@ static int setup(void **state)
     t->w.loop = cn_loop_create();
     cn_rand_init(&t->w.rand, 7);
     t->w.tls = t->app;
+    cn_rand_init(&t->w.rand, 0);
     t->w.network = CN_STR("net1");
     t->units_v[CN_UNIT_MAIN] = (cn_conf_unit_t){"main", NULL, no_levels};
     t->units_v[CN_UNIT_PROXY] = (cn_conf_unit_t){"proxy", NULL, no_levels};

@@ -257,6 +257,7 @@ static void test_resolved_endpoints_stand_beside_the_others_and_stay(void **stat
     assert_int_equal(c->nhosts, 2);
     resolved = c->hosts[0];
     assert_int_equal(resolved->weight, 3);
+    assert_true(resolved->outside && !c->hosts[1]->outside);
     load(fx, "cluster a { endpoint 10.0.0.9:80; }");
     assert_int_equal(c->nhosts, 2);
     assert_ptr_equal(c->hosts[0], resolved);
@@ -290,6 +291,7 @@ static void test_hosts_that_clients_choose_are_kept_and_bounded(void **state)
     assert_null(cn_clusters_pass(fx->clusters, c, &nowhere));
     busy = cn_clusters_pass(fx->clusters, c, &to);
     assert_ptr_equal(cn_clusters_pass(fx->clusters, c, &to), busy);
+    assert_true(busy->outside);
     assert_true(cn_inet_same_ip(&busy->addr, &to) && busy->addr.port == 80);
     busy->active = 1;
     for (unsigned n = 1; n <= 1024; n++) {

@@ -118,9 +118,9 @@ static void start(fix_t *f, use_t *use, uint16_t port, bool fresh)
     cn_owner_settle(f->loop);
 }
 
-static void finish(fix_t *f, use_t *use)
+static void finish(use_t *use)
 {
-    cn_upool_close(f->upool, use->u);
+    cn_upool_close(use->u);
     use->o.x = NULL;
     cn_owner_fini(&use->o);
 }
@@ -132,7 +132,7 @@ static void answer(fix_t *f, use_t *use, unsigned i)
     cn_owner_write(f->far[i], OK);
     cn_owner_settle(f->loop);
     assert_int_equal(use->o.body_rc, CN_DONE);
-    finish(f, use);
+    finish(use);
     cn_owner_settle(f->loop);
 }
 
@@ -267,7 +267,7 @@ static void test_an_unanswered_connection_is_not_kept(void **state)
     use_t a;
 
     start(f, &a, 80, false);
-    finish(f, &a);
+    finish(&a);
     cn_owner_settle(f->loop);
     assert_int_equal(cn_upool_idle(f->upool), 0);
     assert_true(cn_memstream_peer_aborted(f->far[0]));
@@ -341,7 +341,7 @@ static void test_a_connection_serves_only_for_so_long(void **state)
     cn_owner_write(f->far[1], OK);
     cn_owner_settle(f->loop);
     pass(f, 200000); /* settling took the clock back to what it is */
-    finish(f, &u);
+    finish(&u);
     assert_int_equal(cn_upool_idle(f->upool), 0); /* or when its request ends */
 }
 
@@ -500,8 +500,8 @@ static void test_requests_share_a_session_with_room(void **state)
     assert_int_equal(b.o.msg.status, 200);
     assert_int_equal(a.o.head_rc, CN_AGAIN);
     pod_answer(f, &pod, 0);
-    finish(f, &a);
-    finish(f, &b);
+    finish(&a);
+    finish(&b);
     assert_int_equal(f->host->active, 0);
     assert_int_equal(cn_upool_sessions(f->upool), 1);
     pod_end(f, &pod);
@@ -520,14 +520,14 @@ static void test_a_full_session_is_followed_by_another(void **state)
     assert_int_equal(f->nfar, 2);
     serve(f, &second, 1, 1);
     pod_answer(f, &pod, 0);
-    finish(f, &a);
+    finish(&a);
     start_h2(f, &c);
     assert_int_equal(f->nfar, 2);
     assert_int_equal(pod.n, 2);
     pod_answer(f, &pod, 1);
     pod_answer(f, &second, 0);
-    finish(f, &b);
-    finish(f, &c);
+    finish(&b);
+    finish(&c);
     pod_end(f, &pod);
     pod_end(f, &second);
 }
@@ -546,8 +546,8 @@ static void test_a_session_has_no_more_streams_than_configured(void **state)
     serve(f, &second, 1, 100);
     pod_answer(f, &pod, 0);
     pod_answer(f, &second, 0);
-    finish(f, &a);
-    finish(f, &b);
+    finish(&a);
+    finish(&b);
     pod_end(f, &pod);
     pod_end(f, &second);
 }
@@ -568,19 +568,94 @@ static void test_a_session_serves_only_so_many_requests_and_for_so_long(void **s
     serve(f, &second, 1, 100);
     pod_answer(f, &pod, 0);
     assert_int_equal(a.o.msg.status, 200);
-    finish(f, &a);
+    finish(&a);
     cn_owner_settle(f->loop);
     assert_int_equal(cn_upool_sessions(f->upool), 1);
     pod_end(f, &pod);
     pod_answer(f, &second, 0);
-    finish(f, &b);
+    finish(&b);
     assert_int_equal(cn_upool_sessions(f->upool), 1);
     pass(f, 1000);
     start_h2(f, &a); /* the old one leaves */
     assert_int_equal(f->nfar, 3);
     assert_int_equal(cn_upool_sessions(f->upool), 1);
-    finish(f, &a);
+    finish(&a);
     pod_end(f, &second);
+}
+
+static void test_a_session_that_is_too_old_ends_with_what_it_has(void **state)
+{
+    fix_t *f = *state;
+    use_t a, b;
+    pod_t pod, second;
+
+    f->conf.max_conn_ms = 60000;
+    f->conf.idle_ms = 600000;
+    start_h2(f, &a);
+    serve(f, &pod, 0, 100);
+    pass(f, 61000);
+    start_h2(f, &b); /* not on it */
+    assert_int_equal(f->nfar, 2);
+    assert_int_equal(cn_upool_sessions(f->upool), 2);
+    serve(f, &second, 1, 100);
+    pod_answer(f, &pod, 0);
+    assert_int_equal(a.o.msg.status, 200);
+    finish(&a);
+    cn_owner_settle(f->loop);
+    assert_int_equal(cn_upool_sessions(f->upool), 1);
+    pod_answer(f, &second, 0);
+    finish(&b);
+    cn_owner_settle(f->loop);
+    pass(f, 200000);
+    cn_owner_settle(f->loop);
+    assert_int_equal(cn_upool_sessions(f->upool), 0); /* while idle */
+    cn_task_fini(&pod.idle);
+    cn_task_fini(&second.idle);
+}
+
+typedef struct {
+    cn_task_t task;
+    unsigned woken;
+} who_waits_t;
+
+static void on_woken(cn_task_t *task, uint32_t why CN_UNUSED)
+{
+    cn_container_of(task, who_waits_t, task)->woken++;
+}
+
+static void test_a_freed_stream_wakes_who_waits_for_one(void **state)
+{
+    static const cn_admission_ops_t no_hooks = {.admit = NULL};
+    fix_t *f = *state;
+    cn_admissions_t all;
+    cn_admission_t *v = cn_xzalloc(sizeof(*v));
+    who_waits_t who = {.woken = 0};
+    cn_waiter_t waiter = {.cluster = &f->cluster, .task = &who.task, .why = CN_WAKE_USER};
+    use_t a;
+    pod_t pod;
+
+    v->ops = &no_hooks;
+    cn_admission_init(&all, v, 1);
+    f->cluster.refs = 1;
+    cn_upool_set_admissions(f->upool, &all);
+    cn_task_init(&who.task, f->loop, on_woken);
+    cn_list_init(&waiter.link);
+    f->conf.max_streams = 1;
+    start_h2(f, &a);
+    serve(f, &pod, 0, 100);
+    cn_admission_wait(&all, &waiter);
+    cn_owner_settle(f->loop);
+    assert_int_equal(who.woken, 0);
+    pod_answer(f, &pod, 0);
+    finish(&a);
+    cn_owner_settle(f->loop);
+    assert_int_equal(who.woken, 1); /* the session stays, so it was the stream */
+    assert_int_equal(cn_upool_sessions(f->upool), 1);
+    cn_list_remove(&waiter.link);
+    pod_end(f, &pod);
+    cn_task_fini(&who.task);
+    cn_upool_set_admissions(f->upool, NULL);
+    cn_admission_fini(&all);
 }
 
 static void test_a_session_that_says_goaway_gets_no_further_request(void **state)
@@ -600,8 +675,8 @@ static void test_a_session_that_says_goaway_gets_no_further_request(void **state
     assert_int_equal(a.o.msg.status, 200);
     assert_null(pod.h2);
     pod_answer(f, &second, 0);
-    finish(f, &a);
-    finish(f, &b);
+    finish(&a);
+    finish(&b);
     cn_task_fini(&pod.idle);
     pod_end(f, &second);
 }
@@ -615,7 +690,7 @@ static void test_a_session_without_requests_ends_after_the_idle_time(void **stat
     start_h2(f, &a);
     serve(f, &pod, 0, 100);
     pod_answer(f, &pod, 0);
-    finish(f, &a);
+    finish(&a);
     cn_owner_settle(f->loop);
     pass(f, 4000);
     assert_int_equal(cn_upool_sessions(f->upool), 1);
@@ -638,7 +713,7 @@ static void test_a_host_that_leaves_ends_its_session_with_its_last_request(void 
     assert_int_equal(cn_upool_sessions(f->upool), 1);
     pod_answer(f, &pod, 0);
     assert_int_equal(a.o.msg.status, 200);
-    finish(f, &a);
+    finish(&a);
     cn_owner_settle(f->loop);
     assert_int_equal(cn_upool_sessions(f->upool), 0);
     cn_task_fini(&pod.idle);
@@ -658,8 +733,8 @@ static void test_a_session_that_fails_to_connect_says_so_to_each_request(void **
     assert_int_equal(a.o.head_rc, CN_ERR);
     assert_int_equal(b.o.head_rc, CN_ERR);
     assert_false(a.o.x->reset);
-    finish(f, &a);
-    finish(f, &b);
+    finish(&a);
+    finish(&b);
     cn_owner_settle(f->loop);
     assert_int_equal(cn_upool_sessions(f->upool), 0);
 }
@@ -680,8 +755,8 @@ static void test_a_stream_that_the_host_resets_fails_alone(void **state)
     assert_true(a.o.x->reset);
     pod_answer(f, &pod, 1);
     assert_int_equal(b.o.msg.status, 200);
-    finish(f, &a);
-    finish(f, &b);
+    finish(&a);
+    finish(&b);
     pod_end(f, &pod);
 }
 
@@ -705,6 +780,8 @@ int main(void)
         T(test_a_connection_serves_only_for_so_long),
         T(test_a_session_has_no_more_streams_than_configured),
         T(test_a_session_serves_only_so_many_requests_and_for_so_long),
+        T(test_a_session_that_is_too_old_ends_with_what_it_has),
+        T(test_a_freed_stream_wakes_who_waits_for_one),
         T(test_a_raw_stream_is_the_callers),
         T(test_requests_share_a_session_with_room),
         T(test_a_full_session_is_followed_by_another),
