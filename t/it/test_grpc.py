@@ -114,6 +114,40 @@ def test_denied_call_gets_a_status(waypoint, dial, app):
     assert client('Echo')(b'other', timeout=10) == b'other'
 
 
+@pytest.mark.parametrize('body, cluster, status, code', [
+    ('route other { match { path prefix /other; } backend %s; }' % REVIEWS, {}, grpc.StatusCode.UNIMPLEMENTED, 404),
+    ('route gone { backend nowhere; }', {}, grpc.StatusCode.UNAVAILABLE, 503),
+    ('rate_limit all { limit 1 per=1d; }', {}, grpc.StatusCode.UNAVAILABLE, 429),
+    ('', {'breaker': 'max_requests=0'}, grpc.StatusCode.UNAVAILABLE, 503),
+    ('route all { fault abort 400 percent=100; backend %s; }' % REVIEWS, {}, grpc.StatusCode.INTERNAL, 400),
+    ('route all { fault abort grpc=10 percent=100; backend %s; }' % REVIEWS, {}, grpc.StatusCode.ABORTED, 200),
+    ('route all { direct_response 401 "who are you"; }', {}, grpc.StatusCode.UNAUTHENTICATED, 401),
+], ids=['no route', 'no cluster', 'rate limit', 'breaker', 'fault', 'fault with a status', 'direct response'])
+def test_local_replies_are_statuses(cairn, app, dial, body, cluster, status, code):
+    waypoint = cairn(reviews(proxy.endpoint(app), body=body).replace('cluster %s {' % REVIEWS, 'cluster %s {%s' % (
+        REVIEWS, ''.join('%s %s; ' % pair for pair in cluster.items())), 1))
+    client = dial(waypoint)
+    if code == 429:
+        assert client('Echo')(b'first', timeout=10) == b'first'
+    e = failure(client('Echo'), b'x', timeout=10)
+    assert e.code() == status
+    net.wait_for(lambda: waypoint.count('istio_requests_total', request_protocol='grpc', response_code='200',
+                                        grpc_response_status=str(status.value[0])) == 1, what='the call counted')
+
+
+def test_failure_without_messages_is_one_head(waypoint, dial, app, curl):
+    """Trailers-only, the service's as the waypoint's own."""
+    policy = 'authz { policy bookinfo/deny deny { rule { to { paths /test.Service/Echo; } } } }'
+    waypoint.reload(reviews(proxy.endpoint(app), body=policy))
+    with waypoint.connection(curl) as connection:
+        http = connection.connect(VIP).http2()
+        for method, status in (('Missing', '12'), ('Echo', '7')):
+            call = http.open('POST', '/test.Service/' + method, [('content-type', 'application/grpc'), ('te', 'trailers')])
+            answer = call.wait()
+            assert (call.frames, answer.status, answer.header('grpc-status')) == (['HEADERS+END_STREAM'], 200, status)
+            assert answer.header('content-type').startswith('application/grpc')
+
+
 def test_without_a_pod_calls_are_unavailable(cairn, dial):
     e = failure(dial(cairn(reviews()))('Echo'), b'', timeout=10)
     assert (e.code(), e.details()) == (grpc.StatusCode.UNAVAILABLE, 'no healthy upstream')
@@ -148,6 +182,18 @@ def test_waypoint_ends_calls_whose_deadline_is_over(waypoint, app, curl):
         200, '14', 'upstream request timeout')
     line = waypoint.access(1)[0]
     assert (line['response_flags'], line['response_code_details']) == ('UT', 'response_timeout')
+
+
+def test_deadline_in_the_middle_of_a_stream_breaks_it_off(waypoint, app, curl):
+    with waypoint.connection(curl) as connection:
+        http = connection.connect(VIP).http2()
+        call = http.open('POST', '/test.Service/Talk', [('content-type', 'application/grpc'), ('te', 'trailers'),
+                                                        ('grpc-timeout', '500m')], end=False)
+        call.send(b'\0\0\0\0\5hello')
+        http.until(lambda: bytes(call.body) == b'\0\0\0\0\5hello', what='the echo')
+        assert call.wait(20.0).reset_code is not None
+    line = waypoint.access(1)[0]
+    assert (line['response_flags'], line['response_code'], line['response_code_details']) == ('UT', 200, 'response_timeout')
 
 
 def test_cancelled_call_is_cancelled_at_the_service(client, app, waypoint):

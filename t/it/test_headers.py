@@ -56,10 +56,12 @@ def test_what_clients_said_of_them_is_kept(ask):
 
 PASSED = ['x-forwarded-host', 'x-forwarded-port', 'forwarded', 'via', 'x-real-ip', 'traceparent', 'proxy-authorization',
           'x-envoy-external-address', 'x-envoy-decorator-operation', 'x-envoy-attempt-count', 'x-envoy-peer-metadata',
-          'x-envoy-something-new', 'x-client-trace-id', 'x-ot-span-context', 'cookie', 'authorization', 'x_underscore']
+          'x-envoy-peer-metadata-id', 'x-envoy-original-path', 'x-envoy-original-host', 'x-envoy-downstream-service-cluster',
+          'x-envoy-something-new', 'tracestate', 'b3', 'x-b3-traceid', 'x-client-trace-id', 'x-ot-span-context', 'cookie', 'authorization', 'x_underscore']
 INSTRUCTIONS = ['x-envoy-internal', 'x-envoy-retry-on', 'x-envoy-max-retries', 'x-envoy-upstream-rq-timeout-ms',
                 'x-envoy-expected-rq-timeout-ms', 'x-envoy-upstream-alt-stat-name', 'x-envoy-force-trace',
-                'x-envoy-ip-tags', 'x-envoy-retry-grpc-on', 'x-envoy-upstream-rq-per-try-timeout-ms']
+                'x-envoy-ip-tags', 'x-envoy-hedge-on-per-try-timeout', 'x-envoy-retriable-status-codes', 'x-envoy-retry-grpc-on',
+                'x-envoy-upstream-rq-per-try-timeout-ms']
 
 
 def test_everything_else_passes(ask):
@@ -132,6 +134,33 @@ def test_responses_carry_the_waypoints_headers(ask):
     assert (answer.header('server'), answer.header('x-pod')) == ('istio-envoy', 'reviews-v1')
     assert answer.header('x-envoy-upstream-service-time').isdigit() and answer.header('date')
     assert answer.header('x-request-id') is None
+
+
+SAID = [('date', 'Thu, 01 Jan 2026 00:00:00 GMT'), ('via', '1.1 pod'), ('x-request-id', 'of-the-pod'), ('trailer', 'x-end'),
+        ('proxy-authenticate', 'Basic'), ('x-envoy-overloaded', 'true'), ('x-envoy-decorator-operation', 'op'), ('x-mine', '1')]
+
+
+def test_what_the_pod_says_passes_but_for_what_is_the_waypoints(ask, sides):
+    if sides[1] == 'http2':
+        pytest.skip('an HTTP/1.1 pod says them')
+    said = [*SAID, ('server', 'pod/1'), ('x-envoy-upstream-service-time', '123456'), ('keep-alive', 'timeout=5'),
+            ('connection', 'keep-alive')]
+    _, answer = ask([('x-say', '|'.join('%s: %s' % field for field in said))], path='/say')
+    assert [(name, answer.header(name)) for name, _ in SAID] == SAID
+    assert answer.header('server') == 'istio-envoy'
+    assert int(answer.header('x-envoy-upstream-service-time')) < 123456
+    assert (answer.header('keep-alive'), answer.header('connection')) == (None, None)
+
+
+def test_rewriting_tells_the_pod_what_was_asked(cairn, new_origin, curl):
+    app = new_origin('reviews-v1')
+    waypoint = cairn(proxy.cluster(REVIEWS, proxy.endpoint(app)) + proxy.service(
+        REVIEWS, VIP, 'route all { rewrite_host other.host; rewrite_path /new; request_timeout 10s; backend %s; }' % REVIEWS))
+    answer = waypoint.request(curl, VIP, path='/old?q=1').json()
+    seen = dict(answer['headers'])
+    assert (answer['path'], seen['host']) == ('/new?q=1', 'other.host')
+    assert (seen['x-envoy-original-path'], seen['x-envoy-original-host']) == ('/old?q=1', VIP)
+    assert 9000 < int(seen['x-envoy-expected-rq-timeout-ms']) <= 10000
 
 
 def test_local_replies_carry_no_service_time(ask):

@@ -129,6 +129,12 @@ class Connection:
         self.answer(request, status=number)
         return True
 
+    def do_say(self, request, number):
+        """With the fields that x-say names: `name: value|name: value`."""
+        fields = [tuple(field.split(': ', 1)) for field in request.header('x-say').split('|')]
+        self.answer(request, headers=fields)
+        return True
+
     def do_bytes(self, request, number):
         self.answer(request, b'x' * number)
         return True
