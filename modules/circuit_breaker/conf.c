@@ -170,8 +170,8 @@ const cn_directive_t cn_circuit_breaker_directives[] = {
          "reached counts as 503 and one that is too slow as 504, or, with split_local=on, both "
          "count for consecutive_local only. It stays away for base_ejection times the number of "
          "its ejections, at most 5 minutes or base_ejection, and returns at the next interval. At "
-         "most max_ejection_percent of the endpoints are away, but always one may be. When fewer "
-         "than min_health_percent are left, requests go to all endpoints.",
+         "most max_ejection_percent of the endpoints are away, but of several always one may be. When "
+         "fewer than min_health_percent are left, requests go to all endpoints.",
      .deflt = "off; then consecutive_5xx=5 consecutive_gateway=0 split_local=off "
               "consecutive_local=5 interval=10s base_ejection=30s max_ejection_percent=10 "
               "min_health_percent=0"},

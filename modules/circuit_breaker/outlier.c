@@ -51,14 +51,15 @@ uint64_t cn_circuit_breaker_away_ms(const cn_circuit_breaker_conf_t *cc, uint32_
 
 /* ---- ejection ---- */
 
-/* One more may be away: the percentage allows it, or nobody is. */
+/* One more may be away: the percentage allows it, or nobody is and there are others. */
 static bool take_leave(cn_circuit_breaker_cluster_t *row, const cn_cluster_t *c,
                        const cn_circuit_breaker_conf_t *cc)
 {
     uint32_t n = get(&row->ejected);
 
     do {
-        if (n > 0 && (uint64_t)(n + 1) * 100 > (uint64_t)c->nhosts * cc->max_ejected)
+        if ((n > 0 || c->nhosts == 1) &&
+            (uint64_t)(n + 1) * 100 > (uint64_t)c->nhosts * cc->max_ejected)
             return false;
     } while (!__atomic_compare_exchange_n(&row->ejected, &n, n + 1, false, __ATOMIC_SEQ_CST,
                                           __ATOMIC_RELAXED));

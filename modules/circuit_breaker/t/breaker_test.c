@@ -525,6 +525,11 @@ static void test_only_a_part_of_the_hosts_is_put_aside_but_always_one(void **sta
     assert_false(usable(&b, 3, 0));
     assert_true(usable(&b, 3, 1));
     close_bed(&b);
+    open_bed(&b, "cluster a:80 { endpoint 10.0.0.1:80; "
+                 "outlier consecutive_5xx=1 max_ejection_percent=99; }");
+    answer(&b, 0, 0, 500);
+    assert_true(usable(&b, 0, 0)); /* the only one */
+    close_bed(&b);
 }
 
 static void test_gateway_errors_have_a_count_of_their_own(void **state CN_UNUSED)
