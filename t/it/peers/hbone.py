@@ -9,6 +9,7 @@ import select
 import selectors
 import socket
 import ssl
+import struct
 import threading
 import time
 
@@ -408,6 +409,9 @@ class Session(threading.Thread):
 
     def serve(self):
         while not self.pod.stopping.is_set():
+            if self.pod.deaf:
+                self.pod.stopping.wait(0.2)
+                continue
             with selectors.DefaultSelector() as selector:
                 selector.register(self.sock, selectors.EVENT_READ)
                 for relay in () if self.pod.holding else self.relays.values():
@@ -472,6 +476,10 @@ class Session(threading.Thread):
         if verdict == 'goaway':
             self.h2.close_connection(h2.errors.ErrorCodes.NO_ERROR, last_stream_id=event.stream_id - 2)
             return
+        if verdict == 'graceful':  # GOAWAY for this one, which the library could not outlive
+            self.flush()
+            self.sock.sendall(struct.pack('!HBBBIII', 0, 8, 7, 0, 0, event.stream_id - 2, 0))
+            return
         if verdict == 'ignore':
             return
         if verdict is None:
@@ -510,13 +518,14 @@ class CapturedPod:
     """The HBONE side of a captured pod: terminates on IP:15008 and dials what CONNECT asks for.
 
     verdict(authority, headers, peer) may return a status to refuse with,
-    'reset', 'goaway', 'ignore', or None to connect.  names: {authority: what to dial for it};
+    'reset', 'goaway', 'graceful', 'ignore', or None to connect.  names: {authority: what to dial for it};
     with a waypoint's port 15008 there it is an east-west gateway."""
 
     def __init__(self, ip, identity, port=15008, verdict=None, settings=None, answer=(), names=()):
         self.ip, self.port, self.identity, self.names = ip, port, identity, dict(names)
         self.verdict, self.settings, self.answer = verdict, settings, list(answer)
         self.connects, self.sessions, self.errors, self.accepted = [], [], [], 0
+        self.deaf = False  # reads nothing any more
         self.holding = False  # passes nothing on any more, and says nothing of it
         self.context = tls_context(True, identity)
         self.stopping = threading.Event()
