@@ -120,6 +120,23 @@ def test_slow_reader_stops_the_sender_but_not_the_others(waypoint, curl):
         assert other.request().status == 200
 
 
+def test_one_tunnel_that_is_not_read_beside_99_that_are(waypoint, builddir, curl):
+    with waypoint.connection(curl, settings={}) as connection:
+        others = [connection.connect(VIP) for _ in range(99)]
+        assert [len(one.request(path='/bytes/100000').body) for one in others] == [100000] * 99
+        before = waypoint.resident()
+        slow = connection.open(VIP)
+        slow.hold = True
+        slow.wait_response()
+        slow.http.send(path='/bytes/50000000')
+        assert [len(one.request(path='/bytes/100000').body) for one in others] == [100000] * 99
+        grew = waypoint.resident() - before
+        assert len(slow.buffer) < 1 << 20
+        slow.reset()
+        assert {one.request().status for one in others} == {200}
+    assert 'address' in (builddir / 'cn_flags').read_text() or grew < 2 << 20
+
+
 def test_resets_at_every_state_disturb_nobody(waypoint, curl):
     with waypoint.connection(curl) as connection:
         steady = connection.connect(VIP)
