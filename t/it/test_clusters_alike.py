@@ -192,9 +192,8 @@ def conf(cases, pods):
 
 
 def envoy_cluster(case, pods):
-    members = [{'endpoint': {'address': envoys.address(pods[i].ip, pods[i].port)}} for i in case.pods]
-    return ('127.0.0.1', 1, {'lb_policy': 'RING_HASH', 'ring_hash_lb_config': {'minimum_ring_size': 1}, 'load_assignment': {
-        'cluster_name': case.cluster, 'endpoints': [{'lb_endpoints': members}]}, **case.there})
+    return chain.several(case.cluster, [(pods[i].ip, pods[i].port) for i in case.pods], lb_policy='RING_HASH',
+                         ring_hash_lb_config={'minimum_ring_size': 1}, **case.there)
 
 
 def envoy_route(case):

@@ -173,8 +173,9 @@ def test_four_workers_together_let_exactly_the_limit_pass(limited, builddir, cur
 def local_filter(tokens, interval, **more):
     on = {'runtime_key': 'x', 'default_value': {'numerator': 100, 'denominator': 'HUNDRED'}}
     return envoy.typed('envoy.filters.http.local_ratelimit', 'filters.http.local_ratelimit.v3.LocalRateLimit',
-                       stat_prefix='x', filter_enabled=on, filter_enforced=on, enable_x_ratelimit_headers='DRAFT_VERSION_03',
-                       token_bucket={'max_tokens': tokens, 'tokens_per_fill': tokens, 'fill_interval': interval}, **more)
+                       stat_prefix='x', filter_enabled=on, enable_x_ratelimit_headers='DRAFT_VERSION_03',
+                       token_bucket={'max_tokens': tokens, 'tokens_per_fill': tokens, 'fill_interval': interval},
+                       **{'filter_enforced': on, **more})
 
 
 def ask(http, requests):
@@ -191,6 +192,20 @@ def ask(http, requests):
 
 SET = [('GET', {}), ('GET', {}), ('GET', {}), ('HEAD', {}), ('DELETE', {}),
        ('GET', {'content-type': 'application/grpc'}), ('GET', {'content-type': 'application/grpc+proto'})]
+
+
+@pytest.mark.skipif(not envoy.binary(), reason='no Envoy')
+def test_a_shadow_answers_as_a_filter_of_envoy_that_enforces_nothing(limited, app, curl, tmp_path, stopping):
+    """But without x-ratelimit headers: clients that heed them would change what is being watched."""
+    off = {'runtime_key': 'y', 'default_value': {'numerator': 0, 'denominator': 'HUNDRED'}}
+    peer = envoy.inner(tmp_path / 'envoy', app, [local_filter(2, '7200s', filter_enforced=off)])
+    stopping.append(peer)
+    theirs = ask(Http(Plain(*peer.address)), SET)
+    waypoint = limited('rate_limit a { limit 2 per=2h; ratelimit_headers on; shadow on; }')
+    with waypoint.connection(curl) as connection:
+        ours = ask(connection.connect(VIP).http, SET)
+    assert ours == [(200, None, [])] * len(SET)
+    assert [s for s, *_ in theirs] == [200] * len(SET) and all(headers for _, _, headers in theirs)
 
 
 @pytest.mark.parametrize('exhausted', [False, True])

@@ -8,6 +8,7 @@ import pytest
 
 from peers import alike, chain, envoy as envoys, net, proxy
 from peers.alike import Ask, Row
+from peers.http import Http, Plain
 
 VIP = '10.96.0.1:9080'
 SERVICE = 'svc.ns:9080'
@@ -372,6 +373,38 @@ def test_mirror_gets_what_the_backend_gets(cairn, app, new_origin, curl):
         original = app.requests[0]
         assert (copy.method, copy.path, copy.body) == (original.method, original.path, original.body) == ('POST', '/new/x?q', b'twelve bytes')
         assert [copy.header(n) for n in ('host', 'x-a', 'x-envoy-original-path')] == ['new.example', '1', '/x?q']
+
+
+def copies(ask, *origins):
+    """The copies of two requests: one with a body, one without."""
+    assert [ask('POST', '/x?q', {'x-b': '1'}, b'twelve bytes').status, ask('GET', '/plain', {}, b'').status] == [200, 200]
+    net.wait_for(lambda: all(len(o.requests) == 2 for o in origins), 10, 'the copies')
+    # each connection delivers when it likes
+    by_path = [{r.path: r for r in o.requests} for o in origins]
+    own = {'x-request-id', 'x-forwarded-proto'}
+    return [[(r.method, path, r.body, sorted((n, v) for n, v in r.headers if n not in own)) for path, r in sorted(one.items())] for one in by_path]
+
+
+@pytest.mark.skipif(not envoys.binary(), reason='no Envoy')
+def test_copies_are_what_envoys_are(cairn, app, new_origin, curl, tmp_path, stopping):
+    """The pod's own name is no part of a copy's host: Istio turns the suffix -shadow off."""
+    names = ['other', 'third']
+    here, there = [new_origin(n) for n in names], [new_origin(n) for n in names]
+    waypoint = mirrored(cairn, app, 'mirror other.ns:9080; mirror third.ns:9080; rewrite_prefix /new; rewrite_host new.example; '
+                        'request_header set x-a 1; request_header remove x-b;', *here)
+    policies = [{'cluster': n, 'disable_shadow_host_suffix_append': True} for n in names]
+    one = chain.Chain(tmp_path / 'envoy', [{
+        'match': {'prefix': '/'}, 'request_headers_to_add': [chain.put('x-a', '1')], 'request_headers_to_remove': ['x-b'],
+        'route': {**FORWARD, 'host_rewrite_literal': 'new.example', 'request_mirror_policies': policies,
+                  'regex_rewrite': {'pattern': {'regex': '^/'}, 'substitution': '/new/'}}}],
+        {SERVICE: (app.ip, app.port), **{o.name: (o.ip, o.port) for o in there}})
+    stopping.append(one)
+    ours = copies(lambda *words: waypoint.request(curl, VIP, *words), *here)
+    theirs = copies(lambda *words: Http(Plain(*one.address)).request(*words, host=VIP), *there)
+    # a copy says no more than the original: neither that it came from inside nor from which address
+    extra = {'x-envoy-internal', 'x-forwarded-for'}
+    assert ours == [[(method, path, body, [h for h in headers if h[0] not in extra]) for method, path, body, headers in one] for one in theirs]
+    assert all(extra <= {name for name, _ in headers} for one in theirs for _, _, _, headers in one)
 
 
 @pytest.mark.parametrize('share, expected', [('percent=12.5', 0.125), ('fraction=1/3', 1 / 3), ('percent=0', 0)])

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from peers import proxy
+from peers import chain, envoy as envoys, proxy
+from peers.http import Http, Plain
 
 VIP = '10.96.0.1:9080'
 SERVICE = 'svc.ns:9080'
@@ -76,6 +77,49 @@ def test_header_keeps_a_client_on_its_endpoint(cairn, apps, curl, protocol):
     waypoint = cairn(conf(apps, 'session header X-Session;'))
     first = ask(waypoint, curl)
     assert len(pods(waypoint, curl, 12, {'x-session': first.header('x-session')})) == 1
+
+
+# ---- side by side with Envoy ----
+
+STATES = {
+    'aged': ('session cookie sess ttl=100s path=/aged permanent;', chain.session('cookie', cookie={'name': 'sess', 'ttl': '100s', 'path': '/aged'})),
+    'brief': ('session cookie sess;', chain.session('cookie', cookie={'name': 'sess'})),
+    'named': ('session header x-session;', chain.session('header', name='x-session')),
+}
+
+
+@pytest.fixture(params=['cairn', 'envoy'])
+def party(request, cairn, apps, curl, tmp_path, stopping):
+    """Asks cairn or Envoy on a route for each of the states."""
+    if request.param == 'cairn':
+        waypoint = cairn(conf(apps, ''.join('route %s { match { path prefix /%s; } %s backend %s; }\n' % (name, name, ours, SERVICE)
+                                            for name, (ours, _) in STATES.items())))
+        return lambda path, headers=None: waypoint.request(curl, VIP, path=path, headers=headers)
+    if not envoys.binary():
+        pytest.skip('no Envoy')
+    routes = [{'match': {'path_separated_prefix': '/' + name}, 'route': {'cluster': SERVICE}, 'typed_per_filter_config': theirs}
+              for name, (_, theirs) in STATES.items()]
+    one = chain.Chain(tmp_path / 'envoy', routes, {SERVICE: chain.several(SERVICE, [(a.ip, a.port) for a in apps.values()], lb_policy='RANDOM')})
+    stopping.append(one)
+    return lambda path, headers=None: Http(Plain(*one.address)).request(path=path, headers=headers)
+
+
+@pytest.mark.parametrize('state, attributes', [('aged', 'Max-Age=100; Path=/aged; HttpOnly'), ('brief', 'HttpOnly')])
+def test_cookies_of_sessions_are_envoys(party, state, attributes):
+    first = party('/' + state)
+    value, got = cookie_of(first)
+    assert got == attributes and value
+    answers = [party('/' + state, carry(first)) for _ in range(10)]
+    assert {(a.header('x-pod'), cookie_of(a)) for a in answers} == {(first.header('x-pod'), None)}
+    for nonsense in ('x', '!!!', base64.b64encode(b'\x0a\x0c10.9.9.9:9999').decode()):  # the last one is of Envoy's form
+        answer = party('/' + state, {'Cookie': 'sess=' + nonsense})
+        assert answer.status == 200 and cookie_of(answer)[0] not in (nonsense, '')
+
+
+def test_headers_of_sessions_are_envoys(party):
+    first = party('/named')
+    answers = [party('/named', {'x-session': first.header('x-session')}) for _ in range(10)]
+    assert {(a.header('x-pod'), a.header('x-session')) for a in answers} == {(first.header('x-pod'), None)}
 
 
 def test_attributes_of_the_cookie(cairn, apps, curl):

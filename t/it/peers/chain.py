@@ -10,6 +10,7 @@ from . import envoy, net
 
 FAULT = 'envoy.filters.http.fault'
 CORS = 'envoy.filters.http.cors'
+SESSION = 'envoy.filters.http.stateful_session'
 LOG = {'status': '%RESPONSE_CODE%', 'flags': '%RESPONSE_FLAGS%', 'details': '%RESPONSE_CODE_DETAILS%'}
 
 
@@ -24,6 +25,19 @@ def fault(**fields):
 
 def cors(**fields):
     return per_route(CORS, 'cors.v3.CorsPolicy', **fields)
+
+
+def session(kind, **fields):
+    """kind: cookie or header."""
+    state = {'name': 'envoy.http.stateful_session.' + kind, 'typed_config': {
+        '@type': '%shttp.stateful_session.%s.v3.%sBasedSessionState' % (envoy.TYPE, kind, kind.title()), **fields}}
+    return per_route(SESSION, 'stateful_session.v3.StatefulSessionPerRoute', stateful_session={'session_state': state})
+
+
+def several(name, addresses, **more):
+    """A cluster of several endpoints, as Chain takes it."""
+    members = [{'endpoint': {'address': envoy.address(*at)}} for at in addresses]
+    return '127.0.0.1', 1, {'load_assignment': {'cluster_name': name, 'endpoints': [{'lb_endpoints': members}]}, **more}
 
 
 def percent(value):
@@ -58,6 +72,7 @@ def filters(deny=None):
     if deny:
         rules['policies'] = {'deny': {'permissions': [{'header': {'name': deny, 'present_match': True}}], 'principals': [{'any': True}]}}
     return [typed('envoy.filters.http.rbac', 'filters.http.rbac.v3.RBAC', rules=rules),
+            typed(SESSION, 'filters.http.stateful_session.v3.StatefulSession'),
             typed(FAULT, 'filters.http.fault.v3.HTTPFault'), typed(CORS, 'filters.http.cors.v3.Cors'),
             typed('envoy.filters.http.router', 'filters.http.router.v3.Router')]
 
