@@ -211,8 +211,8 @@ def worker_counts(load, conf, times):
         load.goes_on(20)
 
 
-def upgrade(waypoint):
-    """USR2, then QUIT for the old master once the new one serves."""
+def upgrade(waypoint, wait=True):
+    """USR2, then QUIT for the old master once the new one serves; returns the old one."""
     pid_file, old = waypoint.folder / 'cairn.pid', waypoint.process
     before = waypoint.log.count('in force in all workers')
     old.send_signal(signal.SIGUSR2)
@@ -225,8 +225,10 @@ def upgrade(waypoint):
         return number if number != old.pid and waypoint.log.count('in force in all workers') > before else None
     new = net.wait_for(there, 30.0, 'the new binary')
     old.send_signal(signal.SIGQUIT)
-    old.wait(60)
+    if wait:
+        old.wait(60)
     waypoint.process = Heir(new)
+    return old
 
 
 def upgrades(load, times):
