@@ -220,17 +220,10 @@ static bool is_sent(const cn_header_t *h)
     }
 }
 
-/* RFC 8441 5: HTTP/2 does without the keys of the handshake. */
-static bool is_key(cn_str_t name)
-{
-    return cn_str_eq(name, CN_STR("sec-websocket-key")) ||
-           cn_str_eq(name, CN_STR("sec-websocket-accept"));
-}
-
-static void put_headers(cn_h2_nva_t *nva, const cn_headers_t *headers, bool websocket)
+static void put_headers(cn_h2_nva_t *nva, const cn_headers_t *headers)
 {
     for (uint32_t i = 0; i < headers->n; i++)
-        if (is_sent(&headers->v[i]) && !(websocket && is_key(headers->v[i].name)))
+        if (is_sent(&headers->v[i]))
             put(nva, headers->v[i].name, headers->v[i].value);
 }
 
@@ -254,7 +247,7 @@ void cn_h2_head_request(cn_pool_t *pool, const cn_msg_t *m, cn_h2_nva_t *nva)
         put(nva, CN_STR(":path"), m->target);
     }
     put(nva, CN_STR(":authority"), m->authority);
-    put_headers(nva, &m->headers, websocket);
+    put_headers(nva, &m->headers);
     if (m->content_length != CN_LENGTH_NONE && !is_connect && !websocket)
         put_number(nva, 0, CN_STR("content-length"), m->content_length);
 }
@@ -265,7 +258,7 @@ void cn_h2_head_response(cn_pool_t *pool, const cn_msg_t *m, cn_h2_nva_t *nva)
 
     begin(pool, &m->headers, nva);
     put_number(nva, 0, CN_STR(":status"), websocket ? 200 : m->status);
-    put_headers(nva, &m->headers, websocket);
+    put_headers(nva, &m->headers);
     if (m->content_length != CN_LENGTH_NONE && !websocket)
         put_number(nva, 1, CN_STR("content-length"), m->content_length);
 }

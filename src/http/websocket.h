@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The keys of WebSocket's opening handshake over HTTP/1.1 (RFC 6455 4), which
- * HTTP/2 does without (RFC 8441 5): who translates between them makes and
- * checks them in the other side's place.
+ * HTTP/2 takes no notice of (RFC 8441 5): who translates between them makes
+ * and checks them in the other side's place.
  */
 #ifndef CN_HTTP_WEBSOCKET_H
 #define CN_HTTP_WEBSOCKET_H

@@ -149,6 +149,7 @@ struct cn_req {
     bool req_eos;  /* request body completely taken from the client */
     bool resp_eos; /* response body completely taken from its source */
     bool broken;   /* its source failed before that */
+    bool ws_key;   /* WebSocket: the key of the handshake is ours, the client sent none */
     bool ws_down;  /* WebSocket: all of the host's bytes are with the client */
     bool bad_body; /* a filter refused the request's */
     cn_filters_t filters;

@@ -3,8 +3,11 @@
  * WebSocket through the proxy: the message of a handshake is a GET that asks
  * for the upgrade and a 101 that grants it, whatever HTTP version carried them
  * (the muxes turn RFC 8441's CONNECT into that and back).  Here: the keys that
- * only HTTP/1.1 has, answers that grant nothing, and both directions of bytes,
+ * only HTTP/1.1 needs, answers that grant nothing, and both directions of bytes,
  * each of which ends by itself.
+ *
+ * HTTP/2 takes no notice of keys (RFC 8441 5), but a proxy like Envoy makes a
+ * handshake of HTTP/1.1 of what it gets without making a key: so they go along.
  */
 #include "http/websocket.h"
 
@@ -21,6 +24,7 @@ void cn_websocket_begin(cn_req_t *req)
     if (!msg->upgrade_websocket || cn_msg_find(&msg->headers, key_name, NULL))
         return;
     cn_msg_add(msg, &msg->headers, key_name, cn_websocket_key(req->pool, &req->w->rand));
+    req->ws_key = true;
 }
 
 static cn_str_t expected(cn_req_t *req)
@@ -36,10 +40,13 @@ static cn_rc granted(cn_req_t *req)
     cn_msg_t *resp = &req->resp;
     const cn_header_t *said = cn_msg_find(&resp->headers, accept_name, NULL);
 
-    if (resp->version == CN_HTTP_2)
-        cn_msg_set(resp, &resp->headers, accept_name, expected(req));
-    else if (req->msg.version == CN_HTTP_2 && (!said || !cn_str_eq(said->value, expected(req))))
+    if (resp->version != CN_HTTP_2 && req->msg.version == CN_HTTP_2 &&
+        (!said || !cn_str_eq(said->value, expected(req))))
         return CN_ERR;
+    if (req->ws_key && req->msg.version == CN_HTTP_2)
+        cn_msg_remove(&resp->headers, accept_name);
+    else if (resp->version == CN_HTTP_2)
+        cn_msg_set(resp, &resp->headers, accept_name, expected(req));
     return CN_OK;
 }
 

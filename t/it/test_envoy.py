@@ -11,7 +11,7 @@ import threading
 import pytest
 import websockets.sync.client
 
-from peers import envoy, grpcs, http, http2, origin, proxy, ws
+from peers import envoy, grpcs, http, http2, origin, proxy, tunnel_cli, ws
 
 VIP = '10.96.0.1:9080'
 REVIEWS = 'reviews.bookinfo:9080'
@@ -88,6 +88,46 @@ def test_websocket(between):
         client.close(4000, 'done')
     assert waypoint.access(1)[0]['response_code'] == 101
     assert app.closes == [(4000, 'done')]
+
+
+def test_websocket_to_an_envoy_that_speaks_http2(cairn, envoy_client, stopping, tmp_path, curl):
+    """By extended CONNECT (RFC 8441), which that Envoy makes an upgrade again."""
+    app = ws.WebsocketOrigin('reviews-v1')
+    stopping.append(app)
+    stopping.append(envoy.inner(tmp_path / 'envoy-bare', app))
+    waypoint = cairn(proxy.cluster(REVIEWS, proxy.endpoint(Bare(*stopping[-1].address)), protocol='http2') +
+                     proxy.service(REVIEWS, VIP))
+    sock = http.Plain(*envoy_client(waypoint.ip, curl, VIP).address).sock
+    sock.settimeout(None)
+    with websockets.sync.client.connect('ws://reviews:9080/chat', sock=sock, max_size=None) as client:
+        for message in ('text', BODY):
+            client.send(message)
+            assert client.recv(timeout=20) == message
+        client.close(4000, 'done')
+    assert app.closes == [(4000, 'done')]
+    line = waypoint.access(1)[0]
+    assert (line['response_code'], line['method'], line['protocol']) == (101, 'GET', 'HTTP/1.1')
+
+
+def test_websocket_from_an_envoy_that_speaks_http2(builddir, cairn, stopping, tmp_path, curl):
+    """It makes an extended CONNECT of its client's upgrade, and needs what the answer to that has."""
+    app = ws.WebsocketOrigin('reviews-v1')
+    stopping.append(app)
+    waypoint = cairn(proxy.cluster(REVIEWS, proxy.endpoint(app)) + proxy.service(REVIEWS, VIP))
+    tunnel = tunnel_cli.TunnelCli(builddir, waypoint.ip, curl, to=VIP)
+    tunnel.port = tunnel.address[1]
+    stopping.append(tunnel)
+    stopping.append(envoy.inner(tmp_path / 'envoy-client', tunnel, http2=True))
+    sock = http.Plain(*stopping[-1].address).sock
+    sock.settimeout(None)
+    with websockets.sync.client.connect('ws://reviews:9080/chat', sock=sock, max_size=None) as client:
+        for message in ('text', BODY):
+            client.send(message)
+            assert client.recv(timeout=20) == message
+        client.close(4000, 'done')
+    assert app.closes == [(4000, 'done')]
+    line = waypoint.access(1)[0]
+    assert (line['response_code'], line['method'], line['protocol']) == (101, 'GET', 'HTTP/2')
 
 
 def test_tcp(between):

@@ -278,7 +278,7 @@ def test_http1_client_reaches_an_http2_pod(cairn, new_http2_origin, curl):
         tunnel.half_close()
         assert tunnel.http.rest() == b'bytesbye'
     asked = app.begun[0]
-    assert (asked.method, asked.protocol, asked.path, asked.header('sec-websocket-key')) == ('CONNECT', 'websocket', '/chat', None)
+    assert (asked.method, asked.protocol, asked.path, asked.header('sec-websocket-key')) == ('CONNECT', 'websocket', '/chat', key)
 
 
 def test_http2_on_both_sides(cairn, new_http2_origin, curl):

@@ -148,7 +148,8 @@ def sandwich(folder, ip, waypoint, identity, port=9080):
 def http2_cluster(name, ip, port):
     return cluster(name, ip, port, typed_extension_protocol_options={
         'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-            '@type': TYPE + 'upstreams.http.v3.HttpProtocolOptions', 'explicit_http_config': {'http2_protocol_options': {}}}})
+            '@type': TYPE + 'upstreams.http.v3.HttpProtocolOptions', 'explicit_http_config': {
+                'http2_protocol_options': {'allow_connect': True}}}})
 
 
 def inner(folder, app, filters=(), clusters=(), rate_limits=(), http2=False):
@@ -159,6 +160,7 @@ def inner(folder, app, filters=(), clusters=(), rate_limits=(), http2=False):
     hcm = {
         '@type': HCM, 'stat_prefix': 'inbound', 'codec_type': 'AUTO', 'server_name': 'istio-envoy',
         'normalize_path': True, 'proxy_100_continue': True, 'stream_idle_timeout': '0s',
+        'http2_protocol_options': {'allow_connect': True},
         'upgrade_configs': [{'upgrade_type': 'websocket'}],
         'route_config': {'virtual_hosts': [{'name': 'all', 'domains': ['*'], 'routes': [
             {'match': {'prefix': '/'}, 'route': {'cluster': 'app', 'timeout': '0s', 'rate_limits': list(rate_limits)}}]}]},
