@@ -544,6 +544,38 @@ static void put_budget(part_t *x, const cn_node_t *node)
     put_duration(x, &d, "retry_budget", node, "budgetInterval", "interval", 1000, 3600000);
 }
 
+/* The destination is a forward proxy.  Half of it would send connections to the
+ * proxy as if it were the target: rather none then. */
+static void put_tunnel(part_t *x, const cn_node_t *tunnel)
+{
+    static const char *const words[] = {"CONNECT", "POST", NULL};
+    cn_str_t host = cn_read_text(&x->r, tunnel, "targetHost");
+    int64_t port = 0;
+    bool ok =
+        cn_value_is_host(host) && cn_read_number(&x->r, tunnel, "targetPort", 1, 65535, &port);
+
+    if (cn_model_is_http(x->t->protocol)) {
+        cn_store_warn(
+            x->r.w->diag, x->r.obj, tunnel,
+            "trafficPolicy.tunnel: has no effect on port %u, which is not declared as tcp "
+            "or tls",
+            x->t->port->port);
+        return;
+    }
+    if (cn_value_read_word(&x->r, tunnel, "protocol", "tunnel", words) == 1)
+        ok = false;
+    if (!ok) {
+        cn_store_error(
+            x->r.w->diag, x->r.obj, tunnel,
+            "trafficPolicy.tunnel: needs targetHost and targetPort, and protocol CONNECT "
+            "(POST is not supported); connections fail until then");
+        x->t->blocked = true;
+        return;
+    }
+    cn_dir_printf(pool_of(x), add(x, "upstream_tunnel"), "%.*s:%lld", CN_STR_ARG(host),
+                  (long long)port);
+}
+
 static void put_wire(part_t *x, const policy_t *p)
 {
     static const char *const versions[] = {"V1", "V2", NULL};
@@ -554,9 +586,7 @@ static void put_wire(part_t *x, const policy_t *p)
         cn_dir_flag(pool_of(x), x->t->dirs, "upstream_proxy_protocol", v == 1 ? "v2" : "v1");
     }
     if (p->tunnel)
-        cn_store_warn(x->r.w->diag, x->r.obj, p->tunnel,
-                      "trafficPolicy.tunnel: not supported and has no effect: connections go to "
-                      "the destination itself");
+        put_tunnel(x, p->tunnel);
 }
 
 void cn_traffic_build(cn_traffic_t *t)

@@ -119,6 +119,8 @@ FULL = [
                                                       'warmup': {'duration': '1m', 'minimumPercent': 5, 'aggression': 1.5}}}]},
         'subsets': [{'name': 'v1', 'labels': {'version': 'v1'}}]}),
     an_object(NETWORKING, 'DestinationRule', 'next', {'host': 'next', 'trafficPolicy': TRAFFIC}),
+    an_object(NETWORKING, 'DestinationRule', 'db', {'host': 'db', 'trafficPolicy': {
+        'tunnel': {'protocol': 'CONNECT', 'targetHost': 'a.example', 'targetPort': 5432}}}),
     an_object(NETWORKING, 'ServiceEntry', 'se', {
         'hosts': ['e.example'], 'addresses': ['10.9.0.1'], 'location': 'MESH_EXTERNAL', 'resolution': 'STATIC', 'exportTo': ['*'],
         'ports': [{'number': 80, 'name': 'http', 'protocol': 'HTTP', 'targetPort': 8080}], 'subjectAltNames': ['e.example'],
