@@ -67,7 +67,6 @@ typedef struct {
 typedef enum {
     CN_BREAKER_RQ_OVERFLOW,
     CN_BREAKER_CX_OVERFLOW,
-    CN_BREAKER_RETRY_OVERFLOW,
     CN_BREAKER_ACTIVE, /* gauge: hosts put aside */
     CN_BREAKER_EJECTED,
     CN_BREAKER_EJECTED_5XX,

@@ -116,8 +116,6 @@ static const cn_metric_def_t defs[CN_BREAKER_METRICS] = {
                                 "Requests answered 503 because of max_requests or max_pending."},
     [CN_BREAKER_CX_OVERFLOW] = {"envoy_cluster_upstream_cx_overflow", CN_METRIC_COUNTER,
                                 "Times that a connection was not made because of max_connections."},
-    [CN_BREAKER_RETRY_OVERFLOW] = {"envoy_cluster_upstream_rq_retry_overflow", CN_METRIC_COUNTER,
-                                   "Retries that were not made because of max_retries."},
     [CN_BREAKER_ACTIVE] = {"envoy_cluster_outlier_detection_ejections_active", CN_METRIC_GAUGE,
                            "Endpoints that are put aside now."},
     [CN_BREAKER_EJECTED] = {"envoy_cluster_outlier_detection_ejections_enforced_total",
@@ -138,9 +136,8 @@ static const cn_metric_def_t defs[CN_BREAKER_METRICS] = {
                          "Times that breaker_memory had no row for a cluster or an endpoint: it "
                          "was not limited, or its failure not counted."},
 };
-static const cn_metric_def_t *const metrics[] = {&defs[0], &defs[1], &defs[2], &defs[3],
-                                                 &defs[4], &defs[5], &defs[6], &defs[7],
-                                                 &defs[8], &defs[9], NULL};
+static const cn_metric_def_t *const metrics[] = {&defs[0], &defs[1], &defs[2], &defs[3], &defs[4],
+                                                 &defs[5], &defs[6], &defs[7], &defs[8], NULL};
 
 cn_series_t *cn_circuit_breaker_series(cn_circuit_breaker_t *b, const cn_cluster_t *c,
                                        cn_circuit_breaker_metric m)
@@ -161,7 +158,7 @@ static void open_series(cn_circuit_breaker_t *b, const cn_cluster_t *c,
                         const cn_circuit_breaker_conf_t *cc)
 {
     if (cc->limited)
-        for (unsigned m = CN_BREAKER_RQ_OVERFLOW; m <= CN_BREAKER_RETRY_OVERFLOW; m++)
+        for (unsigned m = CN_BREAKER_RQ_OVERFLOW; m <= CN_BREAKER_CX_OVERFLOW; m++)
             cn_circuit_breaker_series(b, c, (cn_circuit_breaker_metric)m);
     if (cc->outlier)
         for (unsigned m = CN_BREAKER_ACTIVE; m <= CN_BREAKER_EJECT_OVERFLOW; m++)

@@ -56,11 +56,11 @@ static void count_overflow(cn_circuit_breaker_t *b, const cn_cluster_t *c, cn_ad
     static const cn_circuit_breaker_metric metric[CN_ADMIT_MAX] = {
         [CN_ADMIT_REQUEST] = CN_BREAKER_RQ_OVERFLOW,
         [CN_ADMIT_PENDING] = CN_BREAKER_RQ_OVERFLOW,
-        [CN_ADMIT_RETRY] = CN_BREAKER_RETRY_OVERFLOW,
         [CN_ADMIT_CONNECTION] = CN_BREAKER_CX_OVERFLOW,
     };
 
-    cn_series_add(cn_circuit_breaker_series(b, c, metric[kind]), 1);
+    if (kind != CN_ADMIT_RETRY) /* counted by who wanted to retry */
+        cn_series_add(cn_circuit_breaker_series(b, c, metric[kind]), 1);
 }
 
 /* A free connection goes to the worker that has waited the longest for one. */

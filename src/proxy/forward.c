@@ -10,6 +10,7 @@
  * listed in req_int.h (cn_up_state).
  */
 #include "proxy/req_int.h"
+#include "proxy/tally.h"
 
 #define CHUNK 65536u
 /* Another worker's connection may end without anybody here being told. */
@@ -239,6 +240,8 @@ static cn_rc attempt_failed(cn_req_t *req, cn_fail cause)
     cn_retry_what what;
 
     report(req, outcome_of(req->up->exch, cause));
+    if (cause == CN_FAIL_TIMEOUT)
+        cn_tally_add(req->w, req->cluster, CN_TALLY_TRY_TIMEOUT);
     what = cn_retry_decide(req, cause, &wait_ms);
     if (what != CN_RETRY_NOT)
         return try_again(req, what, wait_ms);
@@ -291,6 +294,8 @@ static cn_rc answered(cn_req_t *req)
             return try_again(req, what, wait_ms);
         }
     }
+    if (req->retry.done && !(req->f.flags & (CN_FLAG_URX | CN_FLAG_UO)))
+        cn_tally_add(req->w, req->cluster, CN_TALLY_RETRY_SUCCESS);
     if (cn_websocket_answered(req) != CN_OK)
         return give_up(req);
     response_arrived(req);

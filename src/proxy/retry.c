@@ -18,6 +18,7 @@
 #include <inttypes.h>
 
 #include "proxy/req_int.h"
+#include "proxy/tally.h"
 
 #define REPLAY_MAX (1024u * 1024)
 
@@ -182,14 +183,17 @@ cn_retry_what cn_retry_decide(cn_req_t *req, cn_fail cause, uint64_t *wait_ms)
         return CN_RETRY_NOT;
     if (r->done >= r->policy->attempts) {
         req->f.flags |= CN_FLAG_URX;
+        cn_tally_add(req->w, req->cluster, CN_TALLY_RETRY_LIMIT);
         return CN_RETRY_NOT;
     }
     cn_admission_return(&req->w->admissions, &req->again);
     if (!cn_admission_take(&req->w->admissions, req->cluster, CN_ADMIT_RETRY, &req->again)) {
         req->f.flags |= CN_FLAG_UO;
+        cn_tally_add(req->w, req->cluster, CN_TALLY_RETRY_OVERFLOW);
         return CN_RETRY_NOT;
     }
     r->done++;
+    cn_tally_add(req->w, req->cluster, CN_TALLY_RETRY);
     *wait_ms = wait_before(req, r->done);
     return CN_RETRY_LATER;
 }

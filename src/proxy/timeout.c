@@ -14,6 +14,7 @@
 #include <inttypes.h>
 
 #include "proxy/req_int.h"
+#include "proxy/tally.h"
 
 void cn_timeout_init(cn_req_t *req)
 {
@@ -177,9 +178,12 @@ cn_rc cn_timeout_check(cn_req_t *req)
 
     if (!req->due)
         return CN_OK;
-    if (is_over(req, CN_RQ_WAKE_TIMEOUT, &t->request))
+    if (is_over(req, CN_RQ_WAKE_TIMEOUT, &t->request)) {
+        if (req->cluster)
+            cn_tally_add(req->w, req->cluster, CN_TALLY_TIMEOUT);
         return expire(req, CN_STR("upstream request timeout"), CN_STR("response_timeout"),
                       CN_FLAG_UT);
+    }
     if (is_over(req, CN_RQ_WAKE_IDLE, &req->idle) && t->idle_ms && is_idle(req))
         return expire(req, CN_STR("stream timeout"), CN_STR("stream_idle_timeout"), CN_FLAG_SI);
     return CN_OK;

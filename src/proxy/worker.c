@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "proxy/call.h"
 #include "proxy/req_int.h"
+#include "proxy/tally.h"
 
 static const cn_metric_def_t tunnels_open = {"cairn_tunnels_open", CN_METRIC_GAUGE,
                                              "Tunnels now being served."};
@@ -66,7 +67,7 @@ const cn_units_t *cn_worker_units_create(const cn_conf_unit_t *main_unit)
 
 const cn_metric_def_t **cn_worker_metric_defs(unsigned *n)
 {
-    unsigned total = CN_COUNT(core_metrics), k = 0;
+    unsigned total = CN_COUNT(core_metrics) + CN_TALLIES, k = 0;
     const cn_metric_def_t **v;
 
     for (unsigned i = 0; i < cn_nmodules; i++)
@@ -75,6 +76,8 @@ const cn_metric_def_t **cn_worker_metric_defs(unsigned *n)
     v = cn_xmalloc(total * sizeof(*v));
     for (unsigned i = 0; i < CN_COUNT(core_metrics); i++)
         v[k++] = core_metrics[i];
+    for (unsigned i = 0; i < CN_TALLIES; i++)
+        v[k++] = &cn_tally_defs[i];
     for (unsigned i = 0; i < cn_nmodules; i++)
         for (unsigned j = 0; cn_modules[i]->metrics && cn_modules[i]->metrics[j]; j++)
             v[k++] = cn_modules[i]->metrics[j];

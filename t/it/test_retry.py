@@ -211,6 +211,33 @@ def test_envoys_retries_and_timeouts_are_as_the_table_says(tmp_path, stopping, a
     assert not wrong, '\n'.join(wrong)
 
 
+FEW = 'few.ns:9080'
+COUNTED = [
+    row('counted', 'try_timeout 100ms; ' + retry('on 5xx;', 1), Ask({'status': 200}, '/flaky/1?counted'), Ask({'status': 503}, '/status/503'),
+        Ask({'status': 504}, '/hang'), **policy('5xx', n=1, per_try_timeout='0.1s')),
+    row('timed', 'request_timeout 100ms; retry off;', Ask({'status': 504}, '/hang'), timeout='0.1s'),
+    row('too many', retry('on 5xx;', 1), Ask({'status': 503}, '/status/503'), cluster=FEW, **policy('5xx', n=1)),
+]
+COUNTS = {'retry': (3, 0), 'retry_success': (1, 0), 'retry_limit_exceeded': (2, 0), 'retry_overflow': (0, 1), 'timeout': (1, 0), 'per_try_timeout': (2, 0)}
+
+
+def test_retries_and_timeouts_are_counted_by_envoys_names(cairn, app, curl):
+    waypoint = cairn(proxy.cluster(SERVICE, proxy.endpoint(app)) + proxy.cluster(FEW, proxy.endpoint(app), breaker='max_retries=0') +
+                     proxy.service(SERVICE, VIP, alike.cairn_routes(COUNTED)))
+    assert not alike.against_cairn(COUNTED, waypoint, curl, VIP, [app])
+    assert {name: tuple(waypoint.count('envoy_cluster_upstream_rq_' + name, cluster_name=c) for c in (SERVICE, FEW)) for name in COUNTS} == COUNTS
+
+
+def test_envoy_counts_the_same(tmp_path, stopping, app):
+    if not envoys.binary():
+        pytest.skip('no Envoy')
+    clusters = {SERVICE: (app.ip, app.port), FEW: (app.ip, app.port, {'circuit_breakers': {'thresholds': [{'max_retries': 0}]}})}
+    assert not alike.against_envoy(COUNTED, tmp_path / 'envoy', clusters, [app], stopping)
+    text = Http(Plain(stopping[-1].ip, 9901)).request(path='/stats?filter=upstream_rq_').body.decode()
+    stats = dict(line.split(': ', 1) for line in text.splitlines())
+    assert {name: tuple(int(stats['cluster.%s.upstream_rq_%s' % (c.replace(':', '_'), name)]) for c in (SERVICE, FEW)) for name in COUNTS} == COUNTS
+
+
 # ---- what a table cannot say: the same two parties ----
 
 
