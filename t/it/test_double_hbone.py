@@ -364,3 +364,48 @@ def test_from_waypoint_to_waypoint(cairn, inbound, eastwest, pki, curl, gateway)
     net.wait_for(lambda: far.count('istio_requests_total', source_principal=near.identity.uri, response_code='200') == 3,
                  what='the counts')
     assert [line['response_flags'] for line in near.access(4)] == ['-'] * 4
+
+
+# ---- over workers, and over pods ----
+
+def test_every_worker_serves_double_tunnels(inbound, eastwest, curl):
+    """Connections that a worker hands to another one stay what they are."""
+    one = inbound(workers=2)
+    both = [Twice(one, eastwest) for _ in range(12)]
+    single = [one.connection(curl) for _ in range(12)]
+    try:
+        for twice, connection in zip(both, single):
+            assert twice.connection(curl).connect(NAME).request(host='reviews').status == 200
+            assert connection.connect(VIP).request(host='reviews').status == 200
+        net.wait_for(lambda: all(worker['tunnels'] for worker in one.info()['workers']), what='tunnels in both workers')
+    finally:
+        for connection in [twice.outer for twice in both] + single:
+            connection.close()
+
+
+class Alternating(dict):
+    """A gateway's names, each of which leads to one address after the other."""
+
+    def get(self, name, default=None):
+        where = super().get(name)
+        if not where:
+            return default
+        where.append(where.pop(0))
+        return where[-1]
+
+
+def test_requests_of_one_connection_reach_one_pod_and_those_of_others_any(cairn, new_origin, stopping, pki, eastwest, curl):
+    apps = [new_origin(name) for name in ('a', 'b')]
+    who = pki.identity('bookinfo', 'reviews')
+    pods = [hbone.CapturedPod(app.ip, who, names={NAME: app.address}) for app in apps]
+    gateway = hbone.CapturedPod(net.new_ip(), eastwest)
+    gateway.names = Alternating({NAME: [app.ip + ':15008' for app in apps]})
+    stopping += [*pods, gateway]
+    line = through((gateway.ip, 15008), eastwest, who)
+
+    def asked(**settings):
+        with cairn(services([line], **settings)).connection(curl) as connection:
+            tunnel = connection.connect(VIP)
+            return [tunnel.request().header('x-pod') for _ in range(4)]
+    assert len(set(asked())) == 1
+    assert sorted(asked(max_requests_per_connection=1)) == ['a', 'a', 'b', 'b']
