@@ -45,6 +45,7 @@ typedef struct {
     cn_str_t identity; /* "spiffe://td/ns/x/sa/y" from the verified certificate; empty: none */
     cn_str_t local_identity; /* of our own certificate; empty without TLS */
     cn_str_t alpn;
+    cn_str_t baggage; /* what the end of a tunnel says of itself, unverified; empty: nothing */
 } cn_peer_t;
 
 typedef struct {

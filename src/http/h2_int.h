@@ -152,6 +152,8 @@ bool cn_h2_head_add(cn_h2_head_t *, const cn_h2_conf_t *, nghttp2_rcbuf *name,
                     nghttp2_rcbuf *value);
 /* The status; 0: none. */
 unsigned cn_h2_head_status(const cn_h2_head_t *);
+/* The first value of a field; it lives as long as the head. */
+cn_str_t cn_h2_head_value(const cn_h2_head_t *, cn_str_t name);
 /* Copies into msg's pool.  eos: nothing follows the head. */
 void cn_h2_head_read(const cn_h2_head_t *, cn_msg_t *, bool request, bool eos);
 void cn_h2_head_read_trailers(const cn_h2_head_t *, cn_msg_t *);

@@ -58,16 +58,21 @@ static cn_str_t text_of(nghttp2_rcbuf *buf)
     return cn_str_make((const char *)v.base, v.len);
 }
 
+cn_str_t cn_h2_head_value(const cn_h2_head_t *head, cn_str_t name)
+{
+    for (uint32_t i = 0; i < head->n; i++)
+        if (cn_str_eq(text_of(head->v[i].name), name))
+            return text_of(head->v[i].value);
+    return CN_STR_NULL;
+}
+
 unsigned cn_h2_head_status(const cn_h2_head_t *head)
 {
     uint64_t status = 0;
 
-    for (uint32_t i = 0; i < head->n; i++) {
-        if (cn_str_eq(text_of(head->v[i].name), CN_STR(":status")) &&
-            cn_str_u64(text_of(head->v[i].value), 999, &status) == CN_OK)
-            return (unsigned)status;
-    }
-    return 0;
+    if (cn_str_u64(cn_h2_head_value(head, CN_STR(":status")), 999, &status) != CN_OK)
+        return 0;
+    return (unsigned)status;
 }
 
 /* ---- reading ---- */

@@ -447,6 +447,7 @@ static void copy_peer(cn_h2_t *h)
     h->peer.identity = cn_pool_dup(h->pool, h->peer.identity);
     h->peer.local_identity = cn_pool_dup(h->pool, h->peer.local_identity);
     h->peer.alpn = cn_pool_dup(h->pool, h->peer.alpn);
+    h->peer.baggage = CN_STR_NULL;
 }
 
 static cn_h2_t *create(cn_loop_t *loop, cn_stream_t *lower, const cn_h2_conf_t *conf,

@@ -17,7 +17,8 @@
 
 #include "http/h2_int.h"
 
-#define LINGER_MS 30000u /* for delivering what a user left behind */
+#define LINGER_MS 30000u  /* for delivering what a user left behind */
+#define BAGGAGE_MAX 4096u /* of what the other side says of itself */
 
 static const cn_exch_ops_t exch_ops;
 static const cn_stream_ops_t stream_ops;
@@ -517,12 +518,22 @@ static const cn_exch_ops_t exch_ops = {
 
 /* ---- the byte stream ---- */
 
-static cn_rc connect_answer(cn_h2_stream_t *st, unsigned status)
+/* Whoever is behind a session is the same for all tunnels in it. */
+static void note_baggage(cn_h2_t *h, const cn_h2_head_t *head)
+{
+    cn_str_t said = cn_h2_head_value(head, CN_STR("baggage"));
+
+    if (h->peer.baggage.n == 0 && said.n <= BAGGAGE_MAX)
+        h->peer.baggage = cn_pool_dup(h->pool, said);
+}
+
+static cn_rc connect_answer(cn_h2_stream_t *st, const cn_h2_head_t *head, unsigned status)
 {
     static const char denied[] = "CONNECT was denied", refused[] = "CONNECT was refused";
 
     if (status / 100 == 2) {
         st->connected = true;
+        note_baggage(st->h, head);
         return CN_OK;
     }
     if (status == 401 || status == 403)
@@ -544,7 +555,7 @@ static cn_rc stream_ready(cn_stream_t *s)
         unsigned status = cn_h2_head_status(head);
 
         if (status >= 200)
-            rc = connect_answer(st, status);
+            rc = connect_answer(st, head, status);
         cn_h2_head_destroy(head);
     }
     if (rc == CN_AGAIN && (st->reset || st->h->ended))

@@ -50,6 +50,18 @@ static void note_host(cn_req_t *req, cn_host_t *host)
     req->tried[req->ntried++] = cn_host_ref(host);
 }
 
+void cn_req_note_peer(cn_req_t *req, cn_stream_t *s)
+{
+    const cn_peer_t *peer = s ? cn_stream_peer(s) : NULL;
+    cn_workload_t *wl;
+
+    if (req->f.destination || !peer || peer->baggage.n == 0)
+        return;
+    wl = cn_pool_zalloc(req->pool, sizeof(*wl));
+    if (cn_workload_from_peer(req->pool, peer->baggage, cn_pool_dup(req->pool, peer->identity), wl))
+        req->f.destination = wl;
+}
+
 static void end_attempt(cn_req_t *req)
 {
     cn_stream_t *s = req->up ? cn_upool_conn_stream(req->up) : NULL;
@@ -272,6 +284,7 @@ static void response_arrived(cn_req_t *req)
     cn_retry_settled(req);
     cn_timeout_answered(req);
     cn_admission_return(&req->w->admissions, &req->pending);
+    cn_req_note_peer(req, cn_upool_conn_stream(req->up));
     req->f.upstream_ns = cn_clock_mono_ns();
     req->f.status = req->resp.status;
     req->f.resp = &req->resp;

@@ -156,6 +156,7 @@ static cn_rc on_connect(cn_req_t *req)
     if (rc == CN_ERR)
         return connect_failed(req);
     req->f.upstream_failure = CN_STR_NULL;
+    cn_req_note_peer(req, req->server);
     report(req, CN_OUT_RESPONSE);
     cn_relay_init(&req->relay, req->client, req->server);
     cn_req_report_begin(req);

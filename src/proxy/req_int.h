@@ -212,6 +212,8 @@ CN_MUST cn_rc
 cn_req_pump_response(cn_req_t *); /* CN_AGAIN; CN_DONE: all given to the client; CN_ERR: abort */
 void cn_req_forward_end(cn_req_t *);
 cn_host_t *cn_req_pick_host(cn_req_t *);
+/* A host whose pod is not known may say itself who it is, in its tunnel's answer. */
+void cn_req_note_peer(cn_req_t *, cn_stream_t *);
 
 /* filter.c */
 /* Does anybody look at the bodies? */

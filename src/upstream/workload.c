@@ -6,6 +6,7 @@
 
 #include "core/hash.h"
 #include "core/map.h"
+#include "tls/spiffe.h"
 #include "upstream/locality.h"
 
 struct cn_workloads {
@@ -194,4 +195,17 @@ bool cn_workload_from_baggage(cn_pool_t *pool, cn_str_t value, cn_workload_t *ou
     }
     out->id = id_of(out);
     return known;
+}
+
+bool cn_workload_from_peer(cn_pool_t *pool, cn_str_t value, cn_str_t identity, cn_workload_t *out)
+{
+    cn_spiffe_t id;
+
+    if (!cn_workload_from_baggage(pool, value, out) || cn_spiffe_parse(identity, &id) != CN_OK)
+        return false;
+    out->trust_domain = id.trust_domain;
+    out->ns = id.ns;
+    out->service_account = id.sa;
+    out->id = id_of(out);
+    return true;
 }

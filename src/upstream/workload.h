@@ -37,5 +37,8 @@ cn_workload_t *cn_workload_dup(cn_pool_t *, const cn_workload_t *);
 /* From a `baggage` header value (hbone.md 1.3); strings are copied into pool.
  * False when nothing in it is known. */
 bool cn_workload_from_baggage(cn_pool_t *, cn_str_t value, cn_workload_t *out);
+/* The same of a peer with this SPIFFE identity, which says where it belongs and
+ * cannot be made up.  identity must live as long as out. */
+bool cn_workload_from_peer(cn_pool_t *, cn_str_t value, cn_str_t identity, cn_workload_t *out);
 
 #endif

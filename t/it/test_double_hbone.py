@@ -74,6 +74,35 @@ def test_request_goes_through_the_gateway_of_its_network(cairn, remote, curl, wa
     assert (line['response_code'], line['response_flags']) == (200, '-')
 
 
+def test_pod_behind_the_gateway_is_known_by_what_it_says_and_its_certificate(cairn, remote, curl):
+    west = remote()
+    for pod in west.pods.values():
+        pod.answer = [('baggage', 'k8s.cluster.name=far,k8s.namespace.name=lies,k8s.deployment.name=reviews-v7,'
+                                  'service.name=reviews,service.version=v7')]
+    one = cairn(west.conf())
+    for _ in range(2):
+        assert one.request(curl, VIP).status == 200
+    with one.connection(curl) as connection:
+        tunnel = connection.connect(TCP)
+        tunnel.send(b'x')
+        assert tunnel.recv() == b'x'
+    who = {'destination_workload': 'reviews-v7', 'destination_canonical_revision': 'v7', 'destination_cluster': 'far',
+           'destination_workload_namespace': 'bookinfo'}
+    net.wait_for(lambda: one.count('istio_requests_total', **who,
+                                   destination_principal=west.pods['reviews'].identity.uri) == 2, what='the requests')
+    net.wait_for(lambda: one.count('istio_tcp_connections_opened_total', **who,
+                                   destination_principal=west.pods['echo'].identity.uri) == 1, what='the connection')
+
+
+@pytest.mark.parametrize('said', ['', '=,=,;', 'x=' + 'y' * 5000, 'service.name'])
+def test_pod_that_says_nothing_sensible_is_served_and_unknown(cairn, remote, curl, said):
+    west = remote()
+    west.pods['reviews'].answer = [('baggage', said)]
+    one = cairn(west.conf())
+    assert one.request(curl, VIP).status == 200
+    net.wait_for(lambda: one.count('istio_requests_total', destination_workload='unknown') == 1, what='the request')
+
+
 def test_our_network_is_said_inside_only(cairn, remote, curl):
     west = remote()
     one = cairn(west.conf(), network='east')

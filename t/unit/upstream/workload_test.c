@@ -126,6 +126,25 @@ static void test_baggage_takes_the_last_value_and_ignores_what_is_empty_or_unkno
     cn_pool_destroy(pool);
 }
 
+static void test_a_peer_belongs_where_its_certificate_says(void **state)
+{
+    const cn_str_t said = CN_STR("k8s.namespace.name=lies,k8s.deployment.name=a");
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_workload_t a, b;
+
+    (void)state;
+    assert_true(cn_workload_from_peer(pool, said, CN_STR("spiffe://td/ns/shop/sa/cart"), &a));
+    assert_str(a.ns, "shop");
+    assert_str(a.service_account, "cart");
+    assert_str(a.trust_domain, "td");
+    assert_str(a.workload, "a");
+    assert_true(cn_workload_from_peer(pool, said, CN_STR("spiffe://td/ns/shop/sa/till"), &b));
+    assert_true(a.id != b.id);
+    assert_false(cn_workload_from_peer(pool, said, CN_STR_NULL, &b));
+    assert_false(cn_workload_from_peer(pool, CN_STR("x"), CN_STR("spiffe://td/ns/a/sa/b"), &b));
+    cn_pool_destroy(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +152,7 @@ int main(void)
         cmocka_unit_test(test_records_that_say_the_same_have_the_same_id),
         cmocka_unit_test(test_bad_lines_are_named),
         cmocka_unit_test(test_baggage_of_ztunnel_is_understood),
+        cmocka_unit_test(test_a_peer_belongs_where_its_certificate_says),
         cmocka_unit_test(test_baggage_takes_the_last_value_and_ignores_what_is_empty_or_unknown),
     };
 
