@@ -23,6 +23,7 @@
 #include "main/master.h"
 #include "main/reload.h"
 #include "main/sockets.h"
+#include "main/totals.h"
 #include "os/proc.h"
 #include "proxy/worker.h"
 
@@ -251,12 +252,16 @@ static int run_master(const cn_reload_source_t *s, const cn_proc_title_t *title,
                       cn_pool_t *pool)
 {
     const char *inherited = getenv(CN_SOCKETS_ENV);
-    const cn_master_args_t args = {
-        .source = s, .title = title, .argv = argv, .inherited = inherited};
+    const cn_master_args_t args = {.source = s,
+                                   .title = title,
+                                   .argv = argv,
+                                   .inherited = inherited,
+                                   .totals = getenv(CN_TOTALS_ENV)};
     char self[PATH_MAX];
 
     if (inherited)
         unsetenv(CN_SOCKETS_ENV);
+    unsetenv(CN_TOTALS_ENV);
     /* An upgrade starts whatever then stands at the path of this program. */
     if (!strchr(argv[0], '/')) {
         ssize_t n = readlink("/proc/self/exe", self, sizeof(self));

@@ -91,7 +91,8 @@ static void run_child(cn_master_t *m, cn_crew_t *c, int channel)
         .sockets = &m->sockets,
         .board = m->board,
         .slots = m->crew_n,
-        .stats = m->stats,
+        .stats = m->totals.mem,
+        .stats_slot = m->totals.first + place_of(m, c),
         .shared = m->shared,
         .bundle = m->target.bundle,
         .parts = m->target.parts,
@@ -575,7 +576,8 @@ static void end_gauges(const cn_master_t *m, unsigned place)
 {
     cn_stats_t *theirs;
 
-    if (cn_stats_open(m->stats, (int)place, m->metrics.defs, m->metrics.ndefs, &theirs) == CN_OK)
+    if (cn_stats_open(m->totals.mem, (int)(m->totals.first + place), m->metrics.defs,
+                      m->metrics.ndefs, &theirs) == CN_OK)
         cn_stats_close(theirs);
 }
 

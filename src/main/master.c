@@ -638,19 +638,18 @@ static cn_rc share_memory(cn_master_t *m)
 {
     unsigned places = places_for(m->target.workers);
     size_t slot = (size_t)cn_main_conf(m->target.gen)->stats_memory;
-    size_t stats = cn_stats_region_size(places + 1, slot), board = cn_board_size(places);
-    size_t need = cn_shm_need(stats) + cn_shm_need(board) + cn_shared_need(m->target.gen, places);
+    size_t board = cn_board_size(places);
+    size_t need = cn_shm_need(board) + cn_shared_need(m->target.gen, places);
 
     if (cn_shm_create(need, &m->shm) != CN_OK ||
-        cn_shared_create(m->shm, m->target.gen, places, &m->shared) != CN_OK) {
+        cn_shared_create(m->shm, m->target.gen, places, &m->shared) != CN_OK ||
+        cn_totals_open(&m->totals, m->args->totals, places + 1, slot) != CN_OK) {
         complain(m, "no shared memory: ", cn_str_c(strerror(errno)));
         return CN_ERR;
     }
-    m->stats = cn_shm_add(m->shm, "stats", stats);
     m->board = cn_shm_add(m->shm, "board", board);
-    CN_BUG_ON(!m->stats || !m->board);
-    cn_stats_region_init(m->stats, places + 1, slot);
-    if (cn_metrics_open(&m->metrics, m->stats, (int)places) != CN_OK) {
+    CN_BUG_ON(!m->board);
+    if (cn_metrics_open(&m->metrics, m->totals.mem, (int)(m->totals.first + places)) != CN_OK) {
         complain(m, "the statistics cannot be opened", CN_STR_NULL);
         return CN_ERR;
     }
@@ -730,6 +729,7 @@ static void end(cn_master_t *m)
         close(m->sig_fd);
     }
     cn_metrics_close(&m->metrics);
+    cn_totals_close(&m->totals);
     cn_shared_destroy(m->shared);
     cn_shm_destroy(m->shm);
 }

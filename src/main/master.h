@@ -14,6 +14,7 @@ typedef struct {
     const cn_proc_title_t *title;
     char **argv;           /* for a binary upgrade; NULL-terminated */
     const char *inherited; /* CN_SOCKETS_ENV as an older binary left it, or NULL */
+    const char *totals;    /* CN_TOTALS_ENV likewise */
 } cn_master_args_t;
 
 /* Until the program ends; returns its exit status.  What goes wrong before

@@ -14,6 +14,7 @@
 #include "main/master.h"
 #include "main/metrics.h"
 #include "main/sockets.h"
+#include "main/totals.h"
 #include "main/worker.h"
 #include "os/channel.h"
 #include "os/shm.h"
@@ -98,7 +99,7 @@ typedef struct cn_master {
     cn_shm_t *shm;
     cn_shared_t *shared; /* the modules' regions in it */
     cn_board_t *board;
-    void *stats; /* the region: a slot for each place in the crew, then ours */
+    cn_totals_t totals; /* on our side a slot for each place in the crew, then ours */
     cn_metrics_t metrics;
     cn_crew_t *crew;
     unsigned crew_n;

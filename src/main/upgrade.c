@@ -58,7 +58,7 @@ static void move_pid_file_back(cn_master_t *m)
 static CN_NORETURN void become(cn_master_t *m)
 {
     cn_sig_reset();
-    if (cn_sockets_export(&m->sockets) == CN_OK)
+    if (cn_sockets_export(&m->sockets) == CN_OK && cn_totals_export(&m->totals) == CN_OK)
         execv(m->args->argv[0], m->args->argv);
     cn_log(CN_LOG_EMERG, "master", "%s cannot be started: %s", m->args->argv[0], strerror(errno));
     _exit(127);
@@ -69,6 +69,12 @@ void cn_upgrade_start(cn_master_t *m)
     if (m->new_binary) {
         cn_log(CN_LOG_NOTICE, "master", "a new binary is already running as process %ld",
                (long)m->new_binary);
+        return;
+    }
+    if (m->old_binary && m->old_binary == getppid()) {
+        cn_log(CN_LOG_NOTICE, "master",
+               "no new binary is started while the older one, process %ld, still runs",
+               (long)m->old_binary);
         return;
     }
     move_pid_file(m);

@@ -574,7 +574,7 @@ static cn_rc begin(proc_t *p)
     unsigned n;
 
     p->defs = cn_metrics_all(&n);
-    if (cn_stats_open(s->stats, (int)s->slot, p->defs, n, &p->stats) != CN_OK) {
+    if (cn_stats_open(s->stats, (int)s->stats_slot, p->defs, n, &p->stats) != CN_OK) {
         cn_log(CN_LOG_EMERG, "worker", "the statistics cannot be opened");
         return CN_ERR;
     }

@@ -48,14 +48,15 @@ typedef struct {
     const cn_sockets_t *sockets;
     cn_board_t *board;
     unsigned slots;      /* on the board */
-    void *stats;         /* shared region */
+    void *stats;         /* shared region ... */
+    unsigned stats_slot; /* ... and our slot in it */
     cn_shared_t *shared; /* the modules' regions */
     int bundle;          /* configuration to start with ... */
     const int *parts;    /* ... and what was changed in it since */
     unsigned nparts;
     int channel;                /* its end */
     uint64_t gen;               /* number of that configuration, with all parts */
-    unsigned slot;              /* on the board and in the statistics */
+    unsigned slot;              /* on the board */
     unsigned nth;               /* among the workers, for processor affinity */
     bool spare;                 /* opens no listener before CN_TO_SERVE */
     const cn_main_conf_t *main; /* of that configuration; readable until the process ends */

@@ -18,6 +18,7 @@ typedef struct {
 
 typedef struct {
     const cn_stats_t *st;
+    cn_metric_def_t *defs; /* of the region's families */
     cn_pool_t *pool;
     cn_map_t map; /* key: family number and label bytes */
     sample_t **v;
@@ -49,12 +50,15 @@ static sample_t *find(merge_t *m, const cn_series_t *s)
     return sample;
 }
 
-static void merge_slot(merge_t *m, cn_stats_slot_t *slot)
+/* own: of our own master's side. */
+static void merge_slot(merge_t *m, cn_stats_slot_t *slot, bool own)
 {
     uint64_t used = __atomic_load_n(&slot->used, __ATOMIC_ACQUIRE);
     cn_series_t *s = NULL;
 
     while ((s = cn_stats_next(m->st, slot, s, used)) != NULL) {
+        if (!own && cn_stats_kind(m->st, s) == CN_METRIC_GAUGE)
+            continue;
         sample_t *sample = find(m, s);
 
         for (unsigned i = 0; i < s->nvalues; i++)
@@ -67,8 +71,8 @@ static void merge_slot(merge_t *m, cn_stats_slot_t *slot)
 static int order(const void *a, const void *b, void *ctx)
 {
     const sample_t *x = *(sample_t *const *)a, *y = *(sample_t *const *)b;
-    const cn_metric_def_t *const *defs = ctx;
-    const cn_metric_def_t *dx = defs[x->family], *dy = defs[y->family];
+    const cn_metric_def_t *defs = ctx;
+    const cn_metric_def_t *dx = &defs[x->family], *dy = &defs[y->family];
     int by_name;
 
     if (dx->kind != dy->kind)
@@ -146,18 +150,34 @@ static void put_overflow(cn_chain_t *out, uint64_t n)
     put_value(out, name, "", CN_STR_NULL, n);
 }
 
+/* A family that only the other binary has is told without help. */
+static void name_families(merge_t *m)
+{
+    const cn_stats_header_t *h = m->st->header;
+    uint32_t n = __atomic_load_n(&h->nfamilies, __ATOMIC_ACQUIRE);
+
+    m->defs = cn_pool_zalloc(m->pool, sizeof(*m->defs) * CN_STATS_FAMILIES);
+    for (uint32_t i = 0; i < n && i < CN_STATS_FAMILIES; i++) {
+        m->defs[i].name = h->families[i].name;
+        m->defs[i].kind = (cn_metric_kind)h->families[i].kind;
+    }
+    for (unsigned i = 0; i < m->st->ndefs; i++)
+        m->defs[m->st->family[i]] = *m->st->defs[i];
+}
+
 void cn_stats_expose(const cn_stats_t *st, cn_chain_t *out)
 {
     merge_t m = {.st = st, .pool = cn_pool_create(65536)};
 
     cn_map_init(&m.map);
-    for (unsigned i = 0; i < st->header->slots; i++)
-        merge_slot(&m, cn_stats_slot(st, i));
+    name_families(&m);
+    for (unsigned i = 0; i < st->slots; i++)
+        merge_slot(&m, cn_stats_slot(st, i), i - st->first < st->side);
     if (m.n)
-        qsort_r(m.v, m.n, sizeof(*m.v), order, (void *)(uintptr_t)st->defs);
+        qsort_r(m.v, m.n, sizeof(*m.v), order, m.defs);
     put_overflow(out, m.overflow);
     for (size_t i = 0; i < m.n; i++) {
-        const cn_metric_def_t *def = st->defs[m.v[i]->family];
+        const cn_metric_def_t *def = &m.defs[m.v[i]->family];
 
         if (i == 0 || m.v[i - 1]->family != m.v[i]->family)
             put_type(out, def);

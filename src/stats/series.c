@@ -7,7 +7,10 @@
  */
 #include "stats/series_int.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/hash.h"
 #include "core/pool.h"
@@ -25,40 +28,125 @@ size_t cn_stats_region_size(unsigned slots, size_t slot_bytes)
     return sizeof(cn_stats_header_t) + slots * (sizeof(cn_stats_slot_t) + slot_bytes);
 }
 
-void cn_stats_region_init(void *mem, unsigned slots, size_t slot_bytes)
+static void init(void *mem, unsigned slots, unsigned sides, size_t slot_bytes)
 {
     cn_stats_header_t *h = mem;
 
-    h->magic = CN_STATS_MAGIC;
     h->layout = CN_STATS_LAYOUT;
-    h->slots = slots;
+    h->slots = slots * sides;
+    h->side = slots;
     h->slot_bytes = slot_bytes;
-    h->defs_hash = 0;
+    h->magic = CN_STATS_MAGIC;
+}
+
+void cn_stats_region_init(void *mem, unsigned slots, size_t slot_bytes)
+{
+    init(mem, slots, 1, slot_bytes);
+}
+
+void cn_stats_sides_init(void *mem, unsigned slots, size_t slot_bytes)
+{
+    init(mem, slots, CN_STATS_SIDES, slot_bytes);
+}
+
+static cn_stats_slot_t *slot_at(const void *mem, unsigned i, size_t slot_bytes)
+{
+    char *base = (char *)(uintptr_t)mem + sizeof(cn_stats_header_t);
+
+    return (cn_stats_slot_t *)(base + i * (sizeof(cn_stats_slot_t) + slot_bytes));
+}
+
+static bool is_written(const void *mem, unsigned first, unsigned slots, size_t slot_bytes)
+{
+    for (unsigned i = first; i < first + slots; i++) {
+        uint64_t pid = __atomic_load_n(&slot_at(mem, i, slot_bytes)->writer, __ATOMIC_RELAXED);
+        if (pid > 0 && pid <= INT32_MAX && (kill((pid_t)pid, 0) == 0 || errno != ESRCH))
+            return true;
+    }
+    return false;
+}
+
+int cn_stats_side_find(const void *mem, size_t bytes, unsigned slots, size_t slot_bytes)
+{
+    const cn_stats_header_t *h = mem;
+
+    if (bytes != cn_stats_region_size(slots * CN_STATS_SIDES, slot_bytes) ||
+        h->magic != CN_STATS_MAGIC || h->layout != CN_STATS_LAYOUT || h->side != slots ||
+        h->slots != slots * CN_STATS_SIDES || h->slot_bytes != slot_bytes ||
+        h->nfamilies > CN_STATS_FAMILIES)
+        return -1;
+    for (unsigned first = 0; first < h->slots; first += slots) {
+        if (!is_written(mem, first, slots, slot_bytes))
+            return (int)first;
+    }
+    return -1;
 }
 
 cn_stats_slot_t *cn_stats_slot(const cn_stats_t *st, unsigned i)
 {
-    char *base = (char *)(st->header + 1);
-
-    return (cn_stats_slot_t *)(base + i * (sizeof(cn_stats_slot_t) + st->header->slot_bytes));
+    return slot_at(st->header, i, st->slot_bytes);
 }
 
-cn_series_t *cn_stats_next(const cn_stats_t *st CN_UNUSED, cn_stats_slot_t *slot, cn_series_t *prev,
+/* Another process wrote it, which may have lost its mind. */
+static bool is_sound(const cn_stats_t *st, const cn_series_t *s, size_t room)
+{
+    size_t nvalues;
+
+    if (room < sizeof(*s) || s->size > room || s->size % 8 != 0 ||
+        s->family >= st->header->nfamilies)
+        return false;
+    nvalues = cn_stats_kind(st, s) == CN_METRIC_HISTOGRAM ? CN_STATS_HISTOGRAM_VALUES : 1;
+    return s->nvalues == nvalues &&
+           s->size >= sizeof(*s) + nvalues * sizeof(uint64_t) + (size_t)s->label_len;
+}
+
+cn_series_t *cn_stats_next(const cn_stats_t *st, cn_stats_slot_t *slot, cn_series_t *prev,
                            uint64_t used)
 {
     char *base = (char *)(slot + 1);
     char *next = prev ? (char *)prev + prev->size : base;
+    size_t n = used < st->slot_bytes ? used : st->slot_bytes;
 
-    return next < base + used ? (cn_series_t *)next : NULL;
+    if (next >= base + n || !is_sound(st, (cn_series_t *)next, (size_t)(base + n - next)))
+        return NULL;
+    return (cn_series_t *)next;
 }
 
-static uint64_t hash_defs(const cn_metric_def_t *const *defs, unsigned n)
-{
-    uint64_t hash = n + 1;
+/* ---- families ---- */
 
-    for (unsigned i = 0; i < n; i++)
-        hash = cn_hash_xxh(cn_str_c(defs[i]->name), hash + (unsigned)defs[i]->kind);
-    return hash;
+static bool is_family(const cn_stats_family_t *f, const cn_metric_def_t *def)
+{
+    return f->kind == (uint64_t)def->kind && strncmp(f->name, def->name, CN_STATS_NAME) == 0;
+}
+
+/* The number of that family in the region; the first one to ask adds it. */
+static cn_rc find_family(cn_stats_header_t *h, const cn_metric_def_t *def, uint16_t *out)
+{
+    size_t n = strlen(def->name);
+    uint32_t i = 0, have = h->nfamilies < CN_STATS_FAMILIES ? h->nfamilies : CN_STATS_FAMILIES;
+
+    CN_BUG_ON(n >= CN_STATS_NAME);
+    while (i < have && !is_family(&h->families[i], def))
+        i++;
+    *out = (uint16_t)i;
+    if (i < have)
+        return CN_OK;
+    if (i == CN_STATS_FAMILIES)
+        return CN_ERR;
+    memcpy(h->families[i].name, def->name, n + 1);
+    h->families[i].kind = def->kind;
+    __atomic_store_n(&h->nfamilies, i + 1, __ATOMIC_RELEASE);
+    return CN_OK;
+}
+
+static cn_rc find_families(cn_stats_t *st)
+{
+    st->family = cn_xzalloc(sizeof(*st->family) * (st->ndefs + 1));
+    for (unsigned i = 0; i < st->ndefs; i++) {
+        if (find_family(st->header, st->defs[i], &st->family[i]) != CN_OK)
+            return CN_ERR;
+    }
+    return CN_OK;
 }
 
 static uint64_t hash_key(unsigned family, cn_str_t labels)
@@ -105,33 +193,48 @@ static void inherit(cn_stats_t *st)
     cn_series_t *s = NULL;
 
     while ((s = cn_stats_next(st, st->own, s, st->own->used)) != NULL) {
-        if (st->defs[s->family]->kind == CN_METRIC_GAUGE)
+        if (cn_stats_kind(st, s) == CN_METRIC_GAUGE)
             cn_series_set(s, 0);
         index_add(st, s);
     }
+}
+
+static void take_slot(cn_stats_t *st, unsigned slot)
+{
+    st->own = cn_stats_slot(st, slot);
+    st->first = slot - slot % st->side;
+    __atomic_store_n(&st->own->writer, (uint64_t)getpid(), __ATOMIC_RELAXED);
+    inherit(st);
+}
+
+static void destroy(cn_stats_t *st)
+{
+    free(st->index);
+    free(st->family);
+    free(st);
 }
 
 cn_rc cn_stats_open(void *mem, int slot, const cn_metric_def_t *const *defs, unsigned ndefs,
                     cn_stats_t **out)
 {
     cn_stats_header_t *h = mem;
-    uint64_t hash = hash_defs(defs, ndefs);
     cn_stats_t *st;
 
     if (h->magic != CN_STATS_MAGIC || h->layout != CN_STATS_LAYOUT || slot >= (int)h->slots)
         return CN_ERR;
-    if (h->defs_hash == 0)
-        h->defs_hash = hash;
-    if (h->defs_hash != hash)
-        return CN_ERR;
     st = cn_xzalloc(sizeof(*st));
     st->header = h;
+    st->slots = h->slots;
+    st->slot_bytes = h->slot_bytes;
+    st->side = h->side;
     st->defs = defs;
     st->ndefs = ndefs;
-    if (slot >= 0) {
-        st->own = cn_stats_slot(st, (unsigned)slot);
-        inherit(st);
+    if (find_families(st) != CN_OK) {
+        destroy(st);
+        return CN_ERR;
     }
+    if (slot >= 0)
+        take_slot(st, (unsigned)slot);
     *out = st;
     return CN_OK;
 }
@@ -141,10 +244,11 @@ void cn_stats_close(cn_stats_t *st)
     if (!st)
         return;
     for (size_t i = 0; i < st->cap; i++)
-        if (st->index[i] && st->defs[st->index[i]->family]->kind == CN_METRIC_GAUGE)
+        if (st->index[i] && cn_stats_kind(st, st->index[i]) == CN_METRIC_GAUGE)
             cn_series_set(st->index[i], 0);
-    free(st->index);
-    free(st);
+    if (st->own)
+        __atomic_store_n(&st->own->writer, 0, __ATOMIC_RELAXED);
+    destroy(st);
 }
 
 static cn_series_t *append(cn_stats_t *st, unsigned family, cn_str_t labels, uint64_t hash)
@@ -155,12 +259,12 @@ static cn_series_t *append(cn_stats_t *st, unsigned family, cn_str_t labels, uin
     size_t size = (sizeof(cn_series_t) + nvalues * sizeof(uint64_t) + labels.n + 7) & ~(size_t)7;
     cn_series_t *s = (cn_series_t *)((char *)(st->own + 1) + used);
 
-    if (used + size > st->header->slot_bytes) {
+    if (used + size > st->slot_bytes) {
         __atomic_store_n(&st->own->overflow, st->own->overflow + 1, __ATOMIC_RELAXED);
         return NULL;
     }
     s->size = (uint32_t)size;
-    s->family = (uint16_t)family;
+    s->family = st->family[family];
     s->nvalues = (uint16_t)nvalues;
     s->label_len = (uint32_t)labels.n;
     s->hash = hash;
@@ -174,14 +278,16 @@ static cn_series_t *append(cn_stats_t *st, unsigned family, cn_str_t labels, uin
 
 cn_series_t *cn_stats_series(cn_stats_t *st, unsigned family, cn_str_t labels)
 {
-    uint64_t hash = hash_key(family, labels);
+    uint64_t hash;
 
     if (!st || !st->own)
         return NULL;
+    hash = hash_key(st->family[family], labels);
     for (size_t i = hash & (st->cap - 1); st->cap && st->index[i]; i = (i + 1) & (st->cap - 1)) {
         cn_series_t *s = st->index[i];
 
-        if (s->hash == hash && s->family == family && cn_str_eq(cn_stats_labels(s), labels))
+        if (s->hash == hash && s->family == st->family[family] &&
+            cn_str_eq(cn_stats_labels(s), labels))
             return s;
     }
     return append(st, family, labels, hash);

@@ -7,7 +7,13 @@
  * respawned worker inherits the slot of the one it replaces and counts on, so
  * counters never go backwards.
  *
- * Only numbers and opaque label bytes live here: no pointers, no locks.
+ * A region outlives masters: it has two sides of equal size, and a new binary
+ * writes to the one that its parent does not use.  Both add up the counters of
+ * both sides, so those do not go backwards when either of them ends; gauges are
+ * told of the own side only.  Families are found by name, for the other binary
+ * may have others.
+ *
+ * Only numbers, names and opaque label bytes live here: no pointers, no locks.
  */
 #ifndef CN_STATS_SERIES_H
 #define CN_STATS_SERIES_H
@@ -31,14 +37,22 @@ typedef struct cn_series cn_series_t; /* one series in our own slot */
 #define CN_STATS_BUCKETS 20
 extern const char *const cn_stats_bucket_le[CN_STATS_BUCKETS];
 
+#define CN_STATS_SIDES 2u
+
 /* Bytes of shared memory for slots of slot_bytes each. */
 size_t cn_stats_region_size(unsigned slots, size_t slot_bytes);
-/* mem: MAP_SHARED, zeroed, of that size.  By the master, once. */
+/* mem: MAP_SHARED, zeroed, of that size; one side.  By the master, once. */
 void cn_stats_region_init(void *mem, unsigned slots, size_t slot_bytes);
-/* slot < 0: read only (master, tests).  The defs are copied by pointer; a
- * series refers to its family by index in defs, so all processes of one master
- * pass the same array; the region stores a hash of it and CN_ERR refuses
- * another layout. */
+/* The same with CN_STATS_SIDES times that many slots. */
+void cn_stats_sides_init(void *mem, unsigned slots, size_t slot_bytes);
+/* Looks at a region that another master made, perhaps of another build, in a
+ * mapping of that many bytes.  The first slot of the side that nobody alive
+ * writes to; -1: there is none, or it is not what sides_init() with these
+ * numbers makes here. */
+int cn_stats_side_find(const void *mem, size_t bytes, unsigned slots, size_t slot_bytes);
+/* slot < 0: read only (tests).  The defs are kept by pointer.  The master is the
+ * first to open its side and adds families that the region does not know yet.
+ * CN_ERR: another layout, or too many families. */
 CN_MUST cn_rc cn_stats_open(void *mem, int slot, const cn_metric_def_t *const *defs, unsigned ndefs,
                             cn_stats_t **out);
 void cn_stats_close(cn_stats_t *);

@@ -5,11 +5,13 @@ HTTP/1.1 GET and POST with bodies, gRPC calls, a gRPC stream, a WebSocket and a
 TCP stream.  The long form changes as often as the project promises.
 """
 
+import re
 import signal
+import threading
 
 import pytest
 
-from peers import kinds, proxy, steady
+from peers import kinds, net, proxy, steady
 
 from test_lifecycle import own_identity, pods, echo, load, rotate  # noqa: F401
 
@@ -91,6 +93,85 @@ def test_binary_upgrades(everything, long):
     kinds.upgrade_under(everything.load, everything.start_streams, times)
     everything.streams = []
     everything.finish('%d binary upgrades, each survived by %d streams' % (times, len(kinds.STREAMS)))
+
+
+class Scraper(threading.Thread):
+    """Reads the metrics all the time and notes each counter that goes backwards or away."""
+
+    def __init__(self, one):
+        super().__init__(daemon=True)
+        self.one, self.over, self.seen, self.wrong, self.times = one, threading.Event(), {}, [], 0
+        self.start()
+
+    def run(self):
+        while not self.over.wait(0.02):
+            try:
+                text = self.one.get('/stats/prometheus', 15020).body.decode()
+            except (OSError, AssertionError, ValueError) as e:
+                self.wrong.append(repr(e))
+                continue
+            self.compare(text)
+            self.times += 1
+
+    def compare(self, text):
+        kinds_of = dict(line.split()[2:4] for line in text.splitlines() if line.startswith('# TYPE '))
+        now = {}
+        for name, value in (line.rsplit(' ', 1) for line in text.splitlines() if not line.startswith('#')):
+            family = re.sub('_(bucket|sum|count)$', '', name.split('{')[0])
+            if kinds_of.get(name.split('{')[0], kinds_of.get(family)) != 'gauge':
+                now[name] = int(value)
+        self.wrong += ['%s went from %d to %s' % (name, value, now.get(name)) for name, value in self.seen.items()
+                       if now.get(name, -1) < value]
+        self.seen = now
+
+    def finish(self):
+        self.over.set()
+        self.join(30)
+        assert self.wrong == [] and self.times > 10
+        return '%d scrapes, %d counter series' % (self.times, len(self.seen))
+
+
+def take_back(load):
+    """An upgrade that its operator regrets: the new binary is ended, the old one goes on."""
+    one = load.waypoint
+    pid_file, old = one.folder / 'cairn.pid', one.process
+    before = one.log.count('in force in all workers')
+    old.send_signal(signal.SIGUSR2)
+    net.wait_for(lambda: one.log.count('in force in all workers') > before, 30.0, 'the new binary')
+    load.goes_on(50)
+    new = steady.Heir(int(pid_file.read_text()))
+    new.send_signal(signal.SIGQUIT)
+    new.wait(60)
+    net.wait_for(lambda: pid_file.exists() and int(pid_file.read_text()) == old.pid, 10.0, 'the old pid file')
+    load.goes_on(50)
+
+
+@pytest.mark.parametrize('long', OFTEN)
+def test_counters_never_go_backwards_across_upgrades(cairn, pods, load, long):  # noqa: F811
+    times = 10 if long else 3
+    one = cairn(steady.body(*pods), workers=2)
+    under, scraper = load(one), Scraper(one)
+    for i in range(times):
+        take_back(under) if i % 3 == 1 else steady.upgrades(under, 1)
+    said = scraper.finish()
+    total = one.count('istio_requests_total')
+    counted = under.counted()
+    under.expect_nothing_lost('%d upgrades, every third one taken back: %s' % (times, said))
+    assert total <= one.count('istio_requests_total') and counted['requests'] <= one.count('istio_requests_total')
+
+
+def test_no_third_binary_while_the_first_one_runs(cairn, pods, load, builddir, curl, stopping):  # noqa: F811
+    peers = kinds.Peers(stopping)
+    one = cairn(steady.body(*pods) + peers.body, workers=1)
+    under = load(one)
+    stopping.append(kinds.Talk(builddir, one, curl))
+    old = steady.upgrade(one, wait=False)
+    one.send_signal(signal.SIGUSR2)
+    one.wait_log('no new binary is started while the older one, process %d, still runs' % old.pid)
+    stopping[-1].finish()
+    old.wait(60)
+    steady.upgrades(under, 1)
+    under.expect_nothing_lost('an upgrade after one that had to wait')
 
 
 @pytest.mark.parametrize('long', OFTEN)

@@ -149,12 +149,83 @@ static void test_same_labels_give_the_same_series_after_growth(void **state)
 
 static void test_another_layout_is_refused(void **state)
 {
-    static const cn_metric_def_t *const other[] = {&requests, &duration};
     void *mem = make_region(1, 4096);
-    cn_stats_t *st = open_slot(mem, 0), *wrong;
+    cn_stats_t *wrong;
 
     (void)state;
-    assert_int_equal(cn_stats_open(mem, -1, other, 2, &wrong), CN_ERR);
+    memset(mem, 0x55, 64);
+    assert_int_equal(cn_stats_open(mem, -1, defs, 3, &wrong), CN_ERR);
+    free(mem);
+}
+
+/* Two binaries with other families in another order. */
+static void test_sides_add_counters_and_keep_gauges_apart(void **state)
+{
+    static const cn_metric_def_t fresh = {"x_fresh_total", CN_METRIC_COUNTER, "new"};
+    static const cn_metric_def_t *const newer[] = {&fresh, &open_now, &requests};
+    size_t size = cn_stats_region_size(2, 4096);
+    void *mem = calloc(1, size);
+    cn_stats_t *old, *new;
+
+    (void)state;
+    cn_stats_sides_init(mem, 1, 4096);
+    old = open_slot(mem, 0);
+    cn_series_add(cn_stats_series(old, 0, CN_STR("k=\"1\"")), 3);
+    cn_series_set(cn_stats_series(old, 1, CN_STR("")), 5);
+    assert_int_equal(cn_stats_side_find(mem, size, 1, 4096), 1);
+    assert_int_equal(cn_stats_open(mem, 1, newer, 3, &new), CN_OK);
+    cn_series_add(cn_stats_series(new, 2, CN_STR("k=\"1\"")), 4);
+    cn_series_add(cn_stats_series(new, 0, CN_STR("")), 1);
+    cn_series_set(cn_stats_series(new, 1, CN_STR("")), 7);
+    assert_int_equal(cn_stats_side_find(mem, size, 1, 4096), -1);
+    expect_line(new, "x_requests_total{k=\"1\"} 7\n");
+    expect_line(new, "x_open{} 7\n");
+    expect_line(old, "x_requests_total{k=\"1\"} 7\n");
+    expect_line(old, "x_open{} 5\n");
+    expect_line(old, "x_fresh_total{} 1\n"); /* which it knows nothing else of */
+    cn_stats_close(old);
+    assert_int_equal(cn_stats_side_find(mem, size, 1, 4096), 0);
+    old = open_slot(mem, 0);
+    cn_series_add(cn_stats_series(old, 0, CN_STR("k=\"1\"")), 1);
+    expect_line(new, "x_requests_total{k=\"1\"} 8\n");
+    cn_stats_close(new);
+    cn_stats_close(old);
+    free(mem);
+}
+
+static void test_region_of_another_shape_is_not_taken_over(void **state)
+{
+    size_t size = cn_stats_region_size(4, 4096);
+    void *mem = calloc(1, size);
+
+    (void)state;
+    assert_int_equal(cn_stats_side_find(mem, size, 2, 4096), -1);
+    cn_stats_sides_init(mem, 2, 4096);
+    assert_int_equal(cn_stats_side_find(mem, size, 2, 4096), 0);
+    assert_int_equal(cn_stats_side_find(mem, size - 8, 2, 4096), -1);
+    assert_int_equal(cn_stats_side_find(mem, size, 1, 4096), -1);
+    assert_int_equal(cn_stats_side_find(mem, size, 2, 8192), -1);
+    free(mem);
+}
+
+/* A worker that has lost its mind harms no scrape. */
+static void test_nonsense_in_a_slot_is_not_read(void **state)
+{
+    void *mem = make_region(2, 4096);
+    cn_stats_t *mad = open_slot(mem, 0), *st = open_slot(mem, 1);
+    uint32_t *entry = (uint32_t *)(void *)cn_stats_series(mad, 0, CN_STR("k=\"1\""));
+
+    (void)state;
+    cn_series_add(cn_stats_series(st, 0, CN_STR("k=\"2\"")), 1);
+    for (unsigned i = 0; i < 4; i++) {
+        uint32_t was = entry[i];
+        entry[i] = i == 3 ? 0 : UINT32_MAX - 7;
+        expect_line(st, "x_requests_total{k=\"2\"} 1\n");
+        entry[i] = 0;
+        expect_line(st, "x_requests_total{k=\"2\"} 1\n");
+        entry[i] = was;
+    }
+    cn_stats_close(mad);
     cn_stats_close(st);
     free(mem);
 }
@@ -201,6 +272,9 @@ int main(void)
         cmocka_unit_test(test_full_slot_refuses_and_counts),
         cmocka_unit_test(test_same_labels_give_the_same_series_after_growth),
         cmocka_unit_test(test_another_layout_is_refused),
+        cmocka_unit_test(test_sides_add_counters_and_keep_gauges_apart),
+        cmocka_unit_test(test_region_of_another_shape_is_not_taken_over),
+        cmocka_unit_test(test_nonsense_in_a_slot_is_not_read),
         cmocka_unit_test(test_families_are_grouped_and_sorted),
         cmocka_unit_test(test_label_values_are_escaped),
     };
