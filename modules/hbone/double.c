@@ -31,7 +31,8 @@ static void free_inner(inner_t *in)
     free(in);
 }
 
-/* The gateway sends what has been through a waypoint to the pod itself. */
+/* The gateway sends what has been through a waypoint to the pod itself.  A second
+ * try comes without a limit: nobody may be there any more to end it. */
 static cn_stream_t *on_dial(void *ctx, uint64_t timeout_ms, cn_task_t *owner)
 {
     inner_t *in = ctx;
@@ -43,6 +44,8 @@ static cn_stream_t *on_dial(void *ctx, uint64_t timeout_ms, cn_task_t *owner)
 
     if (!tls || in->authority.n == 0)
         return NULL;
+    if (timeout_ms == 0)
+        timeout_ms = hb->conf.handshake_timeout_ms;
     outer = cn_hbone_out_open(hb, in->gateway, in->authority, &headers, timeout_ms);
     return cn_tls_client(hb->loop, outer, tls, in->gateway->identity, hb->conf.handshake_timeout_ms,
                          owner);

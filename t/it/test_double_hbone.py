@@ -171,6 +171,16 @@ def test_who_does_not_answer_the_connect_costs_the_connect_timeout(cairn, remote
     assert 'UF' in one.access()[0]['response_flags']
 
 
+def test_second_try_that_the_gateway_does_not_answer_is_given_up(cairn, remote, curl):
+    west = remote(verdict=lambda *_: 'ignore' if len(west.gateway.connects) > 1 else None)
+    west.pods['reviews'].verdict = lambda *_: 'reset'  # unprocessed: asked for once more
+    text = proxy.cluster(REVIEWS, west.endpoint(west.app), connect_timeout='1s') + proxy.service(REVIEWS, VIP, 'retry off;')
+    one = cairn(text, main='hbone_handshake_timeout 2s;')
+    assert one.request(curl, VIP).status == 503
+    assert len(west.gateway.connects) == 2
+    net.wait_for(lambda: one.count('cairn_hbone_upstream_failures_total', reason='timeout') == 1, what='the end of it')
+
+
 def test_pod_that_dies_behind_the_gateway_ends_its_connections(cairn, remote, curl):
     west = remote()
     one = cairn(west.conf())
