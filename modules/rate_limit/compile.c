@@ -149,15 +149,6 @@ static cn_rc set_key(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *con
 
 /* ---- the rest of a limit ---- */
 
-static cn_rc set_match(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
-                       const cn_str_t *argv CN_UNUSED, unsigned argc CN_UNUSED)
-{
-    cn_rate_limit_t *l = conf;
-
-    l->match.n++;
-    return cn_rule_read(cf, &l->rules);
-}
-
 static cn_rc set_bucket(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
                         const cn_str_t *argv, unsigned argc CN_UNUSED)
 {
@@ -212,7 +203,8 @@ static const cn_directive_t limit_table[] = {
     {.name = "match",
      .where = CN_AT_PRIVATE | CN_D_BLOCK | CN_D_REPEAT | CN_D_TABLE,
      .args = CN_ARGS(0, 0),
-     .set = set_match,
+     .set = cn_rule_set_block,
+     .off = F(match),
      .arg = cn_rule_directives,
      .syntax = "match { ... }",
      .help = "Which requests the limit is for, in the words of an authorization rule: a from "

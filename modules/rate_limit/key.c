@@ -17,7 +17,8 @@ const cn_rule_view_t *cn_rate_limit_view(cn_rate_limit_view_t *v)
 
 bool cn_rate_limit_applies(const cn_rate_limit_t *l, cn_rate_limit_view_t *v)
 {
-    return l->match.n == 0 || cn_rule_find(&l->rules, l->match, cn_rate_limit_view(v)) >= 0;
+    /* no view for a limit of everything */
+    return l->match.run.n == 0 || cn_rule_set_match(&l->match, cn_rate_limit_view(v));
 }
 
 /* ---- values ---- */

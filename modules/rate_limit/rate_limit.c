@@ -81,7 +81,7 @@ static void explain_miss(cn_req_t *req, const cn_rate_limit_t *l, cn_rate_limit_
 
     if (!cn_req_explaining(req))
         return;
-    cn_rule_why(&l->rules, l->match, cn_rate_limit_view(v), why);
+    cn_rule_why(&l->match.rules, l->match.run, cn_rate_limit_view(v), why);
     cn_req_explain(req, "rate_limit: \"%.*s\" %s", CN_STR_ARG(l->name), why);
 }
 

@@ -62,8 +62,7 @@ typedef struct {
     uint64_t interval_ns; /* between two tokens */
     uint64_t window_ns;   /* burst * interval_ns: what an empty bucket takes to fill */
     cn_vec_t keys;        /* cn_rate_limit_key_t; none: one bucket */
-    cn_rules_t rules;
-    cn_rule_run_t match; /* of rules; none: every request */
+    cn_rule_set_t match;
     uint32_t max_keys;
     int scope;  /* CN_RATE_LIMIT_POD or _WORKER */
     bool given; /* has a `limit` */

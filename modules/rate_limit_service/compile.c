@@ -131,15 +131,6 @@ static cn_rc set_override(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void
     return unknown_word(cf, argv[2], "per=second, minute, hour, day, month or year");
 }
 
-static cn_rc set_descriptor_match(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
-                                  const cn_str_t *argv CN_UNUSED, unsigned argc CN_UNUSED)
-{
-    rls_descriptor_t *desc = conf;
-
-    desc->match.n++;
-    return cn_rule_read(cf, &desc->rules);
-}
-
 static const cn_range_t hits_range = {1, 1000000000};
 
 static const cn_directive_t descriptor_table[] = {
@@ -158,7 +149,8 @@ static const cn_directive_t descriptor_table[] = {
     {.name = "match",
      .where = CN_AT_PRIVATE | CN_D_BLOCK | CN_D_REPEAT | CN_D_TABLE,
      .args = CN_ARGS(0, 0),
-     .set = set_descriptor_match,
+     .set = cn_rule_set_block,
+     .off = offsetof(rls_descriptor_t, match),
      .arg = cn_rule_directives,
      .syntax = "match { ... }",
      .help = "For which requests the descriptor is sent, in the words of an authorization rule; of "
@@ -194,15 +186,6 @@ static cn_rc set_descriptor(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, vo
 }
 
 /* ---- services ---- */
-
-static cn_rc set_match(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
-                       const cn_str_t *argv CN_UNUSED, unsigned argc CN_UNUSED)
-{
-    rls_t *s = conf;
-
-    s->match.n++;
-    return cn_rule_read(cf, &s->rules);
-}
 
 static cn_rc set_failure(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
                          const cn_str_t *argv, unsigned argc CN_UNUSED)
@@ -275,7 +258,8 @@ static const cn_directive_t service_table[] = {
     {.name = "match",
      .where = CN_AT_PRIVATE | CN_D_BLOCK | CN_D_REPEAT | CN_D_TABLE,
      .args = CN_ARGS(0, 0),
-     .set = set_match,
+     .set = cn_rule_set_block,
+     .off = F(match),
      .arg = cn_rule_directives,
      .syntax = "match { ... }",
      .help = "Which requests are asked about, in the words of an authorization rule; of several "

@@ -6,19 +6,19 @@
  */
 #include "rls_int.h"
 
-static bool matches(const cn_rules_t *rules, cn_rule_run_t run, const cn_facts_t *f)
+static bool matches(const cn_rule_set_t *match, const cn_facts_t *f)
 {
     cn_rule_view_t view;
 
-    if (run.n == 0)
+    if (match->run.n == 0)
         return true;
     cn_rule_view(&view, f->tunnel, &f->remote, f->sni, f->req);
-    return cn_rule_find(rules, run, &view) >= 0;
+    return cn_rule_set_match(match, &view);
 }
 
 bool rls_applies(const rls_t *s, const cn_facts_t *f)
 {
-    return matches(&s->rules, s->match, f);
+    return matches(&s->match, f);
 }
 
 /* ---- values ---- */
@@ -140,7 +140,7 @@ void rls_fill(const rls_t *s, const cn_facts_t *f, cn_pool_t *pool, cn_vec_t *ou
     rls_filled_t one;
 
     for (uint32_t i = 0; i < s->descriptors.n; i++)
-        if (matches(&d[i].rules, d[i].match, f) && fill_one(&d[i], f, pool, &one))
+        if (matches(&d[i].match, f) && fill_one(&d[i], f, pool, &one))
             *(rls_filled_t *)cn_vec_push(pool, out, sizeof(one)) = one;
 }
 

@@ -40,11 +40,10 @@ typedef struct {
 
 typedef struct {
     cn_vec_t entries; /* rls_entry_t */
-    cn_rules_t rules;
-    cn_rule_run_t match; /* of rules; none: every request */
-    uint32_t hits;       /* 0: those of the request */
-    uint32_t limit;      /* 0: the service's own; else requests per unit */
-    int unit;            /* envoy.type.v3.RateLimitUnit */
+    cn_rule_set_t match;
+    uint32_t hits;  /* 0: those of the request */
+    uint32_t limit; /* 0: the service's own; else requests per unit */
+    int unit;       /* envoy.type.v3.RateLimitUnit */
 } rls_descriptor_t;
 
 typedef struct {
@@ -73,8 +72,7 @@ typedef struct {
     uint64_t timeout_ms;
     bool deny;            /* when the service fails: 500 */
     cn_vec_t descriptors; /* rls_descriptor_t */
-    cn_rules_t rules;
-    cn_rule_run_t match; /* of rules; none: every request */
+    cn_rule_set_t match;
     uint32_t hits;
     bool shadow, show_headers;
     uint32_t status;

@@ -107,6 +107,10 @@ extern const cn_directive_t cn_rule_directives[];
 /* Adds a rule and reads its block, in a setter whose directive is CN_D_BLOCK;
  * everything lives in the section's pool. */
 CN_MUST cn_rc cn_rule_read(cn_conf_t *, cn_rules_t *);
+/* Setter of a repeated CN_D_BLOCK directive, such as `match`, for the
+ * cn_rule_set_t at d->off: one more rule that may match. */
+CN_MUST cn_rc cn_rule_set_block(cn_conf_t *, const cn_directive_t *, void *conf,
+                                const cn_str_t *argv, unsigned argc);
 /* One value of a field.  CN_ERR: *why says what was expected. */
 CN_MUST cn_rc cn_rule_value_parse(cn_rule_field, cn_str_t word, cn_rule_value_t *,
                                   const char **why);
@@ -135,6 +139,12 @@ typedef struct {
     uint32_t first, n;
     bool drop_http; /* leave out, for an L4 connection, rules that ask for HTTP */
 } cn_rule_run_t;
+/* Rules of its own, any of which may match; without any, everything does. */
+typedef struct {
+    cn_rules_t rules;
+    cn_rule_run_t run;
+} cn_rule_set_t;
+bool cn_rule_set_match(const cn_rule_set_t *, const cn_rule_view_t *);
 /* Index within the run of the first rule that matches, or -1. */
 int64_t cn_rule_find(const cn_rules_t *, cn_rule_run_t, const cn_rule_view_t *);
 /* Is the rule left out of the run for this connection? */

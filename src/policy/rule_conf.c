@@ -349,3 +349,12 @@ cn_rc cn_rule_read(cn_conf_t *cf, cn_rules_t *rules)
     rule->groups = rules->groups.n;
     return cn_conf_block(cf, cn_rule_directives, rules);
 }
+
+cn_rc cn_rule_set_block(cn_conf_t *cf, const cn_directive_t *d, void *conf,
+                        const cn_str_t *argv CN_UNUSED, unsigned argc CN_UNUSED)
+{
+    cn_rule_set_t *set = (cn_rule_set_t *)((char *)conf + d->off);
+
+    set->run.n++;
+    return cn_rule_read(cf, &set->rules);
+}

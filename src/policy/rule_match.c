@@ -257,3 +257,8 @@ int64_t cn_rule_find(const cn_rules_t *c, cn_rule_run_t run, const cn_rule_view_
     }
     return -1;
 }
+
+bool cn_rule_set_match(const cn_rule_set_t *set, const cn_rule_view_t *v)
+{
+    return set->run.n == 0 || cn_rule_find(&set->rules, set->run, v) >= 0;
+}
