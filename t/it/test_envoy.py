@@ -11,7 +11,7 @@ import threading
 import pytest
 import websockets.sync.client
 
-from peers import envoy, grpcs, http, http2, origin, proxy, tunnel_cli, ws
+from peers import envoy, grpcs, http, http2, net, origin, proxy, tunnel_cli, ws
 
 VIP = '10.96.0.1:9080'
 REVIEWS = 'reviews.bookinfo:9080'
@@ -87,7 +87,7 @@ def test_websocket(between):
             assert client.recv(timeout=20) == message
         client.close(4000, 'done')
     assert waypoint.access(1)[0]['response_code'] == 101
-    assert app.closes == [(4000, 'done')]
+    net.wait_for(lambda: app.closes == [(4000, 'done')], what='the close at the pod')
 
 
 def test_websocket_to_an_envoy_that_speaks_http2(cairn, envoy_client, stopping, tmp_path, curl):
@@ -104,7 +104,7 @@ def test_websocket_to_an_envoy_that_speaks_http2(cairn, envoy_client, stopping, 
             client.send(message)
             assert client.recv(timeout=20) == message
         client.close(4000, 'done')
-    assert app.closes == [(4000, 'done')]
+    net.wait_for(lambda: app.closes == [(4000, 'done')], what='the close at the pod')
     line = waypoint.access(1)[0]
     assert (line['response_code'], line['method'], line['protocol']) == (101, 'GET', 'HTTP/1.1')
 
@@ -125,7 +125,7 @@ def test_websocket_from_an_envoy_that_speaks_http2(builddir, cairn, stopping, tm
             client.send(message)
             assert client.recv(timeout=20) == message
         client.close(4000, 'done')
-    assert app.closes == [(4000, 'done')]
+    net.wait_for(lambda: app.closes == [(4000, 'done')], what='the close at the pod')
     line = waypoint.access(1)[0]
     assert (line['response_code'], line['method'], line['protocol']) == (101, 'GET', 'HTTP/2')
 

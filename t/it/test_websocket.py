@@ -159,7 +159,7 @@ def test_client_of_the_ws_package(waypoint, app, node, code, reason):
     said = node(waypoint, code, reason)
     assert said == {'echoed': 6, 'pongs': 1, 'server': 'istio-envoy', 'protocol': 'chat', 'code': code, 'reason': reason,
                     'extensions': 'permessage-deflate'}
-    assert app.closes == [(code, reason)]
+    net.wait_for(lambda: app.closes == [(code, reason)], what='the close at the pod')
     assert app.requests[0].headers['x-mine'] == 'kept'
     assert waypoint.access(1)[0]['response_code'] == 101
 

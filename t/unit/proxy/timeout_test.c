@@ -288,6 +288,7 @@ static uint64_t limit_of(cn_rig_t *rig, const char *grpc_timeout)
     cn_timeout_init(&req);
     cn_timeout_begin(&req);
     cn_timeout_fini(&req);
+    cn_timer_stop(&req.idle);
     cn_task_fini(&req.task);
     return req.times.request_ms;
 }
