@@ -276,18 +276,17 @@ static void end_check(cn_master_t *m)
 static void take_result(cn_master_t *m, cn_rc rc, const cn_reload_checked_t *checked,
                         cn_pool_t *pool, cn_str_t *why)
 {
-    bool sound = rc == CN_OK;
-
-    if (sound && checked->kind == CN_CHECKED_ALL)
+    if (rc == CN_OK && checked->kind == CN_CHECKED_ALL)
         rc = adopt(m, checked, false, pool, why);
-    else if (sound)
+    else if (rc == CN_OK)
         adopt_part(m, checked);
     if (rc == CN_OK) {
         accept_target(m);
         return;
     }
-    /* A keeper would take what only it has in force for no change the next time. */
-    if (sound)
+    /* A keeper takes what only it has in force for no change the next time; and
+     * an answer that was not read would be that to the next question. */
+    if (checked->kind != CN_CHECKED_BAD)
         lose_keeper(m);
     refuse(m, *why);
 }

@@ -215,6 +215,8 @@ cn_rc cn_reload_check_result(const cn_reload_check_t *c, cn_pool_t *pool, cn_rel
     }
     if (rc == CN_OK && m->fd >= 0)
         close(m->fd);
+    if (rc == CN_OK && m->type == CN_CHECKED_BAD)
+        out->kind = CN_CHECKED_BAD;
     *why = rc == CN_OK ? cn_pool_dup(pool, cn_str_make(m->text, m->len))
                        : CN_STR("the checker died while it read the configuration");
     return CN_ERR;

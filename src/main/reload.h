@@ -66,7 +66,8 @@ typedef struct {
 CN_MUST cn_rc cn_reload_answer(int channel, const cn_reload_checked_t *, cn_str_t why);
 /* What a worker put in force: see cn_reload_prove. */
 uint64_t cn_reload_expiry(const struct cn_worker *);
-/* CN_AGAIN: not yet; CN_ERR: refused, *why in pool. */
+/* CN_AGAIN: not yet; CN_ERR: refused, *why in pool.  out->kind is then
+ * CN_CHECKED_BAD when the checker said so, else what it holds is not known. */
 CN_MUST cn_rc cn_reload_check_result(const cn_reload_check_t *, cn_pool_t *pool,
                                      cn_reload_checked_t *, cn_str_t *why);
 /* After the result: closes the channel.  The child ends by itself and is reaped

@@ -98,6 +98,10 @@ def test_reload_takes_effect_or_the_next_one_does(waypoint, fault, curl, run):
         assert again.returncode == 0, (nth, name, again.stderr, waypoint.log)
         # A worker that is being replaced may be the one that answers first.
         net.wait_for(lambda: b'c%d.x:1' % nth in waypoint.get('/clusters').body, 10.0, 'reload %d (%s)' % (nth, name))
+        # An answer that was not read must not become that to another question.
+        waypoint.write(body + proxy.cluster('d%d.x:1' % nth, '127.0.0.1:1'))
+        assert run(*waypoint.command('-s', 'reload', '--wait')).returncode == 0
+        net.wait_for(lambda: b'd%d.x:1' % nth in waypoint.get('/clusters').body, 10.0, 'another reload, %d (%s)' % (nth, name))
         assert waypoint.request(curl, steady.VIP).status == 200, (nth, name)
         assert 'by signal' not in waypoint.log, (nth, name, waypoint.log)
         if not name:

@@ -69,8 +69,13 @@ def keeper_of(one):
     """The pid of the process that keeps the configuration, once it is there."""
     def there():
         pids = pathlib.Path('/proc/%d/task/%d/children' % (one.process.pid, one.process.pid)).read_text().split()
-        found = [int(p) for p in pids if b'keeper' in pathlib.Path('/proc/%s/cmdline' % p).read_bytes()]
-        return found[0] if found else None
+        return next((int(p) for p in pids if 'keeper' in title(p)), None)
+
+    def title(pid):
+        try:
+            return pathlib.Path('/proc/%s/cmdline' % pid).read_text()
+        except OSError:
+            return ''  # it has just ended
     return net.wait_for(there, 10.0, 'the keeper')
 
 
