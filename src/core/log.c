@@ -2,7 +2,8 @@
  *
  * The error log.  A line is built in one buffer and written with one write(2)
  * to a descriptor in append mode, so lines of several processes do not mix.  A
- * log that cannot be written is not worth dying for: failures are ignored.
+ * log that cannot be written is not worth dying for, nor waiting: a line that
+ * is not taken at once is lost, and the next one that is taken tells how many.
  *
  * The sink is process-wide; a forked worker inherits it.
  */
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -23,6 +25,7 @@ static struct {
     int fd;
     int worker;
     cn_log_level level;
+    unsigned lost;       /* lines since the last one that was taken */
     char path[PATH_MAX]; /* empty: standard error */
 } sink = {.fd = STDERR_FILENO, .worker = -1, .level = CN_LOG_NOTICE};
 
@@ -30,7 +33,7 @@ static const char *const level_names[] = {"emerg", "error", "warn", "notice", "i
 
 static int open_path(const char *path)
 {
-    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
 }
 
 static void sink_replace(int fd)
@@ -131,6 +134,26 @@ static size_t put_head(char *out, size_t cap, cn_log_level level, const char *ar
     return CN_CLOCK_ISO_LEN + (size_t)n;
 }
 
+/* Standard error is shared with others, so it is not ours to make it
+ * non-blocking: a pipe that is writable takes PIPE_BUF bytes, more than a line. */
+static bool put_line(const char *line, size_t n)
+{
+    struct pollfd p = {sink.fd, POLLOUT, 0};
+
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) && write(sink.fd, line, n) == (ssize_t)n;
+}
+
+static void tell_lost(void)
+{
+    char line[256];
+    size_t n = put_head(line, 128, CN_LOG_WARN, "log");
+
+    n += (size_t)snprintf(line + n, sizeof(line) - n, "%u lines before this one were lost\n",
+                          sink.lost);
+    if (put_line(line, n))
+        sink.lost = 0;
+}
+
 void cn_log_write(cn_log_level level, const char *area, const char *fmt, ...)
 {
     char msg[LINE_MAX_BYTES], line[LINE_MAX_BYTES];
@@ -145,7 +168,9 @@ void cn_log_write(cn_log_level level, const char *area, const char *fmt, ...)
     size_t n = put_head(line, 128, level, area);
     n += put_message(line + n, sizeof(line) - n - 1, msg);
     line[n++] = '\n';
-    ssize_t done = write(sink.fd, line, n);
-    (void)done;
+    if (sink.lost > 0)
+        tell_lost();
+    if (!put_line(line, n))
+        sink.lost++;
     errno = saved;
 }
