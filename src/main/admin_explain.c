@@ -26,9 +26,10 @@ static cn_str_t decoded(cn_pool_t *pool, cn_str_t s)
         bool coded =
             s.p[i] == '%' && i + 2 < s.n && hex_of(s.p[i + 1]) >= 0 && hex_of(s.p[i + 2]) >= 0;
 
-        out[n++] = coded           ? (char)(hex_of(s.p[i + 1]) << 4 | hex_of(s.p[i + 2]))
-                   : s.p[i] == '+' ? ' '
-                                   : s.p[i];
+        if (coded)
+            out[n++] = (char)(hex_of(s.p[i + 1]) * 16 + hex_of(s.p[i + 2]));
+        else
+            out[n++] = (char)(s.p[i] == '+' ? ' ' : s.p[i]);
         i += coded ? 2 : 0;
     }
     return cn_str_make(out, n);
