@@ -4,7 +4,7 @@
  * children included, fail.  Which one is said in the file FAULT_FILE, which
  * every process maps: a test sets nth and armed, lets the program do something,
  * and reads which call was hit.  Only calls that may fail for reasons outside
- * the program are here.
+ * the program are here.  Or, when armed is 2, the n-th allocation.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -22,6 +22,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* Stands for ENOMEM of an allocation: those are counted apart from calls. */
+#define NO_MEMORY (-1)
 
 /* The same layout in t/it/test_fault.py. */
 struct fault {
@@ -51,12 +54,12 @@ static int fault_now(const char *name, int error)
 {
     struct fault *f = fault_shared();
 
-    if (!f || !__atomic_load_n(&f->armed, __ATOMIC_ACQUIRE) ||
+    if (!f || __atomic_load_n(&f->armed, __ATOMIC_ACQUIRE) != (error == NO_MEMORY ? 2u : 1u) ||
         __atomic_add_fetch(&f->count, 1, __ATOMIC_ACQ_REL) != f->nth)
         return 0;
     memcpy(f->name, name, strlen(name) + 1); /* all names here are short */
     __atomic_store_n(&f->hit, 1, __ATOMIC_RELEASE);
-    errno = error;
+    errno = error == NO_MEMORY ? ENOMEM : error;
     return 1;
 }
 
@@ -128,4 +131,37 @@ int fcntl(int fd, int cmd, ...)
     if (!real)
         real = dlsym(RTLD_NEXT, "fcntl");
     return fault_now("fcntl", EINVAL) ? -1 : real(fd, cmd, arg);
+}
+
+/* glibc's own names: dlsym(3) allocates. */
+extern void *__libc_malloc(size_t n);
+extern void *__libc_calloc(size_t n, size_t size);
+extern void *__libc_realloc(void *p, size_t n);
+
+static int fault_alloc(void)
+{
+    static __thread int inside;
+    int hit;
+
+    if (inside)
+        return 0;
+    inside = 1;
+    hit = fault_now("malloc", NO_MEMORY);
+    inside = 0;
+    return hit;
+}
+
+void *malloc(size_t n)
+{
+    return fault_alloc() ? NULL : __libc_malloc(n);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    return fault_alloc() ? NULL : __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t n)
+{
+    return fault_alloc() ? NULL : __libc_realloc(p, n);
 }

@@ -32,8 +32,9 @@ class Fault:
         self.env = {'LD_PRELOAD': str(self.library), 'FAULT_FILE': str(self.path)}
         self.seen = {}
 
-    def arm(self, nth):
-        self.map[:] = LAYOUT.pack(1, nth, 0, 0, b'')
+    def arm(self, nth, what=1):
+        """what: 1 for system calls, 2 for allocations."""
+        self.map[:] = LAYOUT.pack(what, nth, 0, 0, b'')
 
     def disarm(self):
         """The name of the call that failed, '' when there were fewer calls."""
@@ -107,6 +108,27 @@ def test_reload_takes_effect_or_the_next_one_does(waypoint, fault, curl, run):
         if not name:
             break
     fault.report('reload')
+
+
+@pytest.mark.parametrize('stride', [pytest.param(997, id='some'), pytest.param(41, id='more', marks=pytest.mark.slow)])
+def test_reload_without_memory_is_whole_or_nothing(waypoint, fault, curl, run, stride):
+    """Who finds no memory ends: a checker leaves the old configuration, a worker is replaced."""
+    waypoint.expect_crash = True
+    waypoint.start()
+    body, starts = waypoint.body, 1
+    for nth in range(1, 10000, stride):
+        waypoint.write(body + proxy.cluster('c%d.x:1' % nth, '127.0.0.1:1'))
+        fault.arm(nth, 2)
+        run(*waypoint.command('-s', 'reload', '--wait'))
+        name = fault.disarm()
+        if waypoint.process.poll() is not None:  # it was the master's: whoever started it starts it again
+            waypoint.start()
+            starts += 1
+        again = run(*waypoint.command('-s', 'reload', '--wait'))
+        assert again.returncode == 0, (nth, name, again.stderr, waypoint.log)
+        net.wait_for(lambda: b'c%d.x:1' % nth in waypoint.get('/clusters').body, 10.0, 'reload %d' % nth)
+        assert waypoint.request(curl, steady.VIP).status == 200, nth
+    fault.report('reload, %d starts of the master' % starts)
 
 
 @pytest.mark.parametrize('stride', STRIDES)
