@@ -16,7 +16,7 @@ VIP = '10.96.0.1:9080'
 REVIEWS = 'reviews.bookinfo:9080'
 MIB = 1 << 20
 ROOM = 8 * MIB
-QUARANTINE = 16 * MIB  # what ASan keeps of what was freed
+QUARANTINE = 40 << 20  # of freed memory, and what is torn between its pieces
 
 
 class Bulk(origin.Origin):
