@@ -21,6 +21,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <time.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,8 +31,10 @@
 
 #define MAGIC 0x31646e6275626e63u /* "cnbubnd1" */
 #define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
-#define PIPE_WAIT_MS 10000 /* for the writer of a pipe given as a file */
-#define SURE_MS 100        /* more than the tick of any file system's clock */
+#define PIPE_WAIT_MS 10000  /* for the writer of a pipe given as a file */
+#define WRITER_WAIT_MS 2000 /* for cairn-gen, which takes milliseconds */
+#define WRITER_SURE_MS 100  /* until one without a lock is taken for dead */
+#define SURE_MS 100         /* more than the tick of any file system's clock */
 
 /* TEXT and GONE are in parts only. */
 typedef enum { KIND_FILE, KIND_PATTERN, KIND_TEXT, KIND_GONE, KIND_MAX } kind_t;
@@ -75,6 +78,8 @@ struct cn_bundle {
     cn_map_t files, patterns; /* path -> entry_t */
     cn_vec_t entries;         /* entry_t *, in the order they came */
     size_t total;             /* bytes of texts */
+    const char *unfinished;   /* the path of CN_CONF_UNFINISHED */
+    bool waited;              /* for it to go away, in vain */
     cn_watch_t *watch;        /* NULL: every file is looked at */
     void *map;                /* opened from a memfd */
     size_t map_len;
@@ -90,6 +95,8 @@ static cn_bundle_t *create(cn_str_t prefix, bool disk)
     b->pool = pool;
     b->prefix = cn_pool_dup(pool, prefix);
     b->disk = disk;
+    if (disk)
+        b->unfinished = cn_pool_printf(pool, "%.*s/" CN_CONF_UNFINISHED, CN_STR_ARG(prefix)).p;
     return b;
 }
 
@@ -300,6 +307,32 @@ static cn_rc check_room(const cn_bundle_t *b, size_t n, const char **why)
     return CN_ERR;
 }
 
+/* It locks the file as long as it lives. */
+static bool writer_lives(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    bool lives = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+
+    if (fd >= 0)
+        close(fd);
+    return lives;
+}
+
+/* A writer that runs is waited for. */
+static bool is_unfinished(cn_bundle_t *b)
+{
+    for (int ms = 0; b->unfinished && access(b->unfinished, F_OK) == 0; ms += 10) {
+        int most = writer_lives(b->unfinished) ? WRITER_WAIT_MS : WRITER_SURE_MS;
+
+        if (b->waited || ms >= most) {
+            b->waited = true;
+            return true;
+        }
+        (void)poll(NULL, 0, 10);
+    }
+    return false;
+}
+
 cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char **why)
 {
     entry_t *e = cn_map_get(&b->files, path);
@@ -312,6 +345,10 @@ cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char *
     if (e) {
         *text = e->text;
         return CN_OK;
+    }
+    if (is_unfinished(b)) {
+        *why = "cairn-gen was interrupted while it wrote this folder: run it again";
+        return CN_ERR;
     }
     /* Watched first, read then: what comes in between is seen. */
     watched = b->disk && watch_file(b, path);
@@ -743,6 +780,8 @@ cn_rc cn_bundle_refresh(cn_bundle_t *b, const cn_gen_t *gen, cn_pool_t *pool, cn
     bool changed;
 
     *d = (cn_bundle_diff_t){0};
+    if (is_unfinished(b))
+        return CN_DECLINE;
     if (b->watch && cn_watch_take(b->watch, on_touched, b) != CN_OK)
         look_at_all(b);
     for (uint32_t i = 0; i < n; i++) {

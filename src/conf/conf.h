@@ -16,6 +16,10 @@
 
 #include "core/pool.h"
 
+/* A file of this name in a configuration's folder: cairn-gen is moving its output
+ * there, or was killed while it did.  Nothing of such a folder is read. */
+#define CN_CONF_UNFINISHED ".cairn-unfinished"
+
 typedef struct cn_conf cn_conf_t; /* a parse in progress */
 typedef struct cn_directive cn_directive_t;
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Writing the conf tree.  Order matters to a proxy that reloads in between:
- * files that others name are written first and removed last.
+ * Writing the conf tree in two steps, so that whoever is killed in the middle
+ * leaves one configuration or the other.  First all that changes is written
+ * beside what is in force, under names that no configuration reads.  Then, while
+ * CN_CONF_UNFINISHED tells readers to keep off, it is moved into place.
  */
 #include "kube/output.h"
 
@@ -9,15 +11,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "conf/conf.h"
 
 typedef struct {
     cn_pool_t *pool;
     cn_diag_t *diag;
     const char *dir;
     cn_map_t wanted; /* path below dir -> cn_render_file_t */
+    cn_vec_t staged; /* const cn_render_file_t *: their TEMP is to take its place */
+    cn_vec_t stale;  /* const char *: to be removed */
 } output_t;
+
+#define TEMP ".new"
 
 static const char *path_of(output_t *o, cn_str_t name, const char *suffix)
 {
@@ -114,9 +123,10 @@ static cn_rc write_all(int fd, cn_str_t text)
     return CN_OK;
 }
 
-static cn_rc write_file(output_t *o, const cn_render_file_t *f)
+/* Beside its place, unless that has the same text. */
+static cn_rc stage_file(output_t *o, const cn_render_file_t *f)
 {
-    const char *path = path_of(o, f->path, ""), *temp = path_of(o, f->path, ".new");
+    const char *path = path_of(o, f->path, ""), *temp = path_of(o, f->path, TEMP);
     cn_rc rc;
     int fd;
 
@@ -127,15 +137,57 @@ static cn_rc write_file(output_t *o, const cn_render_file_t *f)
     fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, f->secret ? 0600 : 0666);
     if (fd < 0)
         return fail(o, "write", temp);
+    *(const cn_render_file_t **)cn_vec_push(o->pool, &o->staged, sizeof(f)) = f;
     rc = write_all(fd, f->text);
-    if (close(fd) < 0 || rc != CN_OK) {
-        unlink(temp);
+    if (close(fd) < 0 || rc != CN_OK)
         return fail(o, "write", temp);
-    }
-    return rename(temp, path) < 0 ? fail(o, "replace", path) : CN_OK;
+    return CN_OK;
 }
 
-static void remove_stale(output_t *o, const char *folder)
+static void unstage(output_t *o)
+{
+    const cn_render_file_t **f = o->staged.v;
+
+    for (uint32_t i = 0; i < o->staged.n; i++)
+        (void)unlink(path_of(o, f[i]->path, TEMP));
+}
+
+/* What a run left that was killed while it wrote: the beginning of a file of
+ * ours, or nothing at all. */
+static bool is_leftover(const char *path)
+{
+    size_t n;
+    char *head;
+    bool ours;
+
+    if (!cn_str_ends(cn_str_c(path), CN_STR(TEMP)))
+        return false;
+    head = slurp(path, sizeof(CN_RENDER_MARK) - 1, &n);
+    ours = head && memcmp(head, CN_RENDER_MARK, n) == 0;
+    free(head);
+    return ours;
+}
+
+static bool is_staged(output_t *o, cn_str_t name)
+{
+    size_t suffix = sizeof(TEMP) - 1;
+
+    return cn_str_ends(name, CN_STR(TEMP)) &&
+           cn_map_get(&o->wanted, cn_str_make(name.p, name.n - suffix));
+}
+
+/* A leftover of a file that is as it should be is nobody's. */
+static void remove_leftovers(output_t *o, const cn_render_file_t *f, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const char *path = path_of(o, f[i].path, TEMP);
+
+        if (is_leftover(path))
+            (void)unlink(path);
+    }
+}
+
+static void find_stale(output_t *o, const char *folder)
 {
     DIR *d = opendir(path_of(o, cn_str_c(folder), ""));
     struct dirent *e;
@@ -144,37 +196,83 @@ static void remove_stale(output_t *o, const char *folder)
         cn_str_t name = cn_pool_printf(o->pool, "%s/%s", folder, e->d_name);
         const char *path = path_of(o, name, "");
 
-        if (e->d_name[0] != '.' && !cn_map_get(&o->wanted, name) && is_ours(path) &&
-            unlink(path) < 0)
-            (void)fail(o, "remove", path);
+        if (e->d_name[0] != '.' && !cn_map_get(&o->wanted, name) && !is_staged(o, name) &&
+            (is_ours(path) || is_leftover(path)))
+            *(const char **)cn_vec_push(o->pool, &o->stale, sizeof(path)) = path;
     }
     if (d)
         closedir(d);
 }
 
+/* The lock tells readers that we live; it ends with the descriptor. */
+static cn_rc mark_unfinished(output_t *o, const char *mark, int *fd)
+{
+    *fd = open(mark, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (*fd < 0)
+        return fail(o, "write", mark);
+    (void)flock(*fd, LOCK_EX);
+    return CN_OK;
+}
+
+/* An error leaves the mark: the folder is neither the one nor the other. */
+static cn_rc put_in_place(output_t *o, const char *mark)
+{
+    const cn_render_file_t **f = o->staged.v;
+    const char **stale = o->stale.v;
+
+    for (uint32_t i = 0; i < o->staged.n; i++) {
+        const char *path = path_of(o, f[i]->path, "");
+
+        if (rename(path_of(o, f[i]->path, TEMP), path) < 0)
+            return fail(o, "replace", path);
+    }
+    for (uint32_t i = 0; i < o->stale.n; i++) {
+        if (unlink(stale[i]) < 0)
+            return fail(o, "remove", stale[i]);
+    }
+    return unlink(mark) < 0 ? fail(o, "remove", mark) : CN_OK;
+}
+
+static cn_rc prepare(output_t *o, const cn_render_file_t *f, uint32_t n)
+{
+    cn_rc rc = make_dir(o, "/conf.d") == CN_OK ? make_dir(o, "/endpoints.d") : CN_ERR;
+
+    for (uint32_t i = 0; rc == CN_OK && i < n; i++) {
+        if (f[i].secret)
+            rc = make_dir(o, "/tls.d");
+        cn_map_put(&o->wanted, f[i].path, (void *)(uintptr_t)&f[i]);
+        if (rc == CN_OK)
+            rc = check_foreign(o, &f[i]);
+    }
+    if (rc == CN_OK)
+        remove_leftovers(o, f, n);
+    for (uint32_t i = 0; rc == CN_OK && i < n; i++)
+        rc = stage_file(o, &f[i]);
+    return rc;
+}
+
 cn_rc cn_output_write(cn_pool_t *pool, cn_diag_t *diag, const char *dir, const cn_vec_t *files)
 {
     output_t o = {.pool = pool, .diag = diag, .dir = dir};
-    const cn_render_file_t *f = files->v;
-    cn_rc rc = CN_OK;
+    const char *mark = path_of(&o, CN_STR(CN_CONF_UNFINISHED), "");
+    int fd = -1;
+    cn_rc rc;
 
     cn_map_init(&o.wanted);
-    if (make_dir(&o, "/conf.d") != CN_OK || make_dir(&o, "/endpoints.d") != CN_OK)
-        rc = CN_ERR;
-    for (uint32_t i = 0; rc == CN_OK && i < files->n; i++) {
-        if (f[i].secret)
-            rc = make_dir(&o, "/tls.d");
-        cn_map_put(&o.wanted, f[i].path, (void *)(uintptr_t)&f[i]);
-        if (rc == CN_OK)
-            rc = check_foreign(&o, &f[i]);
-    }
-    for (uint32_t i = 0; rc == CN_OK && i < files->n; i++)
-        rc = write_file(&o, &f[i]);
+    rc = prepare(&o, files->v, files->n);
     if (rc == CN_OK) {
-        remove_stale(&o, "conf.d");
-        remove_stale(&o, "endpoints.d");
-        remove_stale(&o, "tls.d");
+        find_stale(&o, "conf.d");
+        find_stale(&o, "endpoints.d");
+        find_stale(&o, "tls.d");
+        if (o.staged.n || o.stale.n || access(mark, F_OK) == 0)
+            rc = mark_unfinished(&o, mark, &fd);
     }
+    if (rc != CN_OK)
+        unstage(&o);
+    else if (fd >= 0)
+        rc = put_in_place(&o, mark);
+    if (fd >= 0)
+        close(fd);
     cn_map_fini(&o.wanted);
     return rc;
 }

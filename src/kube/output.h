@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Puts a rendered tree on disk: each file whole or not at all, what did not
- * change untouched, what is no longer part of it removed.
+ * Puts a rendered tree on disk: what did not change untouched, what is no longer
+ * part of it removed.  Killed at any moment, it leaves what was there before, or
+ * the new tree, or a folder that cairn refuses to read until the next run.
  */
 #ifndef CN_KUBE_OUTPUT_H
 #define CN_KUBE_OUTPUT_H

@@ -4,12 +4,14 @@
  * children included, fail.  Which one is said in the file FAULT_FILE, which
  * every process maps: a test sets nth and armed, lets the program do something,
  * and reads which call was hit.  Only calls that may fail for reasons outside
- * the program are here.  Or, when armed is 2, the n-th allocation.
+ * the program are here.  Or, when armed is 2, the n-th allocation; when it is 3
+ * the program is killed instead of its n-th system call.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -25,6 +27,10 @@
 
 /* Stands for ENOMEM of an allocation: those are counted apart from calls. */
 #define NO_MEMORY (-1)
+/* Stands for the error of a call that never fails here. */
+#define NEVER (-2)
+
+enum { FAIL_CALL = 1, FAIL_ALLOC, KILL };
 
 /* The same layout in t/it/test_fault.py. */
 struct fault {
@@ -50,15 +56,24 @@ static struct fault *fault_shared(void)
     return shared;
 }
 
+static int fault_counts(uint32_t armed, int error)
+{
+    if (error == NO_MEMORY)
+        return armed == FAIL_ALLOC;
+    return armed == KILL || (armed == FAIL_CALL && error != NEVER);
+}
+
 static int fault_now(const char *name, int error)
 {
     struct fault *f = fault_shared();
+    uint32_t armed = f ? __atomic_load_n(&f->armed, __ATOMIC_ACQUIRE) : 0;
 
-    if (!f || __atomic_load_n(&f->armed, __ATOMIC_ACQUIRE) != (error == NO_MEMORY ? 2u : 1u) ||
-        __atomic_add_fetch(&f->count, 1, __ATOMIC_ACQ_REL) != f->nth)
+    if (!fault_counts(armed, error) || __atomic_add_fetch(&f->count, 1, __ATOMIC_ACQ_REL) != f->nth)
         return 0;
     memcpy(f->name, name, strlen(name) + 1); /* all names here are short */
     __atomic_store_n(&f->hit, 1, __ATOMIC_RELEASE);
+    if (armed == KILL)
+        raise(SIGKILL);
     errno = error == NO_MEMORY ? ENOMEM : error;
     return 1;
 }
@@ -104,6 +119,8 @@ WRAP(int, -1, ENOSPC, rename, (const char *from, const char *to), (from, to))
 WRAP(int, -1, EPERM, setrlimit, (__rlimit_resource_t what, const struct rlimit *r), (what, r))
 WRAP(ssize_t, -1, EIO, read, (int fd, void *p, size_t n), (fd, p, n))
 WRAP(ssize_t, -1, ENOSPC, write, (int fd, const void *p, size_t n), (fd, p, n))
+WRAP(int, -1, NEVER, unlink, (const char *path), (path))
+WRAP(int, -1, NEVER, mkdir, (const char *path, mode_t mode), (path, mode))
 
 int open(const char *path, int flags, ...)
 {

@@ -15,6 +15,7 @@ import pytest
 
 from peers import net, proxy, steady
 
+CALLS, MEMORY, KILL = 1, 2, 3
 LAYOUT = struct.Struct('IIII48s')
 STRIDES = [pytest.param(5, id='some'), pytest.param(1, id='all', marks=pytest.mark.slow)]
 
@@ -32,8 +33,8 @@ class Fault:
         self.env = {'LD_PRELOAD': str(self.library), 'FAULT_FILE': str(self.path)}
         self.seen = {}
 
-    def arm(self, nth, what=1):
-        """what: 1 for system calls, 2 for allocations."""
+    def arm(self, nth, what=CALLS):
+        """what: system calls or allocations; KILL ends the program in place of a system call."""
         self.map[:] = LAYOUT.pack(what, nth, 0, 0, b'')
 
     def disarm(self):
@@ -118,7 +119,7 @@ def test_reload_without_memory_is_whole_or_nothing(waypoint, fault, curl, run, s
     body, starts = waypoint.body, 1
     for nth in range(1, 10000, stride):
         waypoint.write(body + proxy.cluster('c%d.x:1' % nth, '127.0.0.1:1'))
-        fault.arm(nth, 2)
+        fault.arm(nth, MEMORY)
         run(*waypoint.command('-s', 'reload', '--wait'))
         name = fault.disarm()
         if waypoint.process.poll() is not None:  # it was the master's: whoever started it starts it again

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cairn-gen is killed in place of each of its system calls in turn while it writes (t/fault/fault.c).
+
+Whatever the moment: cairn reads what was there before as a whole, or the new configuration
+as a whole, or it refuses the folder; and the next run of cairn-gen leaves no trace of it.
+"""
+
+import os
+import shutil
+import signal
+
+import pytest
+
+from peers import net, proxy, steady
+
+from test_fault import Fault, KILL
+
+MARK = '.cairn-unfinished'
+REFUSED = 'cairn-gen was interrupted while it wrote this folder: run it again'
+
+
+def content(folder):
+    """What the configuration is made of; that is what the next run must leave, and nothing else."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob('*')) if p.is_file()}
+
+
+def in_force(folder):
+    return {name: text for name, text in content(folder).items() if not name.endswith('.new')}
+
+
+@pytest.fixture
+def render(top, builddir, tmp_path, waypoint_identity, run):
+    mine = waypoint_identity
+
+    def go(out, kind, **options):
+        """kind: 'small' has no routes, no policies and a service under another name."""
+        manifests = tmp_path / kind
+        if not manifests.exists():
+            shutil.copytree(top / 'conf/samples/bookinfo', manifests)
+            if kind == 'small':
+                (manifests / '30-route.yaml').unlink()
+                (manifests / '40-policy.yaml').unlink()
+                apps = manifests / '10-apps.yaml'
+                apps.write_text(apps.read_text().replace('ratings', 'marks'))
+        return run(builddir / 'cairn-gen', 'render', '-f', manifests, '-w', 'bookinfo/waypoint', '-o', out,
+                   '--cert', mine.cert, '--key', mine.key, '--roots', mine.roots, **options)
+    return go
+
+
+@pytest.mark.parametrize('before, after', [('small', 'large'), ('large', 'small')])
+def test_killed_at_any_moment(top, builddir, tmp_path, render, run, before, after):
+    fault = Fault(top, builddir, tmp_path)
+    env = {**os.environ, **fault.env}
+    old, new, out = (tmp_path / name for name in ('old', 'new', 'out'))
+    assert render(old, before).returncode == 0 and render(new, after).returncode == 0
+    old_text, new_text, seen = content(old), content(new), {'old': 0, 'refused': 0, 'new': 0}
+    assert old_text.keys() - new_text.keys() and new_text.keys() - old_text.keys()
+    for nth in range(1, 10000):
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(old, out)
+        fault.arm(nth, KILL)
+        done = render(out, after, env=env)
+        name = fault.disarm()
+        assert done.returncode == (-signal.SIGKILL if name else 0), (nth, name, done.stderr)
+        if nth % 10 and content(out) == old_text:  # it had not begun
+            seen['old'] += 1
+            continue
+        text, unfinished = in_force(out), (out / MARK).exists()
+        state = 'refused' if unfinished else 'old' if text == old_text else 'new' if text == new_text else 'mixed'
+        assert state != 'mixed', (nth, name, sorted(text))
+        seen[state] += 1
+        checked = run(builddir / 'cairn', '-t', '-p', out, '-c', 'cairn.conf')
+        assert checked.returncode == (1 if unfinished else 0), (nth, name, checked.stderr)
+        assert (REFUSED in checked.stderr) == unfinished, checked.stderr
+        for kind, expected in ((before, old_text), (after, new_text))[nth % 2:]:
+            assert render(out, kind).returncode == 0
+            assert content(out) == expected, (nth, name)
+        if not name:
+            break
+    print('%s to %s, killed at %d moments: %s' % (before, after, nth - 1, seen))
+    assert all(seen.values())
+
+
+@pytest.mark.parametrize('keeper', ['off', 'on'])
+def test_unfinished_folder_changes_nothing(cairn, new_origin, curl, run, keeper):
+    one = cairn(steady.body(proxy.endpoint(new_origin('app'))), main='config_keeper %s;' % keeper)
+    (one.folder / MARK).touch()
+    one.write(one.body + proxy.cluster('late.x:1', '127.0.0.1:1'))
+    done = run(*one.command('-s', 'reload', '--wait'))
+    assert done.returncode == 1 and REFUSED in done.stderr, done.stderr
+    one.send_signal(signal.SIGHUP)
+    net.wait_for(lambda: REFUSED in one.log, 10.0, 'the refusal in the log')
+    assert b'late.x:1' not in one.get('/clusters').body and one.request(curl, steady.VIP).status == 200
+    (one.folder / MARK).unlink()
+    one.reload()
+    net.wait_for(lambda: b'late.x:1' in one.get('/clusters').body)
