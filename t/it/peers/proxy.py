@@ -187,7 +187,8 @@ class Cairn:
         """New conf in force in every worker; a refusal is raised."""
         if body is not None:
             self.write(body, files, main)
-        before = self.info()
+        # That of the start may not be in force yet, and is not what is waited for.
+        before = net.wait_for(lambda: self.info()['configuration_in_force'] and self.info(), timeout, 'the configuration before')
         self.send_signal(signal.SIGHUP)
 
         def settled():
