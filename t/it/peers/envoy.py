@@ -86,7 +86,7 @@ class Envoy:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.ip = net.new_ip()
-        conf = {'admin': {'address': address(self.ip, 9901)},
+        conf = {'admin': {'address': address(self.ip, 9901)}, 'node': {'id': 'envoy', 'cluster': 'tests'},
                 'bootstrap_extensions': [typed('internal', 'bootstrap.internal_listener.v3.InternalListener')],
                 'static_resources': {'listeners': listeners, 'clusters': clusters}}
         path = self.folder / 'envoy.json'
