@@ -99,15 +99,23 @@ def test_keys_stay_over_workers_and_when_a_pod_leaves(cairn, pods, curl, lb):
     assert len(moved) <= (70 if lb == 'ring_hash' else 30)
 
 
-@pytest.mark.parametrize('hash_by, make', [
-    ('query u', lambda key: {'path': '/?a=1&u=' + key}),
-    ('cookie sess', lambda key: {'headers': {'cookie': 'other=1; sess=' + key}}),
+@pytest.mark.parametrize('hash_by, make, policy', [
+    ('query u', lambda key: {'path': '/?a=1&u=' + key}, {'query_parameter': {'name': 'u'}}),
+    ('cookie sess', lambda key: {'headers': {'cookie': 'other=1; sess=' + key}}, {'cookie': {'name': 'sess'}}),
 ])
-def test_query_and_cookie_are_keys_too(cairn, pods, curl, hash_by, make):
+def test_query_and_cookie_are_keys_too(cairn, pods, curl, tmp_path, stopping, hash_by, make, policy):
     waypoint = cairn(reviews([proxy.endpoint(p) for p in pods], lb='maglev', lb_hash=hash_by))
     first = through(waypoint, curl, 100, make)
     assert len(set(first.values())) == 5
     assert through(waypoint, curl, 100, make) == first
+    if not envoy.binary():
+        return
+    front = envoy.front(tmp_path / 'envoy', [((p.ip, p.port), None) for p in pods], {'hash_policy': [policy]}, lb_policy='MAGLEV')
+    stopping.append(front)
+    plain = Plain(*front.address)
+    there = keys_to_pods(Http(plain), 100, make)
+    plain.close()
+    assert first == there
 
 
 def test_a_request_without_its_key_goes_anywhere(cairn, pods, curl):
