@@ -118,6 +118,19 @@ def test_query_and_cookie_are_keys_too(cairn, pods, curl, tmp_path, stopping, ha
     assert first == there
 
 
+@pytest.mark.skipif(not envoy.binary(), reason='no Envoy')
+def test_a_client_address_leads_to_the_pod_that_envoy_chooses(cairn, pods, curl, tmp_path, stopping):
+    waypoint = cairn(reviews([proxy.endpoint(p) for p in pods], lb='maglev', lb_hash='source_ip'))
+    front = envoy.front(tmp_path / 'envoy', [((p.ip, p.port), None) for p in pods],
+                        {'hash_policy': [{'connection_properties': {'source_ip': True}}]}, lb_policy='MAGLEV')
+    stopping.append(front)
+    for source in [net.new_ip() for _ in range(20)]:
+        plain = Plain(*front.address, source=source)
+        there = Http(plain).request().json()['pod']
+        plain.close()
+        assert counts_from(waypoint, curl, source, 1) == {there: 1}
+
+
 def test_a_request_without_its_key_goes_anywhere(cairn, pods, curl):
     waypoint = cairn(reviews([proxy.endpoint(p) for p in pods], lb='ring_hash', lb_hash='header x-user'))
     got = counts(waypoint, curl, 300)

@@ -10,8 +10,8 @@ from . import net
 class Plain:
     """A TCP socket as a stream: what tunnels are too."""
 
-    def __init__(self, ip, port, timeout=10.0):
-        self.sock = socket.create_connection((ip, port), timeout)
+    def __init__(self, ip, port, timeout=10.0, source=None):
+        self.sock = socket.create_connection((ip, port), timeout, source and (source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data):
