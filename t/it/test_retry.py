@@ -163,6 +163,9 @@ TIMES = [
                                           'POST', {**GRPC, 'grpc-timeout': '150m'}), max_grpc_timeout='0s'),
     row('grpc-timeout of a request that is no gRPC', 'retry off;', Ask(got(200, 1, **{TOLD: None}), '/slow/1', headers={'grpc-timeout': '1n'}),
         max_grpc_timeout='0s'),
+    row('stream_idle_timeout', 'stream_idle_timeout 200ms; retry off;', *each_method(IDLE, '/hang'), Ask(got(200, 1), '/drip/20'), idle_timeout='0.2s'),
+    row('stream_idle_timeout of a request that is tried again', 'stream_idle_timeout 200ms; ' + retry('on 5xx;', 1), Ask(IDLE, '/hang'),
+        idle_timeout='0.2s', **policy('5xx', n=1)),
 ]
 UNPROCESSED = 'remote_refused_stream_reset'
 ONCE_MORE = 'what a host says it did not process is sent once more, whatever the policy (RFC 9113 8.7)'
@@ -236,6 +239,86 @@ def test_envoy_counts_the_same(tmp_path, stopping, app):
     text = Http(Plain(stopping[-1].ip, 9901)).request(path='/stats?filter=upstream_rq_').body.decode()
     stats = dict(line.split(': ', 1) for line in text.splitlines())
     assert {name: tuple(int(stats['cluster.%s.upstream_rq_%s' % (c.replace(':', '_'), name)]) for c in (SERVICE, FEW)) for name in COUNTS} == COUNTS
+
+
+def budget(percent, at_once):
+    return {'circuit_breakers': {'thresholds': [{'retry_budget': {'budget_percent': {'value': percent}, 'min_retry_concurrency': at_once}}]}}
+
+
+OVER = got(503, 1, 'UO')
+RECENT = 'the share is of the requests of the last interval; in Envoy of those that are under way at this moment'
+BUDGETS = {'none.ns:9080': ('percent=0 min=0', budget(0, 0)), 'floor.ns:9080': ('percent=0 min=3', budget(0, 3)),
+           'all.ns:9080': ('percent=100 min=0', budget(100, 0)), 'fifth.ns:9080': ('percent=20 min=0 interval=1h', budget(20, 0))}
+BUDGETED = [
+    row('no budget', retry('on 5xx;'), *[Ask(OVER, '/status/503')] * 3, Ask(got(200, 1)), cluster='none.ns:9080', **policy('5xx')),
+    row('a floor', retry('on 5xx;'), *[Ask(got(503, 3, 'URX'), '/status/503')] * 3, Ask(got(200, 2), '/flaky/1?floor'), cluster='floor.ns:9080', **policy('5xx')),
+    row('as many as requests', retry('on 5xx;', 1), *[Ask(got(503, 2, 'URX'), '/status/503')] * 3, cluster='all.ns:9080', **policy('5xx', n=1)),
+    row('a fifth', retry('on 5xx;', 1), *[Ask(OVER, '/status/503')] * 4,
+        Ask(got(503, 2, 'URX'), '/status/503', envoy={'tries': 1, 'flags': 'UO'}, why=RECENT), cluster='fifth.ns:9080', **policy('5xx', n=1)),
+]
+
+
+def test_budgets_are_as_the_table_says(cairn, app, curl):
+    waypoint = cairn(''.join(proxy.cluster(name, proxy.endpoint(app), retry_budget=ours) for name, (ours, _) in BUDGETS.items()) +
+                     proxy.cluster(SERVICE) + proxy.service(SERVICE, VIP, alike.cairn_routes(BUDGETED)))
+    wrong = alike.against_cairn(BUDGETED, waypoint, curl, VIP, [app])
+    assert not wrong, '\n'.join(wrong)
+
+
+def test_envoys_budgets_are_as_the_table_says(tmp_path, stopping, app):
+    if not envoys.binary():
+        pytest.skip('no Envoy')
+    clusters = {name: (app.ip, app.port, theirs) for name, (_, theirs) in BUDGETS.items()}
+    wrong = alike.against_envoy(BUDGETED, tmp_path / 'envoy', clusters, [app], stopping)
+    assert not wrong, '\n'.join(wrong)
+
+
+OTHER = {'retry_host_predicate': [envoys.typed('envoy.retry_host_predicates.previous_hosts', 'retry.host.previous_hosts.v3.PreviousHostsPredicate')],
+         'host_selection_retry_max_attempts': '20'}
+
+
+class FailingOnce(Once):
+    def serve(self, request):
+        self.read_body(request)
+        self.origin.requests.append(request)
+        self.answer(request, status=503)
+        return False
+
+
+class Failing(origin.Origin):
+    """Answers everything with 503."""
+
+    def handle(self, sock, number):
+        FailingOnce(self, sock, number).run()
+
+
+@pytest.fixture
+def failing(stopping):
+    stopping.append(Failing('failing'))
+    return stopping[-1]
+
+
+def test_second_attempt_goes_to_the_other_host_as_envoys(cairn, curl, tmp_path, stopping, app, failing):
+    """With balancers that draw: but for the rule one failing request of two would fail again."""
+    if not envoys.binary():
+        pytest.skip('no Envoy')
+    waypoint = cairn(proxy.cluster(SERVICE, proxy.endpoint(app), proxy.endpoint(failing), lb='random') +
+                     proxy.service(SERVICE, VIP, retry('on 5xx;', 1)), main=proxy.SEED)
+    action = {'cluster': SERVICE, 'timeout': '0s', **policy('5xx', n=1, **OTHER)}
+    one = chain.Chain(tmp_path / 'envoy', [{'match': {'prefix': '/'}, 'route': action}],
+                      {SERVICE: chain.several(SERVICE, [(app.ip, app.port), (failing.ip, failing.port)], lb_policy='RANDOM')})
+    stopping.append(one)
+
+    def there():
+        stream = Plain(*one.address)
+        try:
+            return Http(stream).request()
+        finally:
+            stream.close()
+    for ask in (lambda: waypoint.request(curl, VIP), there):
+        before = len(failing.requests)
+        assert [(answer.status, answer.header('x-pod')) for answer in (ask() for _ in range(60))] == [(200, 'svc')] * 60
+        assert len(failing.requests) > before, 'nothing was tried again'
 
 
 # ---- what a table cannot say: the same two parties ----
