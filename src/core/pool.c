@@ -46,7 +46,7 @@ struct cn_pool {
     cleanup_t *cleanups;
 } __attribute__((aligned(ALIGNMENT)));
 
-CN_NORETURN static void out_of_memory(void)
+CN_NORETURN void cn_pool_out_of_memory(void)
 {
     static const char text[] = "cairn: out of memory\n";
     ssize_t done = write(STDERR_FILENO, text, sizeof(text) - 1);
@@ -58,7 +58,7 @@ void *cn_xmalloc(size_t n)
 {
     void *p = malloc(n ? n : 1);
     if (!p)
-        out_of_memory();
+        cn_pool_out_of_memory();
     return p;
 }
 
@@ -66,7 +66,7 @@ void *cn_xzalloc(size_t n)
 {
     void *p = calloc(1, n ? n : 1);
     if (!p)
-        out_of_memory();
+        cn_pool_out_of_memory();
     return p;
 }
 
@@ -74,7 +74,7 @@ void *cn_xrealloc(void *p, size_t n)
 {
     p = realloc(p, n ? n : 1);
     if (!p)
-        out_of_memory();
+        cn_pool_out_of_memory();
     return p;
 }
 

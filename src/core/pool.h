@@ -48,6 +48,9 @@ typedef struct {
 /* A zeroed new last element of elem bytes. */
 void *cn_vec_push(cn_pool_t *, cn_vec_t *, size_t elem) __attribute__((returns_nonnull));
 
+/* Says so and ends the process: for what a library could not allocate. */
+CN_NORETURN void cn_pool_out_of_memory(void);
+
 /* malloc and friends that end the process instead of returning NULL. */
 void *cn_xmalloc(size_t n) __attribute__((malloc, returns_nonnull));
 void *cn_xzalloc(size_t n) __attribute__((malloc, returns_nonnull));

@@ -76,7 +76,8 @@ static cn_rc open_pem(making_t *m, cn_str_t file, BIO **out)
     if (!f)
         return refuse(m, file, strerrordesc_np(errno));
     mem = BUF_MEM_new_ex(BUF_MEM_FLAG_SECURE);
-    CN_BUG_ON(!mem);
+    if (!mem)
+        cn_pool_out_of_memory();
     rc = read_all(m, file, f, mem);
     fclose(f);
     if (rc != CN_OK) {
@@ -84,7 +85,8 @@ static cn_rc open_pem(making_t *m, cn_str_t file, BIO **out)
         return CN_ERR;
     }
     *out = BIO_new(BIO_s_secmem());
-    CN_BUG_ON(!*out);
+    if (!*out)
+        cn_pool_out_of_memory();
     BIO_set_mem_buf(*out, mem, BIO_CLOSE);
     return CN_OK;
 }
@@ -256,7 +258,8 @@ static cn_rc load(making_t *m, cn_str_t file, cn_str_t text, use_fn *use)
 
     if (text.p) {
         bio = BIO_new_mem_buf(text.p, (int)text.n);
-        CN_BUG_ON(!bio);
+        if (!bio)
+            cn_pool_out_of_memory();
     } else if (open_pem(m, file, &bio) != CN_OK) {
         return CN_ERR;
     }
@@ -337,7 +340,8 @@ cn_rc cn_tls_ctx_create(const cn_tls_conf_t *conf, cn_pool_t *pool, cn_tls_ctx_t
     ctx->pool = cn_pool_create(512);
     ERR_clear_error();
     ctx->ssl = SSL_CTX_new(TLS_method());
-    CN_BUG_ON(!ctx->ssl);
+    if (!ctx->ssl)
+        cn_pool_out_of_memory();
     if (set_up(&m) != CN_OK || load(&m, conf->cert_file, conf->cert, use_chain) != CN_OK ||
         load(&m, conf->key_file, conf->key, use_key) != CN_OK ||
         load(&m, conf->bundle_file, conf->bundle, use_bundle) != CN_OK) {
@@ -400,7 +404,8 @@ cn_rc cn_tls_ctx_create_web(const cn_tls_web_conf_t *conf, cn_pool_t *pool, cn_t
     ctx->insecure = conf->insecure;
     ERR_clear_error();
     ctx->ssl = SSL_CTX_new(TLS_client_method());
-    CN_BUG_ON(!ctx->ssl);
+    if (!ctx->ssl)
+        cn_pool_out_of_memory();
     if (set_up_web(&m) != CN_OK || use_own(&m, conf) != CN_OK || use_roots(&m, conf) != CN_OK) {
         cn_tls_ctx_unref(ctx);
         return CN_ERR;

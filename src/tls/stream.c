@@ -130,7 +130,8 @@ static BIO_METHOD *bio_method(cn_tls_ctx_t *ctx)
 {
     if (!ctx->bio) {
         ctx->bio = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "cn_stream");
-        CN_BUG_ON(!ctx->bio);
+        if (!ctx->bio)
+            cn_pool_out_of_memory();
         BIO_meth_set_create(ctx->bio, bio_create);
         BIO_meth_set_write(ctx->bio, bio_write);
         BIO_meth_set_read(ctx->bio, bio_read);
@@ -645,7 +646,8 @@ static SSL *ssl_new(tls_t *t)
     SSL *ssl = SSL_new(t->ctx->ssl);
     BIO *bio = BIO_new(bio_method(t->ctx));
 
-    CN_BUG_ON(!ssl || !bio);
+    if (!ssl || !bio)
+        cn_pool_out_of_memory();
     BIO_set_data(bio, t);
     SSL_set_bio(ssl, bio, bio);
     SSL_set_app_data(ssl, (char *)t);

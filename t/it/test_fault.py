@@ -5,7 +5,9 @@ Whatever fails: nothing crashes, nothing hangs, and once the fault is over every
 works.  The short form takes every n-th call, `make check-long` all of them.
 """
 
+import contextlib
 import mmap
+import os
 import shutil
 import struct
 import subprocess
@@ -14,6 +16,8 @@ import time
 import pytest
 
 from peers import net, proxy, steady
+
+from test_process import is_alive
 
 CALLS, MEMORY, KILL = 1, 2, 3
 LAYOUT = struct.Struct('IIII48s')
@@ -148,3 +152,114 @@ def test_accept_fails_alone(waypoint, fault, curl, stride):
     net.wait_for(lambda: waypoint.count('cairn_hbone_connections') == 0 and waypoint.count('cairn_tunnels_open') == 0)
     assert waypoint.info()['worker_respawns'] == 0, waypoint.log
     fault.report('accept')
+
+
+MEMORY_STRIDES = [pytest.param(197, id='some'), pytest.param(13, id='more', marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize('stride', MEMORY_STRIDES)
+def test_start_without_memory_serves_or_says_why_not(waypoint, fault, stride):
+    """A worker that finds no memory is replaced; without it in the master there is no start, and a reason."""
+    for nth in range(1, 100000, stride):
+        fault.arm(nth, MEMORY)
+        waypoint.launch()
+        net.wait_for(lambda: waypoint.process.poll() is not None or waypoint.looks_ready(), 40.0, 'allocation %d' % nth)
+        name = fault.disarm()
+        code = waypoint.process.poll()
+        if code is None:
+            net.wait_for(waypoint.is_ready, 40.0, 'readiness after allocation %d' % nth)
+        else:
+            assert code != 0 and 'cairn: ' in waypoint.log and 'cairn: bug' not in waypoint.log, (nth, code, waypoint.log)
+        waypoint.expect_crash = True
+        waypoint.stop()
+        if waypoint.error_path.exists():
+            waypoint.error_path.unlink()
+        if not name:
+            break
+    fault.report('start without memory')
+
+
+def speak(tunnel):
+    tunnel.send(b'hello')
+    got = b''
+    while len(got) < 5:
+        piece = tunnel.recv()
+        assert piece, 'the stream ended'
+        got += piece
+    return got
+
+
+def goes_on(pid, tunnel):
+    """A stream, or its worker is dead: nothing else ends one."""
+    try:
+        return speak(tunnel) == b'hello'
+    except (AssertionError, OSError, EOFError):
+        net.wait_for(lambda: not is_alive(pid), 10.0, 'the end of the worker whose stream broke')
+        return False
+
+
+def worker_of(connection, pids):
+    """The process that has the other end of it."""
+    ours = ':%04X' % connection.sock.getsockname()[1]
+    with open('/proc/net/tcp') as table:
+        inode = next(words[9] for words in map(str.split, table) if words[2].endswith(ours))
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for fd in os.scandir('/proc/%d/fd' % pid):
+                if os.readlink(fd.path) == 'socket:[%s]' % inode:
+                    return pid
+    return None
+
+
+@pytest.fixture
+def two(cairn, new_origin, new_tcp_origin, fault, curl):
+    """A waypoint of two workers, and a function that gives {pid of a worker: a stream through it} for both."""
+    body = steady.body(proxy.endpoint(new_origin('app')), echo=new_tcp_origin('echo'))
+    one = cairn(body, start=False, workers=2)
+    one.env, one.expect_crash = fault.env, True
+    one.start()
+    streams = {}
+
+    def of_each():
+        pids = [w['pid'] for w in one.info()['workers'] if w['state'] == 'serving' and is_alive(w['pid'])]
+        if len(pids) != 2:
+            return None
+        for pid in streams.keys() - set(pids):
+            streams.pop(pid)[0].close()
+        connection = None if len(streams) == 2 else one.connection(curl)
+        if connection:
+            tunnel = connection.connect(steady.ECHO)
+            assert speak(tunnel) == b'hello'
+            pid = worker_of(connection, pids)
+            if pid and pid not in streams:
+                streams[pid] = connection, tunnel
+            else:
+                connection.close()
+        return streams if len(streams) == 2 else None
+    yield one, lambda: net.wait_for(of_each, 20.0, 'a stream through each of two workers')
+    for connection, _ in streams.values():
+        connection.close()
+
+
+@pytest.mark.parametrize('stride', [pytest.param(29, id='some'), pytest.param(3, id='more', marks=pytest.mark.slow)])
+def test_worker_without_memory_at_accept_loses_only_its_own(two, fault, curl, stride):
+    """The other worker's stream goes on, and another worker takes the place of the dead one."""
+    one, of_each = two
+    deaths = 0
+    for nth in range(1, 10000, stride):
+        streams = dict(of_each())
+        fault.arm(nth, MEMORY)
+        try:
+            one.request(curl, steady.VIP, timeout=2.0)
+        except Exception:  # whatever the client sees of it
+            pass
+        name = fault.disarm()
+        died = [pid for pid, (_, tunnel) in streams.items() if not goes_on(pid, tunnel)]
+        deaths += len(died)
+        assert len(died) <= 1 and one.process.poll() is None, (nth, one.log)
+        of_each()
+        assert one.request(curl, steady.VIP).status == 200, nth
+        if not name:
+            break
+    fault.report('accept without memory, %d workers died' % deaths)
+    assert deaths
