@@ -274,6 +274,19 @@ def test_requests_beyond_max_pending_do_not_wait(cairn, app, curl):
         assert [(a.status, a.body) for a in refused.values()] == [(503, OVERFLOW)] * 3
 
 
+def test_a_full_table_limits_nothing_and_is_counted(cairn, app, curl):
+    """One row for two clusters, one for three endpoints: who has none is served without limits."""
+    other, vip = 'ratings.bookinfo:9080', '10.96.0.2:9080'
+    limits = {'breaker': 'max_requests=1', 'outlier': 'consecutive_5xx=1'}
+    one = cairn('breaker_memory clusters=1 hosts=1;\n' + reviews(proxy.endpoint(app), **limits) +
+                proxy.cluster(other, proxy.endpoint(app), **limits) + proxy.service(other, vip, 'retry off;'))
+    for authority in (VIP, vip) * 10:
+        assert one.request(curl, authority).status == 200
+    full = one.count('cairn_circuit_breaker_full_total')
+    print('one row for two clusters: %d times none, 20 requests served' % full)
+    assert full >= 10
+
+
 def test_retries_beyond_max_retries_are_not_made(cairn, app, curl):
     waypoint = cairn(proxy.cluster(REVIEWS, proxy.endpoint(app), breaker='max_retries=0') + proxy.service(
         REVIEWS, VIP, 'retry { attempts 2; codes 503; }'))
