@@ -11,13 +11,13 @@
 
 #include "conf/conf_int.h"
 
-/* First bytes for a cluster: it has few settings and no routes, and there are thousands. */
-#define CLUSTER_POOL 1024
+/* First bytes for a service or a cluster: about what a plain one takes, and there are thousands. */
+#define BLOCK_POOL 2048
 
 cn_section_t *cn_section_create(const cn_units_t *units, cn_level_t level, cn_str_t name,
                                 cn_str_t where, cn_section_t *parent)
 {
-    cn_pool_t *pool = cn_pool_create(level == CN_LV_CLUSTER ? CLUSTER_POOL : 0);
+    cn_pool_t *pool = level == CN_LV_MAIN ? cn_pool_create(0) : cn_pool_create_small(BLOCK_POOL);
     cn_section_t *s = cn_pool_zalloc(pool, sizeof(*s));
 
     s->refs = 1;

@@ -16,6 +16,7 @@
 
 #define ALIGNMENT 16u
 #define FIRST_DEFAULT 4096u
+#define STEP_SMALL 1024u
 #define BLOCK_MAX 65536u
 
 #ifndef __has_feature
@@ -102,6 +103,13 @@ cn_pool_t *cn_pool_create(size_t first)
         .next_size = first < FIRST_DEFAULT ? FIRST_DEFAULT : first,
         .total = first,
     };
+    return pool;
+}
+
+cn_pool_t *cn_pool_create_small(size_t first)
+{
+    cn_pool_t *pool = cn_pool_create(first);
+    pool->next_size = STEP_SMALL;
     return pool;
 }
 

@@ -20,6 +20,8 @@ typedef void cn_pool_cleanup_cb(void *data);
 
 /* first: bytes in the first block, 0 for the default of 4096. */
 cn_pool_t *cn_pool_create(size_t first);
+/* The same for what there are thousands of: the second block has 1024 bytes, then they double. */
+cn_pool_t *cn_pool_create_small(size_t first);
 /* Runs the cleanups, newest first, then gives all memory back.  NULL is allowed. */
 void cn_pool_destroy(cn_pool_t *);
 

@@ -208,9 +208,13 @@ void cn_host_set(cn_host_t *h, const cn_endpoint_t *ep)
     set_attributes(h, ep);
 }
 
+/* First bytes for a host, beside its identities: there are tens of thousands.  The pool's heads,
+ * the host, and the key of one that was passed through. */
+#define HOST_POOL (sizeof(cn_host_t) + 120)
+
 cn_host_t *cn_host_create(const cn_endpoint_t *ep)
 {
-    cn_pool_t *pool = cn_pool_create(512);
+    cn_pool_t *pool = cn_pool_create(HOST_POOL + ep->identity.n + ep->gateway_identity.n);
     cn_host_t *h = cn_pool_zalloc(pool, sizeof(*h));
 
     h->refs = 1;

@@ -41,6 +41,16 @@ static void test_large_allocation_leaves_the_current_block_in_use(void **state)
     cn_pool_destroy(pool);
 }
 
+static void test_small_pool_grows_in_small_steps(void **state)
+{
+    cn_pool_t *pool = cn_pool_create_small(1024);
+    (void)state;
+    for (unsigned i = 0; i < 15; i++)
+        (void)cn_pool_alloc(pool, 100);
+    assert_true(cn_pool_size(pool) <= 2048);
+    cn_pool_destroy(pool);
+}
+
 static void test_zero_bytes_give_distinct_pointers(void **state)
 {
     cn_pool_t *pool = cn_pool_create(1);
@@ -121,6 +131,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_allocations_are_aligned_and_apart),
         cmocka_unit_test(test_large_allocation_leaves_the_current_block_in_use),
+        cmocka_unit_test(test_small_pool_grows_in_small_steps),
         cmocka_unit_test(test_zero_bytes_give_distinct_pointers),
         cmocka_unit_test(test_dup_is_terminated_and_keeps_inner_nul),
         cmocka_unit_test(test_printf_gives_the_whole_text),
