@@ -506,6 +506,24 @@ def test_a_connection_serves_as_many_requests_as_it_may(cairn, app, curl):
     assert [used.count(number) for number in sorted(set(used))] == [3, 3, 3]
 
 
+@pytest.mark.skipif(not envoy.binary(), reason='no Envoy')
+@pytest.mark.parametrize('protocol', ['http', 'http2'])
+@pytest.mark.parametrize('most', [1, 3])
+def test_connections_carry_as_many_requests_as_envoys(cairn, new_origin, new_http2_origin, curl, tmp_path, stopping, protocol, most):
+    app = (new_http2_origin if protocol == 'http2' else new_origin)('reviews-v1')
+    options = {'@type': envoy.TYPE + 'upstreams.http.v3.HttpProtocolOptions', 'common_http_protocol_options': {'max_requests_per_connection': most},
+               'explicit_http_config': {'http2_protocol_options' if protocol == 'http2' else 'http_protocol_options': {}}}
+    peer = envoy.front(tmp_path / 'envoy', [((app.ip, app.port), None)], typed_extension_protocol_options={
+        'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': options})
+    stopping.append(peer)
+    waypoint = cairn(reviews(proxy.endpoint(app), protocol=protocol, max_requests_per_connection=str(most)))
+
+    def carried(http):
+        return list(collections.Counter(http.request().json()['connection'] for _ in range(9)).values())
+    with waypoint.connection(curl) as connection:
+        assert carried(connection.connect(VIP).http) == carried(Http(Plain(*peer.address))) == [most] * (9 // most)
+
+
 @pytest.mark.parametrize('out', ['plain', 'hbone'])
 @pytest.mark.parametrize('protocol', ['http', 'http2'])
 def test_connections_that_are_too_old_are_left_without_a_lost_request(

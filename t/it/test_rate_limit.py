@@ -228,6 +228,44 @@ def test_the_same_requests_are_answered_as_by_envoy(limited, app, curl, tmp_path
         assert all(abs(a - b) <= 30 for a, b in zip(reset(mine), reset(his))), request
 
 
+def bucket(tokens, *names):
+    """A bucket for each combination of values of these headers."""
+    return {'entries': [{'key': name} for name in names],
+            'token_bucket': {'max_tokens': tokens, 'tokens_per_fill': tokens, 'fill_interval': '86400s'}}
+
+
+def by_headers(*names):
+    return {'actions': [{'request_headers': {'header_name': name, 'descriptor_key': name}} for name in names]}
+
+
+# (user, plan), what cairn answers, and what Envoy does where that differs
+REFUSED_COSTS = 'what a second bucket refuses has cost a token of the first in Envoy'
+ABSENT = 'a request without the header has a bucket too; in Envoy it has none'
+KEYED = [
+    ('a', 'gold', 200), ('a', 'gold', 200), ('a', 'gold', 429), ('a', 'silver', 429),
+    ('b', 'gold', 200), ('c', 'gold', 429), ('c', 'silver', 200), ('c', 'silver', 200, 429, REFUSED_COSTS), ('c', 'silver', 429),
+    ('d', 'lead', 200), ('D', 'lead', 200), ('d', 'Lead', 200), ('d', 'Lead', 429),
+    (None, 'tin', 200), (None, 'tin', 200), (None, 'tin', 429, 200, ABSENT), (None, 'tin', 429),
+]
+
+
+@pytest.mark.skipif(not envoy.binary(), reason='no Envoy')
+def test_buckets_keyed_by_headers_are_envoys(limited, app, curl, tmp_path, stopping):
+    """Two tokens for each user, three for each plan, and both must be had."""
+    peer = envoy.inner(tmp_path / 'envoy', app, [local_filter(1000, '86400s', descriptors=[bucket(2, 'x-user'), bucket(3, 'x-plan')])],
+                       rate_limits=[by_headers('x-user'), by_headers('x-plan')])
+    stopping.append(peer)
+    waypoint = limited('rate_limit users { limit 2 per=1d; key header x-user; } rate_limit plans { limit 3 per=1d; key header x-plan; }')
+
+    def run(http):
+        return [http.request(headers={name: value for name, value in (('x-user', user), ('x-plan', plan)) if value}).status
+                for user, plan, *_ in KEYED]
+    with waypoint.connection(curl) as connection:
+        ours = run(connection.connect(VIP).http)
+    assert ours == [expected for _, _, expected, *_ in KEYED]
+    assert run(Http(Plain(*peer.address))) == [differs[0] if differs else expected for _, _, expected, *differs in KEYED]
+
+
 # ---- from Kubernetes ----
 
 POLICY = """

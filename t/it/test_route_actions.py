@@ -420,6 +420,31 @@ def test_share_of_a_mirror_is_within_three_sigma(cairn, app, new_origin, curl, s
     assert len(other.requests) <= high
 
 
+@pytest.mark.skipif(not envoys.binary(), reason='no Envoy')
+def test_shares_of_backends_and_mirrors_are_envoys(cairn, new_origin, curl, tmp_path, stopping):
+    """Within six standard deviations of the same shares: both draw, and nobody knows Envoy's seed."""
+    n, weights, mirrored_share = 1200, {'a': 70, 'b': 25, 'c': 5}, 0.125
+    shares = {**{name: weight / 100 for name, weight in weights.items()}, 'copy': mirrored_share}
+    here, there = ({name: new_origin(name) for name in shares} for _ in range(2))
+    backends = ''.join('backend %s.ns:9080 weight=%d; ' % one for one in weights.items())
+    waypoint = cairn(''.join(proxy.cluster('%s.ns:9080' % name, proxy.endpoint(app)) for name, app in here.items()) + proxy.cluster(SERVICE) +
+                     proxy.service(SERVICE, VIP, 'route r { mirror copy.ns:9080 percent=12.5; %s }' % backends), main=proxy.SEED)
+    one = chain.Chain(tmp_path / 'envoy', [{'match': {'prefix': '/'}, 'route': {
+        'weighted_clusters': {'clusters': [{'name': name, 'weight': weight} for name, weight in weights.items()]},
+        'request_mirror_policies': [{'cluster': 'copy', 'runtime_fraction': {'default_value': chain.percent(12.5)}}]}}],
+        {name: (app.ip, app.port) for name, app in there.items()})
+    stopping.append(one)
+    with waypoint.connection(curl) as connection:
+        for http, origins in ((connection.connect(VIP).http, here), (Http(Plain(*one.address)), there)):
+            assert [http.request().status for _ in range(n)] == [200] * n
+            off = {name: (n * p, 6 * (n * p * (1 - p)) ** 0.5) for name, p in shares.items()}
+            low = off['copy'][0] - off['copy'][1]
+            net.wait_for(lambda: len(origins['copy'].requests) >= low, 10, 'the copies')
+            got = {name: len(app.requests) for name, app in origins.items()}
+            print(got)
+            assert all(abs(got[name] - mean) <= most for name, (mean, most) in off.items()), got
+
+
 def test_refused_and_redirected_requests_are_not_mirrored(cairn, app, new_origin, curl):
     other = new_origin('other')
     waypoint = mirrored(cairn, app, 'mirror other.ns:9080; fault abort 503 percent=100 header x-f 1; '

@@ -7,6 +7,7 @@ import pytest
 
 from peers import alike, chain, envoy as envoys, net, proxy
 from peers.alike import Ask, Row
+from peers.http import Http, Plain
 
 VIP = '10.96.0.1:9080'
 SERVICE = 'svc.ns:9080'
@@ -89,6 +90,25 @@ def test_percentage_is_within_three_sigma(cairn, app, curl, percent):
     n, share = 2000, percent / 100
     got = statuses(cairn(conf(app, 'fault abort 500 percent=%s;' % percent), main=proxy.SEED), curl, n).count(500)
     assert abs(got - n * share) <= 3 * (n * share * (1 - share)) ** 0.5
+
+
+@pytest.mark.skipif(not envoys.binary(), reason='no Envoy')
+def test_percentages_are_within_six_sigma_as_envoys(cairn, app, curl, tmp_path, stopping):
+    n, shares = 1500, {'/third': 33.3333, '/few': 1.5, '/most': 90}
+    waypoint = cairn(conf(app, ''.join('route r%d { match { path prefix %s; } fault abort 500 percent=%s; backend %s; }\n' % (i, path, percent, SERVICE)
+                                       for i, (path, percent) in enumerate(shares.items()))), main=proxy.SEED)
+    one = chain.Chain(tmp_path / 'envoy', [
+        {'match': {'path_separated_prefix': path}, 'route': {'cluster': SERVICE},
+         'typed_per_filter_config': chain.fault(abort={'http_status': 500, 'percentage': chain.percent(percent)})}
+        for path, percent in shares.items()], {SERVICE: (app.ip, app.port)})
+    stopping.append(one)
+    http = Http(Plain(*one.address))
+    for path, percent in shares.items():
+        share = percent / 100
+        ours = statuses(waypoint, curl, n, path).count(500)
+        theirs = [http.request(path=path).status for _ in range(n)].count(500)
+        for got in (ours, theirs):
+            assert abs(got - n * share) <= 6 * (n * share * (1 - share)) ** 0.5, (path, ours, theirs)
 
 
 def test_faults_of_the_service_are_its_routes_unless_they_have_own(cairn, app, curl):
