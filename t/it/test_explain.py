@@ -30,7 +30,10 @@ def ask(waypoint, identity, path='/a', method='GET', to=VIP, headers=(), **more)
 
 
 def test_a_live_worker_explains_as_the_command_does(waypoint, curl):
-    live, command = ask(waypoint, curl).body.decode(), waypoint.explain(curl, VIP, 'GET', '/a')
+    def drawn(account):
+        """One in four is drawn for the backend that is none, and goes no further."""
+        return next(text for text in iter(account, None) if 'drawn is invalid' not in text)
+    live, command = drawn(lambda: ask(waypoint, curl).body.decode()), drawn(lambda: waypoint.explain(curl, VIP, 'GET', '/a'))
     for line in ('route: split of 4: reviews.bookinfo:9080 3, (500) 1; drawn for this one:', 'request_header: set x-by',
                  'fault: abort only of requests with x-tester: yes', 'rate_limit: "bookinfo/few"', 'retry: up to 2 times'):
         assert line in live and line in command, live
