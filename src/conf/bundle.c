@@ -16,12 +16,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
-#include <glob.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdlib.h>
-#include <time.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,22 +27,18 @@
 
 #define MAGIC 0x31646e6275626e63u /* "cnbubnd1" */
 #define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
-#define PIPE_WAIT_MS 10000  /* for the writer of a pipe given as a file */
-#define WRITER_WAIT_MS 2000 /* for cairn-gen, which takes milliseconds */
-#define WRITER_SURE_MS 100  /* until one without a lock is taken for dead */
-#define SURE_MS 100         /* more than the tick of any file system's clock */
 
-/* TEXT and GONE are in parts only. */
-typedef enum { KIND_FILE, KIND_PATTERN, KIND_TEXT, KIND_GONE, KIND_MAX } kind_t;
-
-/* By which a file that was not touched is known. */
-typedef struct {
-    dev_t dev;
-    ino_t ino;
-    off_t size;
-    struct timespec mtime, ctime;
-    bool sure; /* it had not just been written when it was looked at */
-} stamp_t;
+/* TEXT and GONE are in parts only.  MISSED files and FAILED patterns say nothing
+ * but that they were asked for in vain. */
+typedef enum {
+    KIND_FILE,
+    KIND_PATTERN,
+    KIND_TEXT,
+    KIND_GONE,
+    KIND_MISSED,
+    KIND_FAILED,
+    KIND_MAX
+} kind_t;
 
 typedef struct {
     uint64_t magic;
@@ -58,6 +50,7 @@ typedef struct {
     uint32_t kind;
     uint32_t path_len;
     uint64_t text_len;
+    cn_disk_stamp_t stamp;
 } record_t;
 
 typedef struct {
@@ -66,8 +59,8 @@ typedef struct {
     cn_str_t text; /* of a pattern: matching paths, each with a NUL behind it */
     char *heap;    /* text when it was read; else NULL */
     bool secret;
-    stamp_t stamp; /* of the file; of a pattern: of its folder */
-    bool watched;  /* touched says whether it must be looked at */
+    cn_disk_stamp_t stamp; /* of the file; of a pattern: of its folder */
+    bool watched;          /* touched says whether it must be looked at */
     bool touched;
 } entry_t;
 
@@ -77,6 +70,7 @@ struct cn_bundle {
     bool disk;
     cn_map_t files, patterns; /* path -> entry_t */
     cn_vec_t entries;         /* entry_t *, in the order they came */
+    cn_vec_t missed;          /* entry_t *: MISSED and FAILED */
     size_t total;             /* bytes of texts */
     const char *unfinished;   /* the path of CN_CONF_UNFINISHED */
     bool waited;              /* for it to go away, in vain */
@@ -108,6 +102,11 @@ cn_bundle_t *cn_bundle_create(cn_str_t prefix)
 static entry_t *entry_at(const cn_bundle_t *b, uint32_t i)
 {
     return ((entry_t **)b->entries.v)[i];
+}
+
+static entry_t *missed_at(const cn_bundle_t *b, uint32_t i)
+{
+    return ((entry_t **)b->missed.v)[i];
 }
 
 static void free_text(entry_t *e)
@@ -180,6 +179,19 @@ bool cn_bundle_has(const cn_bundle_t *b, cn_str_t path)
     return cn_map_get(&b->files, path) != NULL;
 }
 
+/* For whoever waits until it may be read. */
+static void miss(cn_bundle_t *b, kind_t kind, cn_str_t path, const cn_disk_stamp_t *stamp)
+{
+    entry_t *e = cn_pool_zalloc(b->pool, sizeof(*e));
+
+    if (cn_str_find(path, '\0') < path.n)
+        return;
+    e->kind = kind;
+    e->path = cn_pool_dup(b->pool, path);
+    e->stamp = *stamp;
+    *(entry_t **)cn_vec_push(b->pool, &b->missed, sizeof(e)) = e;
+}
+
 /* ---- reading ---- */
 
 void cn_bundle_secret(cn_bundle_t *b, cn_str_t path)
@@ -192,71 +204,6 @@ void cn_bundle_secret(cn_bundle_t *b, cn_str_t path)
         return; /* whoever reads it next says why */
     e = cn_map_get(&b->files, path);
     e->secret = true;
-}
-
-/* Waits for a pipe's writer, but not for ever. */
-static bool wait_pipe(int fd)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    int n;
-
-    do
-        n = poll(&p, 1, PIPE_WAIT_MS);
-    while (n < 0 && errno == EINTR);
-    return n > 0;
-}
-
-/* Up to the end of the file.  0, or an errno.  *buf is the caller's in either case. */
-static int read_all(int fd, size_t first, char **buf, size_t *len)
-{
-    size_t cap = first + 1;
-
-    *buf = cn_xmalloc(cap);
-    *len = 0;
-    for (;;) {
-        ssize_t n;
-
-        if (*len == cap) {
-            if (cap > CN_CONF_FILE_MAX)
-                return EFBIG;
-            cap *= 2;
-            *buf = cn_xrealloc(*buf, cap);
-        }
-        n = read(fd, *buf + *len, cap - *len);
-        if (n == 0)
-            return *len > CN_CONF_FILE_MAX ? EFBIG : 0;
-        if (n > 0)
-            *len += (size_t)n;
-        else if (errno == EAGAIN && !wait_pipe(fd))
-            return ETIMEDOUT;
-        else if (errno != EINTR && errno != EAGAIN)
-            return errno;
-    }
-}
-
-/* A file that changes twice within a tick of the file system's clock has the
- * same times: one that has just changed is read again the next time. */
-static stamp_t stamp_of(const struct stat *st)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    int64_t age_ms = (int64_t)(now.tv_sec - st->st_ctim.tv_sec) * 1000 +
-                     (now.tv_nsec - st->st_ctim.tv_nsec) / 1000000;
-    return (stamp_t){st->st_dev,  st->st_ino,  st->st_size,
-                     st->st_mtim, st->st_ctim, age_ms > SURE_MS || age_ms < 0};
-}
-
-static bool same_time(const struct timespec *a, const struct timespec *b)
-{
-    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
-}
-
-static bool same_stamp(const stamp_t *before, const struct stat *st)
-{
-    return before->sure && before->dev == st->st_dev && before->ino == st->st_ino &&
-           before->size == st->st_size && same_time(&before->mtime, &st->st_mtim) &&
-           same_time(&before->ctime, &st->st_ctim);
 }
 
 static bool is_link(const char *path)
@@ -277,28 +224,6 @@ static bool watch_file(cn_bundle_t *b, cn_str_t path)
            !is_link(path.p);
 }
 
-/* Opens without waiting, so that a pipe without a writer cannot hold us. */
-static int read_path(const char *path, char **buf, size_t *len, stamp_t *stamp)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    struct stat st;
-    int err = 0;
-
-    if (fd < 0)
-        return errno;
-    if (fstat(fd, &st) != 0)
-        err = errno;
-    else if (S_ISDIR(st.st_mode))
-        err = EISDIR;
-    else if (st.st_size > (off_t)CN_CONF_FILE_MAX)
-        err = EFBIG;
-    else
-        err = read_all(fd, S_ISREG(st.st_mode) ? (size_t)st.st_size : 4095, buf, len);
-    *stamp = err ? (stamp_t){0} : stamp_of(&st);
-    close(fd);
-    return err;
-}
-
 static cn_rc check_room(const cn_bundle_t *b, size_t n, const char **why)
 {
     if (b->entries.n < CN_CONF_FILES_MAX && b->total + n <= CN_CONF_TOTAL_MAX)
@@ -307,30 +232,13 @@ static cn_rc check_room(const cn_bundle_t *b, size_t n, const char **why)
     return CN_ERR;
 }
 
-/* It locks the file as long as it lives. */
-static bool writer_lives(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
-    bool lives = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-
-    if (fd >= 0)
-        close(fd);
-    return lives;
-}
-
-/* A writer that runs is waited for. */
+/* A writer that runs is waited for, once. */
 static bool is_unfinished(cn_bundle_t *b)
 {
-    for (int ms = 0; b->unfinished && access(b->unfinished, F_OK) == 0; ms += 10) {
-        int most = writer_lives(b->unfinished) ? WRITER_WAIT_MS : WRITER_SURE_MS;
-
-        if (b->waited || ms >= most) {
-            b->waited = true;
-            return true;
-        }
-        (void)poll(NULL, 0, 10);
-    }
-    return false;
+    if (!b->unfinished || access(b->unfinished, F_OK) != 0)
+        return false;
+    b->waited = b->waited || !cn_disk_wait(b->unfinished);
+    return b->waited;
 }
 
 cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char **why)
@@ -339,7 +247,7 @@ cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char *
     char *buf = NULL;
     size_t len = 0;
     int err = ENOENT;
-    stamp_t stamp = {0};
+    cn_disk_stamp_t stamp = {0};
     bool watched;
 
     if (e) {
@@ -347,6 +255,9 @@ cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char *
         return CN_OK;
     }
     if (is_unfinished(b)) {
+        (void)cn_disk_look(b->unfinished, &stamp);
+        stamp.sure = false;
+        miss(b, KIND_MISSED, cn_str_c(b->unfinished), &stamp);
         *why = "cairn-gen was interrupted while it wrote this folder: run it again";
         return CN_ERR;
     }
@@ -355,9 +266,12 @@ cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char *
     if (cn_str_find(path, '\0') < path.n)
         err = EINVAL;
     else if (b->disk)
-        err = read_path(path.p, &buf, &len, &stamp);
+        err = cn_disk_read(path.p, &buf, &len, &stamp);
     *why = err == EFBIG ? "the file is larger than 64 MiB" : err ? strerror(err) : NULL;
     if (err || check_room(b, len, why) != CN_OK) {
+        stamp.sure |= !err; /* it is not this file's fault: it counts when it is touched */
+        if (b->disk)
+            miss(b, KIND_MISSED, path, &stamp);
         free(buf);
         return CN_ERR;
     }
@@ -370,33 +284,9 @@ cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char *
 
 /* ---- patterns ---- */
 
-static int compare(const void *a, const void *b)
-{
-    return cn_str_cmp(*(const cn_str_t *)a, *(const cn_str_t *)b);
-}
-
 static void push(cn_pool_t *pool, cn_vec_t *paths, cn_str_t path)
 {
     *(cn_str_t *)cn_vec_push(pool, paths, sizeof(path)) = cn_pool_dup(pool, path);
-}
-
-/* A folder that is not there matches nothing; one that cannot be read must not
- * silently take its files out of the configuration. */
-static int glob_failed(const char *path CN_UNUSED, int err)
-{
-    return err != ENOENT;
-}
-
-static cn_rc glob_disk(const char *pattern, cn_pool_t *pool, cn_vec_t *paths, const char **why)
-{
-    glob_t g;
-    int rc = glob(pattern, GLOB_NOSORT, glob_failed, &g);
-
-    for (size_t i = 0; rc == 0 && i < g.gl_pathc; i++)
-        push(pool, paths, cn_str_c(g.gl_pathv[i]));
-    globfree(&g);
-    *why = "a folder cannot be read";
-    return rc == 0 || rc == GLOB_NOMATCH ? CN_OK : CN_ERR;
 }
 
 static void glob_known(const cn_bundle_t *b, const char *pattern, cn_pool_t *pool, cn_vec_t *paths)
@@ -409,37 +299,7 @@ static void glob_known(const cn_bundle_t *b, const char *pattern, cn_pool_t *poo
     }
 }
 
-/* In byte order, whatever the locale, and each once. */
-static void sort_unique(cn_vec_t *paths)
-{
-    cn_str_t *v = paths->v;
-    uint32_t n = 0;
-
-    if (paths->n == 0)
-        return;
-    qsort(v, paths->n, sizeof(*v), compare);
-    for (uint32_t i = 1; i < paths->n; i++) {
-        if (!cn_str_eq(v[i], v[n]))
-            v[++n] = v[i];
-    }
-    paths->n = n + 1;
-}
-
-static stamp_t folder_stamp(cn_pool_t *pool, cn_str_t pattern)
-{
-    size_t n = pattern.n;
-    struct stat st;
-
-    while (n > 1 && pattern.p[n - 1] != '/')
-        n--;
-    const char *folder = cn_pool_cstr(pool, cn_str_make(pattern.p, n));
-    /* Folders under a pattern are too many to look at. */
-    if (strpbrk(folder, "*?[\\") || stat(folder, &st) != 0)
-        return (stamp_t){0};
-    return stamp_of(&st);
-}
-
-static void remember(cn_bundle_t *b, cn_str_t pattern, const cn_vec_t *paths, stamp_t stamp)
+static void remember(cn_bundle_t *b, cn_str_t pattern, const cn_vec_t *paths, cn_disk_stamp_t stamp)
 {
     const cn_str_t *v = paths->v;
     size_t len = 0;
@@ -475,7 +335,7 @@ cn_rc cn_bundle_glob(cn_bundle_t *b, cn_str_t pattern, cn_pool_t *pool, cn_vec_t
                      const char **why)
 {
     const entry_t *e;
-    stamp_t stamp = {0};
+    cn_disk_stamp_t stamp = {0};
 
     *paths = (cn_vec_t){0};
     if (cn_str_find(pattern, '\0') < pattern.n) {
@@ -497,11 +357,14 @@ cn_rc cn_bundle_glob(cn_bundle_t *b, cn_str_t pattern, cn_pool_t *pool, cn_vec_t
         return CN_OK;
     }
     if (b->disk)
-        stamp = folder_stamp(pool, pattern);
-    if (b->disk && glob_disk(pattern.p, pool, paths, why) != CN_OK)
+        stamp = cn_disk_pattern(pool, pattern);
+    if (b->disk && cn_disk_glob(pattern.p, pool, paths) != CN_OK) {
+        miss(b, KIND_FAILED, pattern, &stamp);
+        *why = "a folder cannot be read";
         return CN_ERR;
+    }
     glob_known(b, pattern.p, pool, paths);
-    sort_unique(paths);
+    cn_disk_sort(paths);
     if (check_room(b, 0, why) != CN_OK)
         return CN_ERR;
     if (b->disk)
@@ -554,13 +417,13 @@ static void put(out_t *o, const void *p, size_t n)
     }
 }
 
-static void put_record(out_t *o, kind_t kind, cn_str_t path, cn_str_t text)
+static void put_record(out_t *o, kind_t kind, const entry_t *e)
 {
-    record_t r = {(uint32_t)kind, (uint32_t)path.n, text.n};
+    record_t r = {(uint32_t)kind, (uint32_t)e->path.n, e->text.n, e->stamp};
 
     put(o, &r, sizeof(r));
-    put(o, path.p, path.n);
-    put(o, text.p, text.n);
+    put(o, e->path.p, e->path.n);
+    put(o, e->text.p, e->text.n);
 }
 
 static out_t *begin(const cn_bundle_t *b, uint32_t n)
@@ -599,13 +462,12 @@ static cn_rc finish(out_t *o, int *fd)
 
 cn_rc cn_bundle_save(const cn_bundle_t *b, int *fd)
 {
-    out_t *o = begin(b, b->entries.n);
+    out_t *o = begin(b, b->entries.n + b->missed.n);
 
-    for (uint32_t i = 0; i < b->entries.n; i++) {
-        const entry_t *e = entry_at(b, i);
-
-        put_record(o, e->kind, e->path, e->text);
-    }
+    for (uint32_t i = 0; i < b->entries.n; i++)
+        put_record(o, entry_at(b, i)->kind, entry_at(b, i));
+    for (uint32_t i = 0; i < b->missed.n; i++)
+        put_record(o, missed_at(b, i)->kind, missed_at(b, i));
     return finish(o, fd);
 }
 
@@ -614,9 +476,9 @@ static void put_known(const cn_bundle_t *b, out_t *o, kind_t kind, const cn_vec_
     const cn_str_t *v = paths->v;
 
     for (uint32_t i = 0; i < paths->n; i++) {
-        const entry_t *e = cn_map_get(&b->files, v[i]);
+        const entry_t gone = {.path = v[i]}, *e = cn_map_get(&b->files, v[i]);
 
-        put_record(o, e ? kind : KIND_GONE, v[i], e ? e->text : CN_STR_NULL);
+        put_record(o, e ? kind : KIND_GONE, e ? e : &gone);
     }
 }
 
@@ -644,6 +506,26 @@ void cn_bundle_part(const cn_bundle_t *b, cn_pool_t *pool, cn_bundle_diff_t *d)
         if (e->kind != KIND_PATTERN)
             *(cn_str_t *)cn_vec_push(pool, into, sizeof(cn_str_t)) = e->path;
     }
+}
+
+static void tell(const entry_t *e, cn_seen_cb *fn, void *ctx)
+{
+    static const cn_seen_kind kinds[KIND_MAX] = {
+        [KIND_FILE] = CN_SEEN_FILE,     [KIND_PATTERN] = CN_SEEN_PATTERN,
+        [KIND_TEXT] = CN_SEEN_FILE,     [KIND_GONE] = CN_SEEN_GONE,
+        [KIND_MISSED] = CN_SEEN_MISSED, [KIND_FAILED] = CN_SEEN_FAILED,
+    };
+    const cn_seen_t seen = {kinds[e->kind], e->path, e->text, e->stamp};
+
+    fn(ctx, &seen);
+}
+
+void cn_bundle_each(const cn_bundle_t *b, cn_seen_cb *fn, void *ctx)
+{
+    for (uint32_t i = 0; i < b->entries.n; i++)
+        tell(entry_at(b, i), fn, ctx);
+    for (uint32_t i = 0; i < b->missed.n; i++)
+        tell(missed_at(b, i), fn, ctx);
 }
 
 bool cn_bundle_same(const cn_bundle_t *a, const cn_bundle_t *b)
@@ -677,14 +559,13 @@ static cn_rc refresh_file(cn_bundle_t *b, entry_t *e, bool *changed)
 {
     char *buf = NULL;
     size_t len = 0;
-    struct stat st;
     const char *why;
-    stamp_t stamp;
+    cn_disk_stamp_t stamp;
 
     *changed = false;
-    if (stat(e->path.p, &st) == 0 && same_stamp(&e->stamp, &st))
+    if (cn_disk_look(e->path.p, &stamp) && cn_disk_same(&e->stamp, &stamp))
         return CN_OK;
-    if (read_path(e->path.p, &buf, &len, &stamp) != 0 || check_room(b, len, &why) != CN_OK) {
+    if (cn_disk_read(e->path.p, &buf, &len, &stamp) != 0 || check_room(b, len, &why) != CN_OK) {
         free(buf);
         return CN_ERR;
     }
@@ -732,31 +613,25 @@ static void forget(cn_bundle_t *b, uint32_t i)
     b->entries.n--;
 }
 
-static bool lists(const cn_vec_t *paths, cn_str_t path)
-{
-    return paths->n && bsearch(&path, paths->v, paths->n, sizeof(path), compare);
-}
-
 /* What a pattern matches now, against what it did. */
 static cn_rc refresh_pattern(cn_bundle_t *b, entry_t *e, cn_pool_t *pool, cn_bundle_diff_t *d)
 {
-    stamp_t stamp = folder_stamp(pool, e->path);
+    cn_disk_stamp_t stamp = cn_disk_pattern(pool, e->path);
     cn_str_t rest = e->text, path, text;
     cn_vec_t now = {0}, before = {0};
     const char *why;
 
-    if (glob_disk(e->path.p, pool, &now, &why) != CN_OK)
+    if (cn_disk_glob(e->path.p, pool, &now) != CN_OK)
         return CN_ERR;
-    sort_unique(&now);
     while (cn_str_split(&rest, '\0', &path))
         push(pool, &before, path);
     for (uint32_t i = 0; i < before.n; i++) {
-        if (!lists(&now, ((cn_str_t *)before.v)[i]))
+        if (!cn_disk_lists(&now, ((cn_str_t *)before.v)[i]))
             note(pool, &d->removed, ((cn_str_t *)before.v)[i]);
     }
     for (uint32_t i = 0; i < now.n; i++) {
         path = ((cn_str_t *)now.v)[i];
-        if (lists(&before, path))
+        if (cn_disk_lists(&before, path))
             continue;
         if (cn_bundle_read(b, path, &text, &why) != CN_OK)
             return CN_ERR;
@@ -768,10 +643,9 @@ static cn_rc refresh_pattern(cn_bundle_t *b, entry_t *e, cn_pool_t *pool, cn_bun
 
 static bool pattern_may_differ(cn_pool_t *pool, const entry_t *e)
 {
-    stamp_t now = folder_stamp(pool, e->path);
+    cn_disk_stamp_t now = cn_disk_pattern(pool, e->path);
 
-    return !e->stamp.sure || now.dev != e->stamp.dev || now.ino != e->stamp.ino ||
-           !same_time(&now.mtime, &e->stamp.mtime) || !same_time(&now.ctime, &e->stamp.ctime);
+    return !cn_disk_same(&e->stamp, &now);
 }
 
 cn_rc cn_bundle_refresh(cn_bundle_t *b, const cn_gen_t *gen, cn_pool_t *pool, cn_bundle_diff_t *d)
@@ -844,7 +718,10 @@ static cn_rc read_entries(cn_bundle_t *b, cn_str_t rest, uint32_t n)
         if (!take(&rest, r.path_len, &path) || !take(&rest, r.text_len, &text) ||
             r.kind >= KIND_MAX)
             return CN_ERR;
-        (void)add(b, (kind_t)r.kind, path, text, NULL);
+        if (r.kind == KIND_MISSED || r.kind == KIND_FAILED)
+            miss(b, (kind_t)r.kind, path, &r.stamp);
+        else
+            add(b, (kind_t)r.kind, path, text, NULL)->stamp = r.stamp;
     }
     return rest.n == 0 ? CN_OK : CN_ERR;
 }

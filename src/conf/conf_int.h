@@ -6,13 +6,19 @@
  *   lex.c        text -> tokens with line numbers
  *   parse.c      tokens -> directives -> setters; knows blocks, not their meaning
  *   slot.c       the standard setters
+ *   disk.c       what is on disk
  *   bundle.c     files
+ *   look.c       whether they are still as they were read
+ *   settle.c     when a burst of changes has ended
  *   section.c    settings of one block: making, sharing, freeing
  *   gen.c        include, service, cluster and route blocks; the whole of a configuration
  *   reference.c  the tables as a document
  */
 #ifndef CN_CONF_CONF_INT_H
 #define CN_CONF_CONF_INT_H
+
+#include <sys/stat.h>
+#include <time.h>
 
 #include "conf/conf.h"
 #include "conf/section.h"
@@ -167,7 +173,58 @@ CN_MUST cn_rc cn_section_level_init(cn_conf_t *, cn_section_t *, cn_level_t, voi
 CN_MUST cn_rc cn_section_level_done(cn_conf_t *, cn_level_t, void **confs);
 void **cn_section_confs(cn_section_t *);
 
+/* ---- disk.c ---- */
+
+/* By which a file that was not touched is known; all zeros: nothing was there. */
+typedef struct {
+    dev_t dev;
+    ino_t ino;
+    off_t size;
+    struct timespec mtime, ctime;
+    mode_t mode;
+    bool sure; /* it had not just been written when it was looked at */
+} cn_disk_stamp_t;
+
+cn_disk_stamp_t cn_disk_stamp(const struct stat *);
+/* Untouched for sure? */
+bool cn_disk_same(const cn_disk_stamp_t *before, const cn_disk_stamp_t *now);
+/* False: nothing is there. */
+bool cn_disk_look(const char *path, cn_disk_stamp_t *);
+/* 0, or an errno.  *buf is the caller's in either case; the stamp is from
+ * before the first byte was read, and not sure when it could not be. */
+int cn_disk_read(const char *path, char **buf, size_t *len, cn_disk_stamp_t *);
+/* Adds what is there, then sorts.  CN_ERR: a folder cannot be read. */
+CN_MUST cn_rc cn_disk_glob(const char *pattern, cn_pool_t *, cn_vec_t *paths);
+/* cn_str_t in byte order, whatever the locale, and each once. */
+void cn_disk_sort(cn_vec_t *paths);
+bool cn_disk_lists(const cn_vec_t *sorted, cn_str_t path);
+/* The innermost folder that holds all that can match; direct: and nothing in
+ * the folders in it can. */
+const char *cn_disk_folder(cn_pool_t *, cn_str_t pattern, bool *direct);
+/* The stamp of that folder, if direct. */
+cn_disk_stamp_t cn_disk_pattern(cn_pool_t *, cn_str_t pattern);
+/* Waits until the mark of an unfinished folder goes.  False: in vain. */
+CN_MUST bool cn_disk_wait(const char *mark);
+
 /* ---- bundle.c ---- */
+
+/* What was looked at.  MISSED and FAILED: a file, a pattern, that could not be
+ * read; the text is empty then. */
+typedef enum {
+    CN_SEEN_FILE,
+    CN_SEEN_PATTERN,
+    CN_SEEN_GONE, /* in parts: is not looked at any more */
+    CN_SEEN_MISSED,
+    CN_SEEN_FAILED
+} cn_seen_kind;
+typedef struct {
+    cn_seen_kind kind;
+    cn_str_t path;
+    cn_str_t text; /* of a pattern: matching paths in byte order, each with a NUL behind it */
+    cn_disk_stamp_t stamp; /* of the file; of a pattern: cn_disk_pattern() */
+} cn_seen_t;
+typedef void cn_seen_cb(void *ctx, const cn_seen_t *);
+void cn_bundle_each(const cn_bundle_t *, cn_seen_cb *, void *ctx);
 
 /* The path of a file, made absolute against the prefix. */
 cn_str_t cn_bundle_path(const cn_bundle_t *, cn_pool_t *, cn_str_t);
