@@ -44,22 +44,14 @@ static const char *const json_fields[][2] = {
     {"upstream_transport_failure_reason", "%UPSTREAM_TRANSPORT_FAILURE_REASON%"},
 };
 
-static cn_str_t lower(cn_pool_t *pool, cn_str_t s)
-{
-    char *p = cn_pool_bytes(pool, s.n + 1);
-
-    cn_str_lower(p, s.p, s.n);
-    return cn_str_make(p, s.n);
-}
-
 /* "X?Y" */
 static void set_arguments(cn_pool_t *pool, cn_str_t args, al_op_t *op)
 {
     cn_str_t first = args;
 
     if (cn_str_split(&args, '?', &first))
-        op->other = lower(pool, args);
-    op->text = lower(pool, first);
+        op->other = cn_pool_lower(pool, args);
+    op->text = cn_pool_lower(pool, first);
 }
 
 /* spec: what stands between the percent signs, "NAME", "NAME(X?Y)", with ":Z". */

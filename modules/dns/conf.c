@@ -24,14 +24,6 @@ bool dns_is_name(cn_str_t s)
     return true;
 }
 
-static cn_str_t lower(cn_conf_t *cf, cn_str_t s)
-{
-    char *p = cn_pool_bytes(cn_conf_pool(cf), s.n + 1);
-
-    cn_str_lower(p, s.p, s.n);
-    return cn_str_make(p, s.n);
-}
-
 /* "HOST:PORT"; HOST may be an address. */
 static cn_rc parse_target(cn_conf_t *cf, cn_str_t arg, dns_target_t *t)
 {
@@ -41,7 +33,7 @@ static cn_rc parse_target(cn_conf_t *cf, cn_str_t arg, dns_target_t *t)
 
     if (cn_uri_authority(arg, &host, &port) != CN_OK || port == 0)
         return cn_conf_error(cf, "\"%.*s\": expected HOST:PORT", CN_STR_ARG(arg));
-    t->host = lower(cf, host);
+    t->host = cn_pool_lower(cn_conf_pool(cf), host);
     t->port = port;
     if (!dns_is_name(t->host) && cn_inet_parse_ip(t->host, &addr) != CN_OK)
         return cn_conf_error(cf, "\"%.*s\" is not a host name", CN_STR_ARG(host));
@@ -73,7 +65,7 @@ static cn_rc set_dynamic(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void 
                          const cn_str_t *argv, unsigned argc CN_UNUSED)
 {
     dns_cluster_t *c = conf;
-    cn_str_t name = lower(cf, argv[1]);
+    cn_str_t name = cn_pool_lower(cn_conf_pool(cf), argv[1]);
     uint64_t port;
 
     if (!cn_str_starts(name, CN_STR("*.")) || !dns_is_name(cn_str_make(name.p + 2, name.n - 2)))

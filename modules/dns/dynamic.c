@@ -194,15 +194,12 @@ static cn_str_t wanted_name(cn_req_t *req)
     const cn_facts_t *f = cn_req_facts(req);
     cn_str_t host = CN_STR_NULL;
     uint16_t port;
-    char *text;
 
     if (!f->req)
         return f->sni;
     if (cn_uri_authority(f->req->authority, &host, &port) != CN_OK)
         return CN_STR_NULL;
-    text = cn_pool_bytes(cn_req_pool(req), host.n);
-    cn_str_lower(text, host.p, host.n);
-    return cn_str_make(text, host.n);
+    return cn_pool_lower(cn_req_pool(req), host);
 }
 
 static cn_rc go(cn_req_t *req, entry_t *e, const dns_cluster_t *c)

@@ -46,14 +46,11 @@ static cn_rc set_percent(cn_conf_t *cf, cn_str_t arg, cn_fault_rule_t *r)
 static cn_rc add_header(cn_conf_t *cf, cn_fault_rule_t *r, const cn_str_t *argv, unsigned argc)
 {
     cn_fault_header_t *h;
-    char *lower;
 
     if (!cn_str_eq(argv[0], CN_STR("header")) || argc < 3 || argv[1].n == 0)
         return cn_conf_error(cf, "\"%.*s\": expected header NAME VALUE", CN_STR_ARG(argv[0]));
-    lower = cn_pool_bytes(cn_conf_pool(cf), argv[1].n);
-    cn_str_lower(lower, argv[1].p, argv[1].n);
     h = cn_vec_push(cn_conf_pool(cf), &r->headers, sizeof(*h));
-    *h = (cn_fault_header_t){cn_str_make(lower, argv[1].n), argv[2]};
+    *h = (cn_fault_header_t){cn_pool_lower(cn_conf_pool(cf), argv[1]), argv[2]};
     return CN_OK;
 }
 

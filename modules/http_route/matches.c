@@ -113,13 +113,11 @@ static cn_http_route_field_t *add_field(cn_conf_t *cf, cn_vec_t *fields, cn_str_
 static cn_rc add_header(cn_conf_t *cf, cn_http_route_match_t *m, const cn_str_t *argv,
                         unsigned argc, bool negate)
 {
-    char *lower = cn_pool_bytes(cn_conf_pool(cf), argv[1].n);
     cn_http_route_field_t *f;
 
     if (argv[1].n == 0)
         return cn_conf_error(cf, "a header needs a name");
-    cn_str_lower(lower, argv[1].p, argv[1].n);
-    f = add_field(cf, &m->headers, cn_str_make(lower, argv[1].n));
+    f = add_field(cf, &m->headers, cn_pool_lower(cn_conf_pool(cf), argv[1]));
     f->negate = negate;
     return parse_test(cf, &f->test, argv + 2, argc - 2, &header_kinds);
 }
@@ -237,15 +235,11 @@ const cn_directive_t cn_http_route_match_directives[] = {
 
 cn_rc cn_http_route_match_done(cn_conf_t *cf, cn_http_route_match_t *m)
 {
-    char *lower;
-
     if (!m->ignore_case)
         return CN_OK;
     if (m->path.how == CN_HTTP_ROUTE_REGEX)
         return cn_conf_error(cf, "\"ignore_case\" is not for regular expressions: write (?i)");
-    lower = cn_pool_bytes(cn_conf_pool(cf), m->path.text.n);
-    cn_str_lower(lower, m->path.text.p, m->path.text.n);
-    m->path.text.p = lower;
+    m->path.text = cn_pool_lower(cn_conf_pool(cf), m->path.text);
     m->path.ignore_case = true;
     return CN_OK;
 }

@@ -61,12 +61,8 @@ static cn_rc set_hash(cn_conf_t *cf, const cn_directive_t *d, void *conf, const 
         return cn_conf_error(cf, "at most %u keys, please", WORDS_MAX);
     key = cn_vec_push(cn_conf_pool(cf), &c->keys, sizeof(*key));
     *key = (cn_lb_key_t){.kind = (cn_lb_key_kind)kind, .name = argc > 2 ? argv[2] : CN_STR_NULL};
-    if (kind == CN_LB_KEY_HEADER) {
-        char *lower = cn_pool_bytes(cn_conf_pool(cf), argv[2].n);
-
-        cn_str_lower(lower, argv[2].p, argv[2].n);
-        key->name = cn_str_make(lower, argv[2].n);
-    }
+    if (kind == CN_LB_KEY_HEADER)
+        key->name = cn_pool_lower(cn_conf_pool(cf), argv[2]);
     for (unsigned i = 3; i < argc; i++)
         if (set_cookie_option(cf, key, argv[i]) != CN_OK)
             return CN_ERR;

@@ -112,15 +112,9 @@ static cn_rc set_prefix(cn_conf_t *cf, cn_rate_limit_key_t *k, cn_str_t word)
 
 static cn_rc set_name(cn_conf_t *cf, cn_rate_limit_key_t *k, cn_str_t name)
 {
-    char *lower = cn_pool_bytes(cn_conf_pool(cf), name.n);
-
     if (name.n == 0)
         return cn_conf_error(cf, "a key needs the name of its header or parameter");
-    k->name = name;
-    if (k->part == CN_RATE_LIMIT_HEADER) {
-        cn_str_lower(lower, name.p, name.n);
-        k->name = cn_str_make(lower, name.n);
-    }
+    k->name = k->part == CN_RATE_LIMIT_HEADER ? cn_pool_lower(cn_conf_pool(cf), name) : name;
     return CN_OK;
 }
 
@@ -163,12 +157,10 @@ static cn_rc set_header(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *
 {
     cn_rate_limit_t *l = conf;
     cn_rate_limit_header_t *h = cn_vec_push(cn_conf_pool(cf), &l->headers, sizeof(*h));
-    char *lower = cn_pool_bytes(cn_conf_pool(cf), argv[1].n);
 
     if (argv[1].n == 0)
         return cn_conf_error(cf, "a header needs a name");
-    cn_str_lower(lower, argv[1].p, argv[1].n);
-    *h = (cn_rate_limit_header_t){cn_str_make(lower, argv[1].n), argv[2]};
+    *h = (cn_rate_limit_header_t){cn_pool_lower(cn_conf_pool(cf), argv[1]), argv[2]};
     return CN_OK;
 }
 

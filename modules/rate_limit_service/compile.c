@@ -11,14 +11,6 @@ static cn_rc unknown_word(cn_conf_t *cf, cn_str_t word, const char *expected)
     return cn_conf_error(cf, "\"%.*s\": expected %s", CN_STR_ARG(word), expected);
 }
 
-static cn_str_t lower_case(cn_conf_t *cf, cn_str_t s)
-{
-    char *lower = cn_pool_bytes(cn_conf_pool(cf), s.n);
-
-    cn_str_lower(lower, s.p, s.n);
-    return cn_str_make(lower, s.n);
-}
-
 /* ---- entries ---- */
 
 typedef struct {
@@ -96,7 +88,7 @@ static cn_rc set_entry(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *c
     if (source->named) {
         if (argc < 4 || argv[3].n == 0)
             return cn_conf_error(cf, "entry ... %s needs what follows it", source->word);
-        e->arg = source->source == RLS_HEADER ? lower_case(cf, argv[3]) : argv[3];
+        e->arg = source->source == RLS_HEADER ? cn_pool_lower(cn_conf_pool(cf), argv[3]) : argv[3];
         next = 4;
     }
     if (e->key.n == 0)
@@ -206,7 +198,7 @@ static cn_rc set_header(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *
 
     if (argv[1].n == 0)
         return cn_conf_error(cf, "a header needs a name");
-    *h = (rls_header_t){lower_case(cf, argv[1]), argv[2]};
+    *h = (rls_header_t){cn_pool_lower(cn_conf_pool(cf), argv[1]), argv[2]};
     return CN_OK;
 }
 

@@ -160,10 +160,8 @@ static bool is_ours(cn_str_t name)
 static bool read_header(const Rls__Header *h, cn_pool_t *pool, rls_header_t *out)
 {
     const ProtobufCBinaryData *value = h->raw_value.len ? &h->raw_value : &h->value;
-    char *lower = cn_pool_bytes(pool, h->key.len);
 
-    cn_str_lower(lower, (const char *)h->key.data, h->key.len);
-    out->name = cn_str_make(lower, h->key.len);
+    out->name = cn_pool_lower(pool, cn_str_make((const char *)h->key.data, h->key.len));
     out->value = cn_str_make((const char *)value->data, value->len);
     return is_name(out->name) && is_value(out->value) && !is_ours(out->name);
 }

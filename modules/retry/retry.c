@@ -80,13 +80,9 @@ static cn_rc set_headers(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void 
 {
     cn_retry_policy_t *p = conf;
 
-    for (unsigned i = 1; i < argc; i++) {
-        char *name = cn_pool_bytes(cn_conf_pool(cf), argv[i].n);
-
-        cn_str_lower(name, argv[i].p, argv[i].n);
+    for (unsigned i = 1; i < argc; i++)
         *(cn_str_t *)cn_vec_push(cn_conf_pool(cf), &p->headers, sizeof(cn_str_t)) =
-            cn_str_make(name, argv[i].n);
-    }
+            cn_pool_lower(cn_conf_pool(cf), argv[i]);
     p->on |= CN_RETRY_HEADERS;
     return CN_OK;
 }

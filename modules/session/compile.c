@@ -40,7 +40,6 @@ static cn_rc set_name(cn_conf_t *cf, cn_session_conf_t *c, const cn_str_t *argv)
 {
     bool cookie = cn_str_eq(argv[1], CN_STR("cookie"));
     const char *refused = cn_edit_refused(argv[2]);
-    char *lower;
 
     if (!cookie && !cn_str_eq(argv[1], CN_STR("header")))
         return cn_conf_error(cf, "\"%.*s\": expected cookie NAME, header NAME or off",
@@ -52,9 +51,7 @@ static cn_rc set_name(cn_conf_t *cf, cn_session_conf_t *c, const cn_str_t *argv)
     if (cookie || refused)
         return cn_conf_error(cf, "\"%.*s\" cannot carry a session: %s", CN_STR_ARG(argv[2]),
                              cookie ? "not a cookie's name" : refused);
-    lower = cn_pool_bytes(cn_conf_pool(cf), argv[2].n);
-    cn_str_lower(lower, argv[2].p, argv[2].n);
-    c->header = cn_str_make(lower, argv[2].n);
+    c->header = cn_pool_lower(cn_conf_pool(cf), argv[2]);
     return CN_OK;
 }
 

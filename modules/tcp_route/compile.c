@@ -68,11 +68,9 @@ static bool is_name(cn_str_t s)
 /* A wildcard without its star; what is left of "*" is nothing. */
 static cn_rc add_name(cn_conf_t *cf, cn_tls_route_t *r, cn_str_t arg)
 {
-    char *lower = cn_pool_bytes(cn_conf_pool(cf), arg.n + 1);
-    cn_str_t name = cn_str_make(lower, arg.n);
+    cn_str_t name = cn_pool_lower(cn_conf_pool(cf), arg);
     bool any = cn_str_eq(arg, CN_STR("*"));
 
-    cn_str_lower(lower, arg.p, arg.n);
     if (any || cn_str_starts(name, CN_STR("*.")))
         name = cn_str_make(name.p + 1, name.n - 1);
     if (!any && !is_name(name))

@@ -189,6 +189,15 @@ cn_str_t cn_pool_dup(cn_pool_t *pool, cn_str_t s)
     return cn_str_make(cn_pool_cstr(pool, s), s.n);
 }
 
+cn_str_t cn_pool_lower(cn_pool_t *pool, cn_str_t s)
+{
+    char *p = cn_pool_bytes(pool, s.n + 1);
+
+    cn_str_lower(p, s.p, s.n);
+    p[s.n] = '\0';
+    return cn_str_make(p, s.n);
+}
+
 char *cn_pool_cstr(cn_pool_t *pool, cn_str_t s)
 {
     CN_BUG_ON(s.n > SIZE_MAX / 2);

@@ -31,8 +31,9 @@ void *cn_pool_zalloc(cn_pool_t *, size_t n) __attribute__((malloc, returns_nonnu
 /* Not aligned: for characters. */
 char *cn_pool_bytes(cn_pool_t *, size_t n) __attribute__((malloc, returns_nonnull));
 
-cn_str_t cn_pool_dup(cn_pool_t *, cn_str_t); /* the copy is also NUL-terminated */
-char *cn_pool_cstr(cn_pool_t *, cn_str_t);   /* a C string; bytes after a NUL are kept but unseen */
+cn_str_t cn_pool_dup(cn_pool_t *, cn_str_t);   /* the copy is also NUL-terminated */
+cn_str_t cn_pool_lower(cn_pool_t *, cn_str_t); /* the same, with A-Z as a-z */
+char *cn_pool_cstr(cn_pool_t *, cn_str_t); /* a C string; bytes after a NUL are kept but unseen */
 cn_str_t cn_pool_printf(cn_pool_t *, const char *fmt, ...) CN_PRINTF(2, 3);
 cn_str_t cn_pool_vprintf(cn_pool_t *, const char *fmt, va_list) CN_PRINTF(2, 0);
 

@@ -51,14 +51,6 @@ static bool is_host(cn_str_t name)
     return cn_str_ieq(name, CN_STR("host")) || cn_str_ieq(name, CN_STR(":authority"));
 }
 
-static cn_str_t lower(cn_conf_t *cf, cn_str_t name)
-{
-    char *p = cn_pool_bytes(cn_conf_pool(cf), name.n);
-
-    cn_str_lower(p, name.p, name.n);
-    return cn_str_make(p, name.n);
-}
-
 static cn_rc put(cn_conf_t *cf, cn_edits_t *e, cn_str_t name, cn_str_t value, bool add)
 {
     cn_edit_put_t *p;
@@ -67,7 +59,7 @@ static cn_rc put(cn_conf_t *cf, cn_edits_t *e, cn_str_t name, cn_str_t value, bo
     if (!cn_edit_value_ok(value))
         return cn_conf_error(cf, "the value of header %.*s has control bytes", CN_STR_ARG(name));
     p = cn_vec_push(cn_conf_pool(cf), &e->puts, sizeof(*p));
-    *p = (cn_edit_put_t){lower(cf, name), value, add};
+    *p = (cn_edit_put_t){cn_pool_lower(cn_conf_pool(cf), name), value, add};
     return CN_OK;
 }
 
@@ -102,7 +94,8 @@ static cn_rc set(cn_conf_t *cf, cn_edits_t *e, const cn_str_t *argv, unsigned ar
                              refused);
     if (!remove)
         return put(cf, e, argv[2], argv[3], add);
-    *(cn_str_t *)cn_vec_push(cn_conf_pool(cf), &e->removes, sizeof(cn_str_t)) = lower(cf, argv[2]);
+    *(cn_str_t *)cn_vec_push(cn_conf_pool(cf), &e->removes, sizeof(cn_str_t)) =
+        cn_pool_lower(cn_conf_pool(cf), argv[2]);
     return CN_OK;
 }
 

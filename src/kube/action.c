@@ -86,9 +86,9 @@ bool cn_action_header(cn_action_t *x, cn_vec_t *list, const cn_node_t *at, bool 
                         x->where, CN_STR_ARG(name), CN_STR_ARG(value));
         return false;
     }
-    if (cn_edit_refused(cn_value_lower(pool_of(x), name))) {
+    if (cn_edit_refused(cn_pool_lower(pool_of(x), name))) {
         cn_action_warn(x, at, "%s: header \"%.*s\" has no effect: %s", x->where, CN_STR_ARG(name),
-                       cn_edit_refused(cn_value_lower(pool_of(x), name)));
+                       cn_edit_refused(cn_pool_lower(pool_of(x), name)));
         return true;
     }
     if (has_operator(value))
@@ -96,7 +96,7 @@ bool cn_action_header(cn_action_t *x, cn_vec_t *list, const cn_node_t *at, bool 
                        "%s: header %.*s: \"%.*s\" is sent as it stands: operators of Envoy are "
                        "not evaluated",
                        x->where, CN_STR_ARG(name), CN_STR_ARG(value));
-    lower = cn_value_lower(pool_of(x), name);
+    lower = cn_pool_lower(pool_of(x), name);
     if (is_known(list, directive, what, lower))
         return true;
     d = cn_dir_add(pool_of(x), list, directive);

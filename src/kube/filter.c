@@ -451,7 +451,7 @@ void cn_filter_session(const cn_reader_t *r, const cn_node_t *node, const char *
 
     if (type < 0 && cn_node_get(node, "type"))
         return;
-    if (name.n && (!cn_value_is_token(name) || cn_edit_refused(cn_value_lower(r->w->pool, name)) ||
+    if (name.n && (!cn_value_is_token(name) || cn_edit_refused(cn_pool_lower(r->w->pool, name)) ||
                    cn_str_ieq(name, CN_STR("host")))) {
         cn_store_error(r->w->diag, r->obj, cn_node_get(node, "sessionName"),
                        "%s.sessionName: \"%.*s\" cannot name a cookie or header; it has no effect",

@@ -131,7 +131,7 @@ static bool read_value(cn_action_t *x, const cn_node_t *node, const char *what, 
         return false;
     }
     if (header)
-        m.name = cn_value_lower(pool_of(x), m.name);
+        m.name = cn_pool_lower(pool_of(x), m.name);
     if (m.kind == CN_MATCH_REGEX && !cn_match_regex_ok(x, node, what, m.value))
         return false;
     cn_match_put(pool_of(x), list, m);

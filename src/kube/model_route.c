@@ -187,8 +187,7 @@ static void read_snis(const cn_reader_t *r, cn_vec_t *out)
     v = names.v;
     for (uint32_t i = 0; i < names.n; i++)
         if (cn_value_is_domain(v[i], true))
-            *(cn_str_t *)cn_vec_push(r->w->pool, out, sizeof(*v)) =
-                cn_value_lower(r->w->pool, v[i]);
+            *(cn_str_t *)cn_vec_push(r->w->pool, out, sizeof(*v)) = cn_pool_lower(r->w->pool, v[i]);
         else
             cn_store_error(r->w->diag, r->obj, cn_node_get(r->obj->spec, "hostnames"),
                            "spec.hostnames: \"%.*s\" is no host name; it is left out",

@@ -249,7 +249,7 @@ static void add_host(entry_reader_t *x, cn_str_t host, const cn_node_t *at)
         return;
     s = cn_pool_alloc(pool_of(x), sizeof(*s));
     *s = x->base;
-    s->host = cn_value_lower(pool_of(x), host);
+    s->host = cn_pool_lower(pool_of(x), host);
     s->vips = (cn_vec_t){0};
     read_addresses(x, s->host, &s->vips);
     s->block = cn_pool_printf(pool_of(x), "%s%.*s@%.*s", host.p[0] == '*' ? "_" : "",

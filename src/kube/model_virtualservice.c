@@ -145,7 +145,7 @@ static void read_snis(vs_reader_t *x, const cn_node_t *match, cn_l4_rule_t *rule
     for (uint32_t i = 0; i < names.n; i++)
         if (cn_value_is_domain(v[i], true))
             *(cn_str_t *)cn_vec_push(pool_of(x), &rule->snis, sizeof(*v)) =
-                cn_value_lower(pool_of(x), v[i]);
+                cn_pool_lower(pool_of(x), v[i]);
 }
 
 /* False: the match never holds at a waypoint. */

@@ -178,14 +178,6 @@ bool cn_value_is_domain(cn_str_t s, bool wildcard)
            cn_str_find_str(s, CN_STR("..")) == s.n;
 }
 
-cn_str_t cn_value_lower(cn_pool_t *pool, cn_str_t s)
-{
-    char *p = cn_pool_bytes(pool, s.n + 1);
-
-    cn_str_lower(p, s.p, s.n);
-    return cn_str_make(p, s.n);
-}
-
 /* with: NULL when it is only matched. */
 static bool compiles(cn_pool_t *pool, cn_str_t value, const cn_str_t *with, cn_str_t *why)
 {

@@ -35,7 +35,6 @@ bool cn_value_is_host(cn_str_t);
 bool cn_value_is_domain(cn_str_t, bool wildcard);
 /* RFC 9110 5.5: what a header may hold; TAB is allowed inside. */
 bool cn_value_is_header(cn_str_t);
-cn_str_t cn_value_lower(cn_pool_t *, cn_str_t);
 /* Whether http/regex takes it; else why, in the pool. */
 bool cn_value_is_regex(cn_pool_t *, cn_str_t, cn_str_t *why);
 /* Whether it is an expression, and with a substitution that fits it; else why. */

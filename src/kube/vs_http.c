@@ -47,8 +47,8 @@ static cn_str_t plain(cn_vs_http_t *v, const cn_node_t *map, const char *key)
 cn_str_t cn_vs_http_full_host(cn_pool_t *pool, cn_str_t host, cn_str_t ns)
 {
     if (cn_str_find(host, '.') < host.n || cn_str_eq(host, CN_STR("*")))
-        return cn_value_lower(pool, host);
-    host = cn_value_lower(pool, host);
+        return cn_pool_lower(pool, host);
+    host = cn_pool_lower(pool, host);
     return cn_pool_printf(pool, "%.*s.%.*s.svc.cluster.local", CN_STR_ARG(host), CN_STR_ARG(ns));
 }
 

@@ -188,7 +188,7 @@ static bool read_entry(cn_action_t *x, const cn_node_item_t *it, const char *key
         return false;
     }
     if (header)
-        v.name = cn_value_lower(pool_of(x), v.name);
+        v.name = cn_pool_lower(pool_of(x), v.name);
     cn_match_put(pool_of(x), list, v);
     return true;
 }

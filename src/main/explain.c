@@ -39,10 +39,8 @@ static cn_rc add_header(cn_explain_ask_t *a, cn_str_t line)
 
     if (colon == 0 || colon == line.n)
         return wrong(a, "not a header, expected 'NAME: VALUE'", line);
-    char *name = cn_pool_bytes(a->pool, colon);
-    cn_str_lower(name, line.p, colon);
     cn_header_t *h = cn_vec_push(a->pool, &a->headers, sizeof(*h));
-    h->name = cn_str_make(name, colon);
+    h->name = cn_pool_lower(a->pool, cn_str_make(line.p, colon));
     h->value = cn_str_trim(cn_str_make(line.p + colon + 1, line.n - colon - 1));
     return CN_OK;
 }

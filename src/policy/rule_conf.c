@@ -212,11 +212,8 @@ static cn_rc find_when(cn_conf_t *cf, cn_str_t key, cn_rule_cond_t *cond)
     cn_str_t inner = bracketed(key, CN_STR("request.headers["));
 
     if (inner.n) {
-        char *lower = cn_pool_bytes(cn_conf_pool(cf), inner.n);
-
-        cn_str_lower(lower, inner.p, inner.n);
         cond->field = CN_RULE_HEADER;
-        cond->key = (cn_str_t){lower, inner.n};
+        cond->key = cn_pool_lower(cn_conf_pool(cf), inner);
         return CN_OK;
     }
     if (bracketed(key, CN_STR("request.auth.claims[")).n) {

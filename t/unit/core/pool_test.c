@@ -72,6 +72,18 @@ static void test_dup_is_terminated_and_keeps_inner_nul(void **state)
     cn_pool_destroy(pool);
 }
 
+static void test_lower_is_a_terminated_copy_and_leaves_other_bytes(void **state)
+{
+    cn_pool_t *pool = cn_pool_create(0);
+    (void)state;
+    const char from[] = "X-\xc3\x84Z\0[@`";
+    cn_str_t s = cn_pool_lower(pool, cn_str_make(from, 9));
+    assert_int_equal(s.n, 9);
+    assert_memory_equal(s.p, "x-\xc3\x84z\0[@`", 10);
+    assert_memory_equal(from, "X-\xc3\x84Z\0[@`", 10);
+    cn_pool_destroy(pool);
+}
+
 static void test_printf_gives_the_whole_text(void **state)
 {
     cn_pool_t *pool = cn_pool_create(64);
@@ -134,6 +146,7 @@ int main(void)
         cmocka_unit_test(test_small_pool_grows_in_small_steps),
         cmocka_unit_test(test_zero_bytes_give_distinct_pointers),
         cmocka_unit_test(test_dup_is_terminated_and_keeps_inner_nul),
+        cmocka_unit_test(test_lower_is_a_terminated_copy_and_leaves_other_bytes),
         cmocka_unit_test(test_printf_gives_the_whole_text),
         cmocka_unit_test(test_cleanups_run_newest_first_with_memory_intact),
         cmocka_unit_test(test_vector_grows_and_new_elements_are_zero),
