@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * decisions: /decisions on the admin port tells what the waypoint has refused
- * and what has failed in it lately, each with the reason and with the question
- * to /explain that tells all of it.  What a pod has answered by itself is its own
- * affair and not here.
+ * decisions: /decisions on the admin port tells what the waypoint has refused,
+ * connections and tunnels too, and what has failed in it lately, each with the
+ * reason and with the question to /explain that tells all of it.  What a pod has answered by itself
+ * is its own affair and not here.
  */
 #include <stdlib.h>
 
@@ -108,8 +108,24 @@ static cn_rc on_log(cn_req_t *req, const void *conf CN_UNUSED, void *ctx CN_UNUS
     if (!dw->view.mem || !is_of_note(cn_req_facts(req)))
         return CN_OK;
     on_log_texts(req, texts);
-    cn_decisions_ring_put(&dw->view, cn_req_facts(req), texts);
+    cn_decisions_ring_put(&dw->view, cn_req_facts(req)->status, cn_req_facts(req)->flags, texts);
     return CN_OK;
+}
+
+static void refused(cn_worker_t *w CN_UNUSED, void *wctx, const cn_refusal_t *r)
+{
+    const worker_t *dw = wctx;
+    cn_pool_t *pool;
+    cn_str_t texts[CN_DECISIONS_TEXTS] = {[CN_DECISIONS_FROM] = r->identity,
+                                          [CN_DECISIONS_TO] = r->authority,
+                                          [CN_DECISIONS_WHY] = r->details};
+
+    if (!dw->view.mem)
+        return;
+    pool = cn_pool_create(256);
+    texts[CN_DECISIONS_ADDRESS] = address_of(pool, &r->from, false);
+    cn_decisions_ring_put(&dw->view, r->status, 0, texts);
+    cn_pool_destroy(pool);
 }
 
 static bool active(const void *conf, cn_phase_t phase CN_UNUSED)
@@ -150,7 +166,8 @@ static cn_str_t coded(cn_pool_t *pool, cn_str_t s)
     return cn_str_make(out, n);
 }
 
-/* The question that tells the whole of it; headers and query are not kept. */
+/* The question that tells the whole of it; headers and query are not kept.  None
+ * for a connection that got no tunnel. */
 static cn_str_t question(cn_pool_t *pool, const cn_decisions_entry_t *e)
 {
     static const struct {
@@ -163,6 +180,8 @@ static cn_str_t question(cn_pool_t *pool, const cn_decisions_entry_t *e)
     cn_str_t to = coded(pool, cn_decisions_ring_text(e, CN_DECISIONS_TO));
     cn_str_t s = cn_pool_printf(pool, "/explain?to=%.*s", CN_STR_ARG(to));
 
+    if (to.n == 0)
+        return CN_STR_NULL;
     for (size_t i = 0; i < CN_COUNT(parts); i++) {
         cn_str_t v = coded(pool, cn_decisions_ring_text(e, parts[i].text));
 
@@ -200,8 +219,9 @@ static void put_text(cn_admin_req_t *r, const cn_decisions_entry_t *e)
                           cn_pool_printf(r->pool, "%s%.*s", before[order[i]], CN_STR_ARG(v)));
     }
     ask = question(r->pool, e);
-    cn_chain_puts(&r->body, cn_pool_printf(r->pool, "\n    %u time%s; %.*s\n", e->times,
-                                           e->times == 1 ? "" : "s", CN_STR_ARG(ask)));
+    cn_chain_puts(&r->body,
+                  cn_pool_printf(r->pool, "\n    %u time%s%s%.*s\n", e->times,
+                                 e->times == 1 ? "" : "s", ask.n ? "; " : "", CN_STR_ARG(ask)));
 }
 
 static cn_str_t json(cn_pool_t *pool, cn_str_t s)
@@ -295,6 +315,7 @@ const cn_module_t cn_module_decisions = {
     .admin = admin,
     .worker_init = worker_init,
     .reconfigured = reconfigured,
+    .refused = refused,
     .worker_fini = worker_fini,
     .phase[CN_PH_LOG] = on_log,
     .active = active,

@@ -33,9 +33,9 @@ static ring_t ring_of(const cn_shm_view_t *view, unsigned slot)
 
 /* ---- writing ---- */
 
-static uint64_t key_of(const cn_facts_t *f, const cn_str_t *texts)
+static uint64_t key_of(unsigned status, uint32_t flags, const cn_str_t *texts)
 {
-    const uint64_t numbers[] = {f->flags, f->status};
+    const uint64_t numbers[] = {flags, status};
     uint64_t key = cn_hash_xxh(cn_str_make((const char *)numbers, sizeof(numbers)), 0);
 
     for (unsigned i = 0; i < CN_DECISIONS_TEXTS; i++)
@@ -78,10 +78,11 @@ static void fill(cn_decisions_entry_t *e, const cn_str_t *texts)
     }
 }
 
-void cn_decisions_ring_put(const cn_shm_view_t *view, const cn_facts_t *f, const cn_str_t *texts)
+void cn_decisions_ring_put(const cn_shm_view_t *view, unsigned status, uint32_t flags,
+                           const cn_str_t *texts)
 {
     ring_t r = ring_of(view, view->slot);
-    uint64_t key = key_of(f, texts), at;
+    uint64_t key = key_of(status, flags, texts), at;
     cn_decisions_entry_t *e;
 
     if (r.n == 0)
@@ -100,8 +101,8 @@ void cn_decisions_ring_put(const cn_shm_view_t *view, const cn_facts_t *f, const
     e->key = key;
     e->when_us = cn_clock_wall_us();
     e->times = 1;
-    e->flags = f->flags;
-    e->status = f->status;
+    e->flags = flags;
+    e->status = (uint16_t)status;
     fill(e, texts);
     end(e);
     __atomic_store_n(r.next, at + 1, __ATOMIC_RELAXED);

@@ -40,7 +40,8 @@ typedef struct {
 size_t cn_decisions_ring_size(uint32_t entries);
 /* What a worker has decided.  texts: CN_DECISIONS_TEXTS of them, cut to fit.  The
  * same as its last entry, but for time and path, counts there. */
-void cn_decisions_ring_put(const cn_shm_view_t *, const cn_facts_t *, const cn_str_t *texts);
+void cn_decisions_ring_put(const cn_shm_view_t *, unsigned status, uint32_t flags,
+                           const cn_str_t *texts);
 /* Entries of all workers, the newest first, in the pool. */
 const cn_decisions_entry_t *cn_decisions_ring_read(const cn_shm_view_t *, cn_pool_t *, uint32_t *n);
 /* A text of an entry. */

@@ -245,13 +245,27 @@ static const char *failure_label(cn_serr err)
     }
 }
 
+/* Who only connects, as probes do, was not refused. */
+static void tell_refused(conn_t *c, const char *text)
+{
+    cn_refusal_t r = {.from = cn_stream_peer(c->tls)->remote};
+    char details[256];
+
+    if (c->tls->err != CN_SERR_IDENTITY && c->tls->err != CN_SERR_TLS)
+        return;
+    snprintf(details, sizeof(details), "hbone_handshake: %s", text);
+    r.details = cn_str_c(details);
+    cn_worker_refused(c->hb->w, &r);
+}
+
 static void handshake_failed(conn_t *c)
 {
     char from[CN_INET_TEXT];
-    const char *text = c->tls->err_text;
+    const char *text = c->tls->err_text ? c->tls->err_text : "closed";
 
     cn_inet_put(from, &cn_stream_peer(c->tls)->remote, true);
-    cn_log(CN_LOG_INFO, "hbone", "handshake with %s failed: %s", from, text ? text : "closed");
+    cn_log(CN_LOG_INFO, "hbone", "handshake with %s failed: %s", from, text);
+    tell_refused(c, text);
     cn_series_add(
         cn_hbone_labelled(c->hb, CN_HBONE_HANDSHAKE_FAILURES, "reason", failure_label(c->tls->err)),
         1);

@@ -137,6 +137,16 @@ typedef struct {
     bool mutual_tls;     /* both identities of the tunnel are known */
 } cn_facts_t;
 
+/* What was turned away before there was a request or L4 connection to ask about:
+ * a tunnel, or a connection whose handshake failed. */
+typedef struct {
+    cn_addr_t from;     /* with port; family 0: unknown */
+    cn_str_t identity;  /* empty: none was verified */
+    cn_str_t authority; /* what the tunnel asked for; empty: it did not get so far */
+    cn_str_t details;
+    unsigned status; /* of the answer; 0: closed without one */
+} cn_refusal_t;
+
 typedef cn_rc cn_phase_fn(cn_req_t *, const void *conf, void *ctx);
 /* A part of a body passes: takes all of `in`, appends what goes on to `out`.
  * eos: nothing follows; the trailers (cn_req_trailers) are complete and may be
@@ -205,6 +215,8 @@ typedef struct cn_module {
     void (*reopen)(cn_worker_t *, void *wctx); /* log files were moved away (USR1) */
     /* The worker begins to drain: what waits on purpose ends its wait. */
     void (*drain)(cn_worker_t *, void *wctx);
+    /* Something was turned away; it has been counted and logged. */
+    void (*refused)(cn_worker_t *, void *wctx, const cn_refusal_t *);
     void (*worker_fini)(cn_worker_t *, void *wctx);
     size_t ctx_size; /* per request, zeroed before its first hook, in the request's pool */
     void (*ctx_fini)(cn_req_t *, void *ctx); /* the request ends: stop timers, sub-requests */

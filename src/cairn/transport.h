@@ -40,9 +40,11 @@ bool cn_worker_admit(cn_worker_t *);
  * section reference from now on and serves HTTP or L4 on it as the service
  * says.  The stream may already carry bytes. */
 void cn_tunnel_serve(cn_worker_t *, cn_tunnel_t *, cn_stream_t *);
-/* The access log line and count of a tunnel that was refused before it could
- * be served (outer CONNECT answered >= 400; 0: closed, without an answer). */
+/* Tells the error log and the modules of a tunnel that was refused before it
+ * could be served (outer CONNECT answered >= 400, or closed).  peer may be NULL. */
 void cn_tunnel_refused(cn_worker_t *, const cn_peer_t *, cn_str_t authority, unsigned status,
                        cn_str_t details);
+/* Tells the modules only. */
+void cn_worker_refused(cn_worker_t *, const cn_refusal_t *);
 
 #endif

@@ -285,14 +285,17 @@ void cn_inner_end(cn_inner_t *inner)
 void cn_tunnel_refused(cn_worker_t *w, const cn_peer_t *peer, cn_str_t authority, unsigned status,
                        cn_str_t details)
 {
+    cn_refusal_t r = {.authority = authority, .details = details, .status = status};
     char from[CN_INET_TEXT] = "-", with[24] = "";
 
-    (void)w;
-    if (peer)
+    if (peer) {
+        r.from = peer->remote;
+        r.identity = peer->identity;
         cn_inet_put(from, &peer->remote, true);
+    }
     if (status)
         snprintf(with, sizeof(with), " with %u", status);
     cn_log(CN_LOG_WARN, "tunnel", "CONNECT %.*s from %s (%.*s) refused%s: %.*s",
-           CN_STR_ARG(authority), from, CN_STR_ARG(peer ? peer->identity : CN_STR_NULL), with,
-           CN_STR_ARG(details));
+           CN_STR_ARG(authority), from, CN_STR_ARG(r.identity), with, CN_STR_ARG(details));
+    cn_worker_refused(w, &r);
 }

@@ -350,6 +350,13 @@ void cn_worker_reopen(cn_worker_t *w)
             cn_modules[i]->reopen(w, w->wctx[i]);
 }
 
+void cn_worker_refused(cn_worker_t *w, const cn_refusal_t *r)
+{
+    for (unsigned i = 0; i < cn_nmodules; i++)
+        if (cn_modules[i]->refused)
+            cn_modules[i]->refused(w, w->wctx[i], r);
+}
+
 void cn_worker_drain(cn_worker_t *w)
 {
     w->draining = true;

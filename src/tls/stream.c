@@ -318,12 +318,15 @@ static cn_rc fail_as_lower(tls_t *t)
 /* After SSL_do_handshake or SSL_read failed for good. */
 static cn_rc fail_as_openssl(tls_t *t)
 {
+    /* Probes come and go without a word: nothing is wrong with TLS. */
+    bool left = SSL_is_server(t->ssl) && ERR_peek_last_error() == 0;
+
     if (t->verdict != CN_SERR_NONE)
         return fail(t, t->verdict, t->text);
     if (t->lower_failed)
         return fail_as_lower(t);
     explain(t);
-    return fail(t, CN_SERR_TLS, t->text);
+    return fail(t, left ? CN_SERR_RESET : CN_SERR_TLS, t->text);
 }
 
 /* ---- sending ---- */

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from peers import net, proxy
+from peers import hbone, net, proxy
 
 pytestmark = pytest.mark.module('decisions')
 
@@ -71,6 +71,31 @@ def test_a_connection_that_is_refused_is_told_too(cairn, app, curl):
         connection.connect(RAW_VIP)
         refused, = wait(waypoint, 1)
     assert refused['status'] == 0 and 'rbac_access_denied' in refused['details'] and refused['service'] == RAW
+
+
+def test_a_tunnel_to_nobody_is_told_too(cairn, app, curl):
+    waypoint = cairn(body(app))
+    with waypoint.connection(curl) as connection:
+        with pytest.raises(hbone.Refused):
+            connection.connect('10.96.0.99:80')
+    refused, = wait(waypoint, 1)
+    assert {k: refused[k] for k in ('status', 'details', 'to', 'from', 'address', 'service', 'times')} == {
+        'status': 503, 'details': 'hbone_no_service', 'to': '10.96.0.99:80', 'from': curl.uri, 'address': '127.0.0.1',
+        'service': '', 'times': 1}
+    assert 'does not serve 10.96.0.99:80' in waypoint.get(refused['explain']).body.decode()
+
+
+def test_a_client_of_another_mesh_is_told_and_a_probe_is_not(cairn, app, pki):
+    waypoint = cairn(body(app))
+    net.wait_port(waypoint.ip, 15008)  # only connects, as a TCP probe does
+    for stranger in (pki.foreign_ca('default', 'curl'), pki.foreign_domain('default', 'curl')):
+        assert hbone.is_refused(waypoint.ip, stranger)
+    domain, ca = wait(waypoint, 2)
+    assert (ca['status'], ca['to'], ca['explain']) == (0, '', '')
+    assert 'hbone_handshake: ' in ca['details'] and 'hbone_handshake: ' in domain['details']
+    assert 'foreign' in domain['details'] or 'trust domain' in domain['details']
+    text = waypoint.get('/decisions').body.decode()
+    assert 'explain' not in text and '1 time\n' in text
 
 
 def test_what_repeats_is_counted_and_what_is_old_makes_room(cairn, app, curl):

@@ -17,7 +17,8 @@
 typedef struct {
     cn_pool_t *pool;
     cn_shm_view_t view;
-    cn_facts_t facts;
+    unsigned status;
+    uint32_t flags;
     cn_str_t texts[CN_DECISIONS_TEXTS];
     const cn_decisions_entry_t *v;
     uint32_t n;
@@ -32,7 +33,7 @@ static int setup(void **state)
     f->view.size = cn_decisions_ring_size(ENTRIES) * SLOTS;
     f->view.slots = SLOTS;
     f->view.mem = cn_xzalloc(f->view.size);
-    f->facts.status = 403;
+    f->status = 403;
     *state = f;
     return 0;
 }
@@ -51,7 +52,7 @@ static void put(fix_t *f, const char *why, const char *path)
 {
     f->texts[CN_DECISIONS_WHY] = cn_str_c(why);
     f->texts[CN_DECISIONS_PATH] = cn_str_c(path);
-    cn_decisions_ring_put(&f->view, &f->facts, f->texts);
+    cn_decisions_ring_put(&f->view, f->status, f->flags, f->texts);
 }
 
 static void read_all(fix_t *f)
@@ -77,7 +78,7 @@ static void test_alike_ones_in_a_row_are_one(void **state)
     put(f, "a", "/2"); /* the path makes no difference */
     put(f, "b", "/1");
     put(f, "a", "/1");
-    f->facts.status = 404; /* the status does */
+    f->status = 404; /* the status does */
     put(f, "a", "/1");
     read_all(f);
     assert_int_equal(f->n, 4);
@@ -135,7 +136,7 @@ static void test_texts_are_cut_and_none_is_without_room(void **state)
     memset(longer, 'x', 1000);
     for (unsigned i = 0; i < CN_DECISIONS_TEXTS; i++)
         f->texts[i] = cn_str_make(longer, 1000);
-    cn_decisions_ring_put(&f->view, &f->facts, f->texts);
+    cn_decisions_ring_put(&f->view, f->status, f->flags, f->texts);
     read_all(f);
     assert_int_equal(f->n, 1);
     for (unsigned i = 0; i < CN_DECISIONS_TEXTS; i++)

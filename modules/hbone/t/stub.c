@@ -65,3 +65,7 @@ void cn_tunnel_refused(cn_worker_t *w, const cn_peer_t *peer, cn_str_t authority
         w->refused[w->nrefused] = status;
     w->nrefused++;
 }
+
+void cn_worker_refused(cn_worker_t *w CN_UNUSED, const cn_refusal_t *r CN_UNUSED)
+{
+}
