@@ -11,6 +11,11 @@
  * after two more passes: whatever was queued when the object ended, and
  * whatever that woke in turn, has run by then.
  *
+ * A process that was stopped, or had no processor, finds all its timers due at
+ * once, and what its peers did meanwhile in the sockets.  Then timers go on from
+ * where they were, and not before a round without events: nobody is cut off for
+ * time that we have lost.
+ *
  * A loop belongs to the process that created it; do not fork with one.
  */
 #include "event/loop_int.h"
@@ -22,11 +27,15 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/log.h"
 #include "core/pool.h"
 
 #define PASSES_MAX 32
 #define RUNS_MAX 256
 #define RETIRED_MIN 64u
+/* No turn of ours takes so long. */
+#define LATE_MS 1000u
+#define LATE_ROUNDS 256u
 
 /* A process without a loop is of no use, and whoever started it tells on. */
 static CN_NORETURN void give_up(void)
@@ -90,7 +99,8 @@ void cn_loop_destroy(cn_loop_t *loop)
     free(loop);
 }
 
-static void collect_events(cn_loop_t *loop, int max_ms)
+/* Returns whether there were any. */
+static bool collect_events(cn_loop_t *loop, int max_ms)
 {
     int wait = 0;
     if (cn_list_empty(&loop->queue)) {
@@ -102,14 +112,40 @@ static void collect_events(cn_loop_t *loop, int max_ms)
     loop->now_ns = cn_clock_mono_ns();
     for (int i = 0; i < n; i++)
         cn_io_event(loop, &loop->events[i]);
+    return n > 0;
+}
+
+static void make_up_for(cn_loop_t *loop, uint64_t late_ms)
+{
+    loop->lost_ms += late_ms;
+    loop->late_left = LATE_ROUNDS;
+    if (loop->pass > 0) /* else we were not asked to run before */
+        cn_log(CN_LOG_WARN, "loop", "this process did not run for %llu ms",
+               (unsigned long long)late_ms);
+}
+
+/* The number of rounds is bounded, since events may come all the time. */
+static bool may_expire(cn_loop_t *loop, bool events)
+{
+    uint64_t late_ms = cn_timer_late_ms(loop);
+
+    if (late_ms > LATE_MS) {
+        make_up_for(loop, late_ms);
+        return false; /* a wait that was interrupted tells of no events */
+    }
+    if (loop->late_left > 0 && (events || !cn_list_empty(&loop->queue)))
+        return --loop->late_left == 0;
+    loop->late_left = 0;
+    return true;
 }
 
 void cn_loop_round(cn_loop_t *loop, int max_ms)
 {
     size_t runs = 0;
 
-    collect_events(loop, max_ms);
-    cn_timer_expire(loop);
+    bool events = collect_events(loop, max_ms);
+    if (may_expire(loop, events))
+        cn_timer_expire(loop);
     for (int i = 0; i < PASSES_MAX && runs < RUNS_MAX; i++) {
         if (cn_list_empty(&loop->queue))
             break;

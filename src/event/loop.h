@@ -55,13 +55,15 @@ void cn_task_wake(cn_task_t *, uint32_t why);
 /* Embedded; when it expires the task is woken with why. */
 struct cn_timer {
     cn_task_t *task;
-    uint64_t at_ms; /* loop time */
+    uint64_t at_ms; /* of the timers' clock */
     uint32_t why;
     uint32_t pos; /* place in the heap + 1; 0: not set */
 };
 
 void cn_timer_init(cn_timer_t *, cn_task_t *, uint32_t why);
-/* (Re)starts it: expires ms from now.  Cheap when it is merely pushed back. */
+/* (Re)starts it: expires ms from now, not counting time in which the process was
+ * stopped: a limit on a peer is not over before what it did was looked at.
+ * Cheap when it is merely pushed back. */
 void cn_timer_set(cn_timer_t *, uint64_t ms);
 /* A wake that was given before stays given: check the state when it comes. */
 void cn_timer_stop(cn_timer_t *);

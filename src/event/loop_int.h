@@ -36,6 +36,8 @@ struct cn_loop {
     int epfd;
     bool stop;
     uint64_t now_ns;
+    uint64_t lost_ms;   /* in which timers did not run, because we did not */
+    unsigned late_left; /* rounds for what came meanwhile, before timers run again */
 
     cn_list_t queue; /* tasks woken, for the next pass */
     uint64_t pass;   /* passes over the queue that have ended */
@@ -57,6 +59,8 @@ struct cn_loop {
 void cn_io_event(cn_loop_t *, const struct epoll_event *);
 /* Milliseconds until the earliest key, at most max (-1: no bound); 0 when due. */
 int cn_timer_wait_ms(const cn_loop_t *, int max);
+/* How long ago the earliest key was due. */
+uint64_t cn_timer_late_ms(const cn_loop_t *);
 /* Wakes the tasks of all timers that are due. */
 void cn_timer_expire(cn_loop_t *);
 /* One pass: runs each task that is in the queue now, once.  Returns how many ran. */

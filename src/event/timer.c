@@ -7,6 +7,8 @@
  * expire.  So a push back leaves the heap alone: when the old key is due, the
  * slot gets the timer's present time and sinks.  The heap holds pointers into
  * the owners' objects; an owner stops its timers before it goes.
+ *
+ * Times are of the timers' own clock, which stands while the process cannot run.
  */
 #include "event/loop_int.h"
 
@@ -14,6 +16,11 @@
 
 #define HEAP_MIN 64u
 #define ARITY 4u
+
+static uint64_t clock_ms(const cn_loop_t *loop)
+{
+    return cn_loop_ms(loop) - loop->lost_ms;
+}
 
 static void place(cn_loop_t *loop, uint32_t i, cn_timer_slot_t slot)
 {
@@ -79,7 +86,7 @@ void cn_timer_init(cn_timer_t *t, cn_task_t *task, uint32_t why)
 void cn_timer_set(cn_timer_t *t, uint64_t ms)
 {
     cn_loop_t *loop = t->task->loop;
-    uint64_t now = cn_loop_ms(loop);
+    uint64_t now = clock_ms(loop);
     t->at_ms = ms > UINT64_MAX - now ? UINT64_MAX : now + ms;
     cn_timer_slot_t slot = {.key_ms = t->at_ms, .timer = t};
 
@@ -106,15 +113,21 @@ int cn_timer_wait_ms(const cn_loop_t *loop, int max)
 {
     if (loop->heap_n == 0)
         return max;
-    uint64_t now = cn_loop_ms(loop), key = loop->heap[0].key_ms;
+    uint64_t now = clock_ms(loop), key = loop->heap[0].key_ms;
     uint64_t wait = key > now ? key - now : 0;
     uint64_t bound = max < 0 ? INT32_MAX : (uint64_t)max;
     return (int)(wait < bound ? wait : bound);
 }
 
+uint64_t cn_timer_late_ms(const cn_loop_t *loop)
+{
+    uint64_t now = clock_ms(loop);
+    return loop->heap_n > 0 && loop->heap[0].key_ms < now ? now - loop->heap[0].key_ms : 0;
+}
+
 void cn_timer_expire(cn_loop_t *loop)
 {
-    uint64_t now = cn_loop_ms(loop);
+    uint64_t now = clock_ms(loop);
     while (loop->heap_n > 0 && loop->heap[0].key_ms <= now) {
         cn_timer_t *t = loop->heap[0].timer;
         if (t->at_ms > now) {

@@ -7,11 +7,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/pool.h"
-#include "event/loop.h"
+#include "event/loop_int.h"
 
 static char trace[64]; /* which tasks ran, in order */
 
@@ -307,6 +309,103 @@ static void test_time_stands_still_within_a_round(void **state)
     assert_int_equal(cn_loop_ms(loop), cn_loop_ns(loop) / 1000000);
 }
 
+/* ---- a process that was stopped ---- */
+
+/* Waits for a byte, but not for ever. */
+typedef struct {
+    cn_task_t task;
+    cn_timer_t limit;
+    cn_io_t io;
+    int fds[2];
+    int got, cut;
+    bool restless; /* keeps the queue busy */
+} waiter_t;
+
+static void on_waiter(cn_task_t *task, uint32_t why)
+{
+    waiter_t *w = cn_container_of(task, waiter_t, task);
+    char c;
+
+    w->cut += (why & CN_WAKE_TIMER) != 0;
+    if (read(w->fds[0], &c, 1) == 1) {
+        w->got++;
+        cn_timer_stop(&w->limit);
+    }
+    if (w->restless)
+        cn_task_wake(task, CN_WAKE_SELF);
+}
+
+/* Its limit of 10 ms was set 5 s ago, and no round was made since. */
+static void stopped_waiter(waiter_t *w, cn_loop_t *loop)
+{
+    *w = (waiter_t){.got = 0};
+    assert_int_equal(pipe2(w->fds, O_NONBLOCK | O_CLOEXEC), 0);
+    cn_task_init(&w->task, loop, on_waiter);
+    cn_timer_init(&w->limit, &w->task, CN_WAKE_TIMER);
+    assert_int_equal(cn_io_open(&w->io, loop, w->fds[0], &w->task), CN_OK);
+    cn_loop_round(loop, 0);
+    loop->now_ns -= 5000000000u;
+    cn_timer_set(&w->limit, 10);
+}
+
+static void end_waiter(waiter_t *w)
+{
+    cn_timer_stop(&w->limit);
+    cn_io_close(&w->io);
+    cn_task_fini(&w->task);
+    close(w->fds[0]);
+    close(w->fds[1]);
+}
+
+static void test_what_came_while_we_were_stopped_came_in_time(void **state)
+{
+    cn_loop_t *loop = *state;
+    waiter_t w;
+
+    stopped_waiter(&w, loop);
+    assert_int_equal(write(w.fds[1], "x", 1), 1);
+    for (int i = 0; i < 10; i++)
+        cn_loop_round(loop, 0);
+    assert_int_equal(w.got, 1);
+    assert_int_equal(w.cut, 0);
+    end_waiter(&w);
+}
+
+static void test_what_did_not_come_is_not_waited_for_longer(void **state)
+{
+    cn_loop_t *loop = *state;
+    waiter_t w;
+    cn_timer_t other;
+
+    stopped_waiter(&w, loop);
+    cn_timer_init(&other, &w.task, CN_WAKE_USER);
+    cn_timer_set(&other, 60000);
+    cn_loop_round(loop, 0);
+    assert_int_equal(w.cut, 0);
+    cn_loop_round(loop, -1);
+    assert_int_equal(w.cut, 1);
+    /* Nobody else's time ran while we were stopped. */
+    assert_in_range(cn_timer_wait_ms(loop, -1), 58000, 60000);
+    cn_timer_stop(&other);
+    end_waiter(&w);
+}
+
+static void test_events_without_end_do_not_hold_timers_for_ever(void **state)
+{
+    cn_loop_t *loop = *state;
+    waiter_t w;
+    int rounds = 0;
+
+    stopped_waiter(&w, loop);
+    w.restless = true;
+    cn_task_wake(&w.task, CN_WAKE_SELF);
+    for (; !w.cut && rounds < 1000; rounds++)
+        cn_loop_round(loop, 0);
+    assert_in_range(rounds, 100, 300);
+    w.restless = false;
+    end_waiter(&w);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -323,6 +422,9 @@ int main(void)
         T(test_freeing_may_retire_more_and_destroy_frees_the_rest),
         T(test_destroy_ends_those_who_still_leave),
         T(test_time_stands_still_within_a_round),
+        T(test_what_came_while_we_were_stopped_came_in_time),
+        T(test_what_did_not_come_is_not_waited_for_longer),
+        T(test_events_without_end_do_not_hold_timers_for_ever),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
