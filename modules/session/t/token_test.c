@@ -78,7 +78,8 @@ static void test_sessions_end(void **state CN_UNUSED)
              {9000000, 100000, 2100, true},
              {9000000, 100000, 2101, false},
              {0, 0, 1940, true},
-             {0, 0, 1939, false}, /* used in the future */
+             {0, 0, 1939, true},             /* nothing ends it */
+             {9000000, 100000, 1939, false}, /* used in the future */
              {500, 0, 1000, true}};
 
     for (size_t i = 0; i < CN_COUNT(v); i++) {
