@@ -35,9 +35,9 @@ static const char *state_name(server_state_t st)
 
 static uint64_t uptime_s(cn_admin_server_t *s)
 {
-    uint64_t now = cn_clock_wall_us(), then = cn_board_get(&cn_admin_board(s)->started_us);
+    uint64_t now = cn_clock_mono_ns(), then = cn_board_get(&cn_admin_board(s)->started_ns);
 
-    return now > then ? (now - then) / 1000000 : 0;
+    return now > then ? (now - then) / 1000000000 : 0;
 }
 
 /* ---- health ---- */

@@ -30,7 +30,7 @@ typedef struct {
 } cn_board_slot_t;
 
 typedef struct {
-    uint64_t started_us;   /* wall clock */
+    uint64_t started_ns;   /* monotonic clock */
     uint64_t master;       /* pid */
     uint64_t gen;          /* the newest configuration that was accepted */
     uint64_t gen_in_force; /* the newest that all workers have */

@@ -174,11 +174,11 @@ static int test(const cn_reload_source_t *s, const options_t *o, cn_pool_t *pool
 {
     cn_gen_t *gen;
     cn_str_t why = CN_STR_NULL;
-    uint64_t expires_s;
+    cn_reload_checked_t proved;
     cn_rc rc = cn_reload_read(s, o->dump ? stdout : NULL, false, pool, NULL, &gen, &why);
 
     if (rc == CN_OK) {
-        rc = cn_reload_prove(gen, pool, &expires_s, &why);
+        rc = cn_reload_prove(gen, 0, pool, &proved, &why);
         cn_gen_unref(gen);
     }
     if (rc != CN_OK)

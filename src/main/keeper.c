@@ -108,7 +108,7 @@ static void check(keeper_t *k)
     if (rc == CN_DECLINE)
         rc = check_whole(k, pool, &result, &why);
     if (rc == CN_OK)
-        result.expires_s = cn_reload_expiry(&k->w);
+        cn_reload_tell_cert(&k->w, &result);
     else
         result.kind = CN_CHECKED_BAD;
     answer(k, &result, why);
@@ -145,7 +145,9 @@ static cn_rc load(keeper_t *k, cn_pool_t *pool, cn_str_t *why)
     }
     if (!k->fresh && cn_reload_open(s, k->start->bundle, false, NULL, pool, &gen, why) != CN_OK)
         return CN_ERR;
+    k->w.checked = true;
     cn_rc rc = cn_worker_apply(&k->w, gen, pool, why);
+    k->w.checked = false;
     cn_gen_unref(gen);
     return rc;
 }

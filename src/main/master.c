@@ -72,6 +72,7 @@ static void adopt_part(cn_master_t *m, const cn_reload_checked_t *checked)
     t->parts[t->nparts++] = checked->bundle;
     t->id = t->gen->id = ++m->last_id;
     t->expires_s = checked->expires_s;
+    t->cert_hash = checked->cert_hash;
     t->announced = false;
     m->quiet = 0;
 }
@@ -118,6 +119,7 @@ static cn_rc adopt(cn_master_t *m, const cn_reload_checked_t *checked, bool pati
         .gen = gen,
         .bundle = bundle,
         .expires_s = checked->expires_s,
+        .cert_hash = checked->cert_hash,
         .id = gen->id,
         .epoch = t->epoch + structural,
         .workers = cn_main_workers(cn_main_conf(gen)),
@@ -252,7 +254,7 @@ static unsigned start_check(cn_master_t *m)
     m->check_nth++;
     if (ask_keeper(m) == CN_OK)
         return m->check_nth;
-    if (cn_reload_check_start(&m->check, m->args->source) != CN_OK) {
+    if (cn_reload_check_start(&m->check, m->args->source, m->target.cert_hash) != CN_OK) {
         cn_log(CN_LOG_ERROR, "master", "reload: the checker cannot be started: %s",
                strerror(errno));
         return 0;
@@ -550,7 +552,7 @@ static cn_rc first_conf(cn_master_t *m, cn_pool_t *pool)
     cn_reload_checked_t checked;
     cn_rc rc;
 
-    if (cn_reload_check_start(&m->check, m->args->source) != CN_OK) {
+    if (cn_reload_check_start(&m->check, m->args->source, 0) != CN_OK) {
         complain(m, "the checker cannot be started: ", cn_str_c(strerror(errno)));
         return CN_ERR;
     }
@@ -653,7 +655,7 @@ static cn_rc share_memory(cn_master_t *m)
         return CN_ERR;
     }
     m->board->master = (uint64_t)getpid();
-    m->board->started_us = cn_clock_wall_us();
+    m->board->started_ns = cn_clock_mono_ns();
     m->board->gen = m->target.id;
     m->board->workers = m->target.workers;
     tell_loaded(m);

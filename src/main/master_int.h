@@ -32,6 +32,7 @@ typedef struct {
     uint32_t epoch; /* counts up with each structural change: those need other workers */
     unsigned workers;
     uint64_t expires_s; /* of our certificate in it; 0: none */
+    uint64_t cert_hash; /* of that */
     bool announced;     /* all workers have it, and the log says so */
 } cn_target_t;
 

@@ -101,22 +101,25 @@ cn_rc cn_reload_open(const cn_reload_source_t *s, int fd, bool main_only, const 
     return rc;
 }
 
-uint64_t cn_reload_expiry(const cn_worker_t *w)
+void cn_reload_tell_cert(const cn_worker_t *w, cn_reload_checked_t *out)
 {
     int64_t s = w->tls ? cn_tls_ctx_not_after(w->tls) : 0;
 
-    return s > 0 ? (uint64_t)s : 0;
+    out->expires_s = s > 0 ? (uint64_t)s : 0;
+    out->cert_hash = w->cert_hash;
 }
 
-cn_rc cn_reload_prove(cn_gen_t *gen, cn_pool_t *pool, uint64_t *expires_s, cn_str_t *why)
+cn_rc cn_reload_prove(cn_gen_t *gen, uint64_t cert_hash, cn_pool_t *pool, cn_reload_checked_t *out,
+                      cn_str_t *why)
 {
     cn_loop_t *loop = cn_loop_create();
     cn_worker_t w = {0};
     cn_rc rc = CN_ERR;
 
     if (cn_worker_init(&w, loop, 0, NULL) == CN_OK) {
+        w.cert_hash = cert_hash;
         rc = cn_worker_apply(&w, gen, pool, why);
-        *expires_s = cn_reload_expiry(&w);
+        cn_reload_tell_cert(&w, out);
         cn_worker_fini(&w);
     } else {
         *why = CN_STR("a worker could not be set up; the log says why");
@@ -127,15 +130,15 @@ cn_rc cn_reload_prove(cn_gen_t *gen, cn_pool_t *pool, uint64_t *expires_s, cn_st
 
 /* ---- the checker ---- */
 
-static cn_rc check(const cn_reload_source_t *s, cn_pool_t *pool, cn_reload_checked_t *out,
-                   cn_str_t *why)
+static cn_rc check(const cn_reload_source_t *s, uint64_t cert_hash, cn_pool_t *pool,
+                   cn_reload_checked_t *out, cn_str_t *why)
 {
     cn_bundle_t *bundle;
     cn_gen_t *gen;
 
     if (cn_reload_read(s, NULL, false, pool, &bundle, &gen, why) != CN_OK)
         return CN_ERR;
-    cn_rc rc = cn_reload_prove(gen, pool, &out->expires_s, why);
+    cn_rc rc = cn_reload_prove(gen, cert_hash, pool, out, why);
     if (rc == CN_OK && cn_bundle_save(bundle, &out->bundle) != CN_OK) {
         *why =
             cn_pool_printf(pool, "the configuration cannot be kept in memory: %s", strerror(errno));
@@ -152,7 +155,10 @@ cn_rc cn_reload_answer(int channel, const cn_reload_checked_t *r, cn_str_t why)
 
     cn_channel_msg_init(m, (uint32_t)r->kind, r->expires_s);
     m->fd = r->kind == CN_CHECKED_BAD ? -1 : r->bundle;
-    cn_channel_msg_text(m, why);
+    /* Good news need no words. */
+    cn_channel_msg_text(m, r->kind == CN_CHECKED_BAD
+                               ? why
+                               : cn_str_make((const char *)&r->cert_hash, sizeof(r->cert_hash)));
     cn_rc rc = cn_channel_send(channel, m);
     if (m->fd >= 0)
         close(m->fd);
@@ -160,7 +166,7 @@ cn_rc cn_reload_answer(int channel, const cn_reload_checked_t *r, cn_str_t why)
     return rc;
 }
 
-static CN_NORETURN void run_checker(const cn_reload_source_t *s, int channel)
+static CN_NORETURN void run_checker(const cn_reload_source_t *s, uint64_t cert_hash, int channel)
 {
     cn_pool_t *pool = cn_pool_create(0);
     cn_str_t why = CN_STR_NULL;
@@ -170,14 +176,14 @@ static CN_NORETURN void run_checker(const cn_reload_source_t *s, int channel)
     cn_sig_ignore_pipe();
     if (cn_priv_confine(CHECK_CPU_S, 0) != CN_OK)
         cn_log(CN_LOG_WARN, "conf", "the checker's limits cannot be set: %s", strerror(errno));
-    if (check(s, pool, &result, &why) != CN_OK)
+    if (check(s, cert_hash, pool, &result, &why) != CN_OK)
         result.kind = CN_CHECKED_BAD;
     int status = cn_reload_answer(channel, &result, why) == CN_OK ? 0 : 1;
     /* The master's objects are in this memory too and are not ours to end. */
     _exit(status);
 }
 
-cn_rc cn_reload_check_start(cn_reload_check_t *c, const cn_reload_source_t *s)
+cn_rc cn_reload_check_start(cn_reload_check_t *c, const cn_reload_source_t *s, uint64_t cert_hash)
 {
     int fds[2];
 
@@ -186,7 +192,7 @@ cn_rc cn_reload_check_start(cn_reload_check_t *c, const cn_reload_source_t *s)
     c->pid = fork();
     if (c->pid == 0) {
         close(fds[0]);
-        run_checker(s, fds[1]);
+        run_checker(s, cert_hash, fds[1]);
     }
     int err = errno;
     close(fds[1]);
@@ -210,7 +216,9 @@ cn_rc cn_reload_check_result(const cn_reload_check_t *c, cn_pool_t *pool, cn_rel
     if (rc == CN_AGAIN)
         return CN_AGAIN;
     if (rc == CN_OK && m->type < CN_CHECKED_BAD && m->fd >= 0) {
-        *out = (cn_reload_checked_t){(cn_reload_kind)m->type, m->fd, m->number};
+        *out = (cn_reload_checked_t){(cn_reload_kind)m->type, m->fd, m->number, 0};
+        if (m->len == sizeof(out->cert_hash))
+            memcpy(&out->cert_hash, m->text, sizeof(out->cert_hash));
         return CN_OK;
     }
     if (rc == CN_OK && m->fd >= 0)

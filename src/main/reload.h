@@ -39,18 +39,16 @@ CN_MUST cn_rc cn_reload_open_part(const cn_reload_source_t *, int fd, const cn_g
 /* Loads from a checker's memfd, which stays the caller's. */
 CN_MUST cn_rc cn_reload_open(const cn_reload_source_t *, int fd, bool main_only,
                              const cn_gen_t *prev, cn_pool_t *pool, cn_gen_t **out, cn_str_t *why);
-/* Would a worker take it?  Puts it in force in one that serves nothing.
- * *expires_s: when our certificate does, in seconds since 1970; 0: there is none. */
-CN_MUST cn_rc cn_reload_prove(cn_gen_t *, cn_pool_t *pool, uint64_t *expires_s, cn_str_t *why);
-
 /* A running check. */
 typedef struct {
     pid_t pid;   /* 0: none */
     int channel; /* readable when there is a result; non-blocking */
     bool kept;   /* by a keeper, whose channel it is */
 } cn_reload_check_t;
-/* Forks the checker.  CN_ERR with errno. */
-CN_MUST cn_rc cn_reload_check_start(cn_reload_check_t *, const cn_reload_source_t *);
+/* Forks the checker.  cert_hash: of the certificate in force, 0: none.  CN_ERR
+ * with errno. */
+CN_MUST cn_rc cn_reload_check_start(cn_reload_check_t *, const cn_reload_source_t *,
+                                    uint64_t cert_hash);
 typedef enum {
     CN_CHECKED_ALL = 1, /* the bundle is a whole configuration */
     CN_CHECKED_PART,    /* it says what is other than in the one before */
@@ -61,11 +59,16 @@ typedef struct {
     cn_reload_kind kind;
     int bundle;         /* the sealed memfd, the caller's */
     uint64_t expires_s; /* of our certificate; 0: none */
+    uint64_t cert_hash; /* of it */
 } cn_reload_checked_t;
 /* For whoever checks: sends a result, and gives the descriptor back. */
 CN_MUST cn_rc cn_reload_answer(int channel, const cn_reload_checked_t *, cn_str_t why);
-/* What a worker put in force: see cn_reload_prove. */
-uint64_t cn_reload_expiry(const struct cn_worker *);
+/* Would a worker take it?  Puts it in force in one that serves nothing, and tells
+ * of our certificate.  cert_hash: as above. */
+CN_MUST cn_rc cn_reload_prove(cn_gen_t *, uint64_t cert_hash, cn_pool_t *pool,
+                              cn_reload_checked_t *, cn_str_t *why);
+/* Our certificate, as the worker has it in force. */
+void cn_reload_tell_cert(const struct cn_worker *, cn_reload_checked_t *);
 /* CN_AGAIN: not yet; CN_ERR: refused, *why in pool.  out->kind is then
  * CN_CHECKED_BAD when the checker said so, else what it holds is not known. */
 CN_MUST cn_rc cn_reload_check_result(const cn_reload_check_t *, cn_pool_t *pool,

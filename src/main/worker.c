@@ -582,6 +582,7 @@ static cn_rc begin(proc_t *p)
     if (cn_worker_init(&p->w, p->loop, s->slot, p->stats) != CN_OK)
         return CN_ERR;
     cn_worker_share(&p->w, s->shared);
+    p->w.checked = true;
     cn_rc rc = take(p, s->bundle, s->gen - s->nparts, pool, &why);
     for (unsigned i = 0; rc == CN_OK && i < s->nparts; i++)
         rc = take_part(p, s->parts[i], s->gen - s->nparts + i + 1, pool, &why);

@@ -188,10 +188,21 @@ static uint64_t identity_hash(const cn_tls_conf_t *tc)
     return all;
 }
 
-/* The same files make the same context, which stays: handshakes go on with it. */
+static uint64_t cert_hash(const cn_gen_t *gen)
+{
+    const cn_proxy_conf_t *pc = gen->main->confs[CN_UNIT_PROXY];
+    const cn_text_t *cert = pc->cert_file.n ? cn_gen_text_find(gen, pc->cert_file) : NULL;
+
+    return cert ? cert->hash : 0;
+}
+
+/* The same files make the same context, which stays: handshakes go on with it.
+ * A certificate that is in force stays, too, when a clock that was set says that
+ * it is not valid: a change of something else is no worse for it. */
 static cn_rc load_identity(const cn_worker_t *w, const cn_gen_t *gen, cn_pool_t *pool,
                            cn_tls_ctx_t **tls, uint64_t *hash, cn_str_t *why)
 {
+    uint64_t cert = cert_hash(gen);
     const cn_proxy_conf_t *pc = gen->main->confs[CN_UNIT_PROXY];
     cn_tls_conf_t tc = {.cert_file = pc->cert_file,
                         .key_file = pc->key_file,
@@ -210,6 +221,7 @@ static cn_rc load_identity(const cn_worker_t *w, const cn_gen_t *gen, cn_pool_t 
         domains[i + 1] = ((const cn_str_t *)pc->trust_domain_aliases.v)[i];
     tc.trust_domains = domains;
     tc.trust_domain_n = pc->trust_domain_aliases.n + 1;
+    tc.known = w->checked || (cert && cert == w->cert_hash);
     *hash = identity_hash(&tc);
     if (w->tls && w->tls_hash == *hash) {
         *tls = cn_tls_ctx_ref(w->tls);
@@ -267,7 +279,7 @@ typedef struct {
     cn_workloads_t *workloads;
     uint64_t workloads_hash;
     cn_tls_ctx_t *tls;
-    uint64_t tls_hash;
+    uint64_t tls_hash, cert_hash;
 } made_t;
 
 static cn_rc make_all(const cn_worker_t *w, const cn_gen_t *gen, cn_pool_t *pool, made_t *m,
@@ -277,6 +289,7 @@ static cn_rc make_all(const cn_worker_t *w, const cn_gen_t *gen, cn_pool_t *pool
     const cn_text_t *text = pc->workloads.n ? cn_gen_text_find(gen, pc->workloads) : NULL;
 
     m->workloads_hash = text ? text->hash : 0;
+    m->cert_hash = cert_hash(gen);
     if (load_workloads(w, text, pool, &m->workloads, why) != CN_OK)
         return CN_ERR;
     if (load_identity(w, gen, pool, &m->tls, &m->tls_hash, why) != CN_OK) {
@@ -291,6 +304,7 @@ static void use_all(cn_worker_t *w, const made_t *m)
     cn_tls_ctx_unref(w->tls);
     w->tls = m->tls;
     w->tls_hash = m->tls_hash;
+    w->cert_hash = m->cert_hash;
     use_workloads(w, m->workloads, m->workloads_hash);
 }
 

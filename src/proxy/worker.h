@@ -53,6 +53,8 @@ struct cn_worker {
     const cn_proxy_conf_t *conf; /* of gen->main */
     cn_tls_ctx_t *tls;           /* NULL before the first identity */
     uint64_t tls_hash;           /* of what it was made from */
+    uint64_t cert_hash;          /* of its certificate, which is not judged by the clock again */
+    bool checked;                /* what it takes was judged by another process */
     cn_clusters_t *clusters;
     cn_workloads_t *workloads; /* may be NULL */
     uint64_t workloads_hash;

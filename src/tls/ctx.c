@@ -30,6 +30,7 @@ typedef struct {
     cn_tls_ctx_t *ctx;
     cn_pool_t *pool; /* the caller's */
     cn_str_t *why;
+    bool known;
 } making_t;
 
 static const char *openssl_reason(void)
@@ -151,9 +152,9 @@ static cn_rc check_leaf(making_t *m, cn_str_t file, X509 *leaf)
         return refuse(m, file,
                       "the certificate has no SPIFFE identity: a URI of the form "
                       "spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT");
-    if (X509_cmp_current_time(X509_get0_notAfter(leaf)) <= 0)
+    if (!m->known && X509_cmp_current_time(X509_get0_notAfter(leaf)) <= 0)
         return refuse(m, file, "the certificate has expired");
-    if (X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0)
+    if (!m->known && X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0)
         return refuse(m, file, "the certificate is not valid yet");
     ctx->not_after = seconds_of(X509_get0_notAfter(leaf));
     warn_of_purpose(leaf, file);
@@ -334,7 +335,7 @@ cn_rc cn_tls_ctx_create(const cn_tls_conf_t *conf, cn_pool_t *pool, cn_tls_ctx_t
                         cn_str_t *why)
 {
     cn_tls_ctx_t *ctx = cn_xzalloc(sizeof(*ctx));
-    making_t m = {ctx, pool, why};
+    making_t m = {ctx, pool, why, conf->known};
 
     ctx->refs = 1;
     ctx->pool = cn_pool_create(512);
@@ -396,7 +397,7 @@ cn_rc cn_tls_ctx_create_web(const cn_tls_web_conf_t *conf, cn_pool_t *pool, cn_t
                             cn_str_t *why)
 {
     cn_tls_ctx_t *ctx = cn_xzalloc(sizeof(*ctx));
-    making_t m = {ctx, pool, why};
+    making_t m = {ctx, pool, why, false};
 
     ctx->refs = 1;
     ctx->pool = cn_pool_create(512);

@@ -18,6 +18,7 @@ typedef struct {
     unsigned trust_domain_n;
     /* What is in the files, when it was read before; NULL strings: read them now. */
     cn_str_t cert, key, bundle;
+    bool known; /* the certificate was judged before: what the clock says now does not matter */
 } cn_tls_conf_t;
 
 /* Checks that key and certificate belong together and that the certificate has
