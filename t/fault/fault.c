@@ -35,6 +35,7 @@ enum { FAIL_CALL = 1, FAIL_ALLOC, KILL };
 /* The same layout in t/it/test_fault.py. */
 struct fault {
     uint32_t armed, nth, count, hit;
+    int32_t pid; /* of whom it hit */
     char name[48];
 };
 
@@ -71,6 +72,7 @@ static int fault_now(const char *name, int error)
     if (!fault_counts(armed, error) || __atomic_add_fetch(&f->count, 1, __ATOMIC_ACQ_REL) != f->nth)
         return 0;
     memcpy(f->name, name, strlen(name) + 1); /* all names here are short */
+    f->pid = getpid();
     __atomic_store_n(&f->hit, 1, __ATOMIC_RELEASE);
     if (armed == KILL)
         raise(SIGKILL);

@@ -9,6 +9,7 @@ import contextlib
 import mmap
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import time
@@ -20,7 +21,7 @@ from peers import net, proxy, steady
 from test_process import is_alive
 
 CALLS, MEMORY, KILL = 1, 2, 3
-LAYOUT = struct.Struct('IIII48s')
+LAYOUT = struct.Struct('IIIIi48s')
 STRIDES = [pytest.param(5, id='some'), pytest.param(1, id='all', marks=pytest.mark.slow)]
 
 
@@ -39,12 +40,12 @@ class Fault:
 
     def arm(self, nth, what=CALLS):
         """what: system calls or allocations; KILL ends the program in place of a system call."""
-        self.map[:] = LAYOUT.pack(what, nth, 0, 0, b'')
+        self.map[:] = LAYOUT.pack(what, nth, 0, 0, 0, b'')
 
     def disarm(self):
         """The name of the call that failed, '' when there were fewer calls."""
-        _, _, _, hit, name = LAYOUT.unpack(self.map[:])
-        self.map[:] = LAYOUT.pack(0, 0, 0, 0, b'')
+        _, _, _, hit, self.pid, name = LAYOUT.unpack(self.map[:])
+        self.map[:] = LAYOUT.pack(0, 0, 0, 0, 0, b'')
         name = name.rstrip(b'\0').decode() if hit else ''
         self.seen[name] = self.seen.get(name, 0) + bool(name)
         return name
@@ -126,9 +127,11 @@ def test_reload_without_memory_is_whole_or_nothing(waypoint, fault, curl, run, s
         fault.arm(nth, MEMORY)
         run(*waypoint.command('-s', 'reload', '--wait'))
         name = fault.disarm()
-        if waypoint.process.poll() is not None:  # it was the master's: whoever started it starts it again
-            waypoint.start()
-            starts += 1
+        if name and fault.pid == waypoint.process.pid:  # whoever started it starts it again
+            waypoint.process.wait(20)
+            since, starts = len(waypoint.log), starts + 1
+            waypoint.start()  # the answer may still be that of an old worker
+            waypoint.wait_log('in force in all workers', since=since)
         again = run(*waypoint.command('-s', 'reload', '--wait'))
         assert again.returncode == 0, (nth, name, again.stderr, waypoint.log)
         net.wait_for(lambda: b'c%d.x:1' % nth in waypoint.get('/clusters').body, 10.0, 'reload %d' % nth)
@@ -257,6 +260,8 @@ def test_worker_without_memory_at_accept_loses_only_its_own(two, fault, curl, st
         died = [pid for pid, (_, tunnel) in streams.items() if not goes_on(pid, tunnel)]
         deaths += len(died)
         assert len(died) <= 1 and one.process.poll() is None, (nth, one.log)
+        if died:
+            one.send_signal(signal.SIGHUP)  # so that deaths in quick succession are forgiven
         of_each()
         assert one.request(curl, steady.VIP).status == 200, nth
         if not name:

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from . import hbone, net
-from .http import Http, Plain
+from .http import Ended, Http, Plain
 
 MAIN = """\
 worker_processes {workers};
@@ -138,7 +138,7 @@ class Cairn:
     def looks_ready(self):
         try:
             return self.get('/healthz/ready', 15021).status == 200
-        except (OSError, AssertionError, ValueError):
+        except (OSError, AssertionError, ValueError, Ended):
             return False
 
     def is_ready(self):
