@@ -245,6 +245,17 @@ CN_MUST cn_rc cn_bundle_glob(cn_bundle_t *, cn_str_t pattern, cn_pool_t *, cn_ve
 /* An empty one; the caller's. */
 cn_gen_t *cn_gen_create(const cn_conf_load_t *, cn_section_t *main);
 cn_map_t *cn_gen_sections(cn_gen_t *, cn_level_t);
+/* The file that a section was read from; views `where`. */
+cn_str_t cn_section_file(const cn_section_t *);
+/* A section that has been read comes into a generation's maps by name, file and
+ * text, or goes out of them; references are the caller's.  Claims are not
+ * touched. */
+void cn_gen_enter(cn_gen_t *, cn_section_t *);
+void cn_gen_remove(cn_gen_t *, cn_section_t *);
+/* Sections that were read from a file, or that name a text, one by one: start
+ * with *iter = 0, NULL ends. */
+cn_section_t *cn_gen_next_of_file(const cn_gen_t *, cn_str_t path, size_t *iter);
+cn_section_t *cn_gen_next_of_text(const cn_gen_t *, cn_str_t path, size_t *iter);
 /* Reads an included file. */
 CN_MUST cn_rc cn_gen_include(cn_conf_t *, cn_str_t path);
 /* Enters a text of the generation; see cn_conf_text. */

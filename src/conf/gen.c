@@ -352,6 +352,73 @@ cn_map_t *cn_gen_sections(cn_gen_t *gen, cn_level_t level)
     return level == CN_LV_SERVICE ? &gen->services : &gen->clusters;
 }
 
+cn_str_t cn_section_file(const cn_section_t *s)
+{
+    size_t n = s->where.n;
+
+    while (n > 0 && s->where.p[n - 1] != ':')
+        n--;
+    return cn_str_make(s->where.p, n ? n - 1 : 0);
+}
+
+static void index_section(cn_gen_t *gen, cn_section_t *s)
+{
+    const cn_str_t *texts = s->texts.v;
+
+    cn_multi_add(&gen->by_file, cn_hash_sip(cn_section_file(s)), s);
+    for (uint32_t i = 0; i < s->texts.n; i++)
+        cn_multi_add(&gen->by_text, cn_hash_sip(texts[i]), s);
+}
+
+void cn_gen_enter(cn_gen_t *gen, cn_section_t *s)
+{
+    (void)cn_map_put(cn_gen_sections(gen, s->level), s->name, s);
+    index_section(gen, s);
+}
+
+void cn_gen_remove(cn_gen_t *gen, cn_section_t *s)
+{
+    const cn_str_t *texts = s->texts.v;
+
+    (void)cn_map_del(cn_gen_sections(gen, s->level), s->name);
+    (void)cn_multi_del(&gen->by_file, cn_hash_sip(cn_section_file(s)), s);
+    for (uint32_t i = 0; i < s->texts.n; i++)
+        (void)cn_multi_del(&gen->by_text, cn_hash_sip(texts[i]), s);
+}
+
+cn_section_t *cn_gen_next_of_file(const cn_gen_t *gen, cn_str_t path, size_t *iter)
+{
+    uint64_t hash = cn_hash_sip(path);
+    cn_section_t *s;
+
+    do
+        s = cn_multi_next(&gen->by_file, hash, iter);
+    while (s && !cn_str_eq(cn_section_file(s), path));
+    return s;
+}
+
+static bool names_text(const cn_section_t *s, cn_str_t path)
+{
+    const cn_str_t *texts = s->texts.v;
+
+    for (uint32_t i = 0; i < s->texts.n; i++) {
+        if (cn_str_eq(texts[i], path))
+            return true;
+    }
+    return false;
+}
+
+cn_section_t *cn_gen_next_of_text(const cn_gen_t *gen, cn_str_t path, size_t *iter)
+{
+    uint64_t hash = cn_hash_sip(path);
+    cn_section_t *s;
+
+    do
+        s = cn_multi_next(&gen->by_text, hash, iter);
+    while (s && !names_text(s, path));
+    return s;
+}
+
 /* Reads the block that is open into a new section of the generation. */
 static cn_rc read_section(cn_conf_t *cf, cn_level_t level, const cn_str_t *argv, uint64_t hash,
                           uint64_t mac, cn_section_t **out)
@@ -376,6 +443,8 @@ static cn_rc read_section(cn_conf_t *cf, cn_level_t level, const cn_str_t *argv,
         rc = cn_conf_read(cf, &sc);
     if (rc == CN_OK)
         rc = cn_section_level_done(cf, level, s->confs);
+    if (rc == CN_OK)
+        index_section(cf->gen, s);
     cf->block_name = CN_STR_NULL;
     cf->section = outer_section;
     *out = s;
@@ -387,7 +456,7 @@ static cn_rc share(cn_conf_t *cf, cn_section_t *old)
 {
     const cn_claim_t *claims = old->claims.v;
 
-    (void)cn_map_put(cn_gen_sections(cf->gen, old->level), old->name, cn_section_ref(old));
+    cn_gen_enter(cf->gen, cn_section_ref(old));
     for (uint32_t i = 0; i < old->claims.n; i++) {
         if (enter_claim(cf, &claims[i], old) != CN_OK)
             return CN_ERR;
@@ -402,7 +471,7 @@ static void take_out(cn_conf_t *cf, cn_section_t *made)
 
     for (uint32_t i = 0; i < made->claims.n; i++)
         (void)cn_map_del(&cf->gen->addresses, claims[i].key);
-    (void)cn_map_del(cn_gen_sections(cf->gen, made->level), made->name);
+    cn_gen_remove(cf->gen, made);
     cn_section_unref(made);
 }
 
@@ -606,6 +675,8 @@ void cn_gen_unref(cn_gen_t *gen)
     if (--gen->refs > 0)
         return;
     cn_map_fini(&gen->addresses);
+    cn_multi_fini(&gen->by_file);
+    cn_multi_fini(&gen->by_text);
     unref_all(&gen->services);
     unref_all(&gen->clusters);
     while ((slot = cn_map_next(&gen->texts, &iter)))

@@ -46,57 +46,23 @@ static void to_set(cn_map_t *set, const cn_vec_t *paths)
         (void)cn_map_put(set, v[i], &v[i]);
 }
 
-/* The file in "file:line". */
-static cn_str_t file_of(const cn_section_t *s)
-{
-    size_t n = s->where.n;
-
-    while (n > 0 && s->where.p[n - 1] != ':')
-        n--;
-    return cn_str_make(s->where.p, n ? n - 1 : 0);
-}
-
-/* One or a few is the rule, and then a comparison is cheaper than a hash. */
-static bool in_set(const cn_map_t *set, cn_str_t path)
-{
-    if (set->used > 2)
-        return cn_map_get(set, path) != NULL;
-    for (size_t i = 0; set->used && i < set->cap; i++) {
-        if (set->slots[i].value && cn_str_eq(set->slots[i].key, path))
-            return true;
-    }
-    return false;
-}
-
-static bool uses_any(const cn_section_t *s, const cn_map_t *paths)
-{
-    const cn_str_t *v = s->texts.v;
-
-    for (uint32_t i = 0; i < s->texts.n; i++) {
-        if (in_set(paths, v[i]))
-            return true;
-    }
-    return false;
-}
-
 /* ---- what goes ---- */
 
 /* Files with sections whose texts changed, so that these are judged. */
-static void add_users(cn_patch_t *p, const cn_gen_t *gen, const cn_map_t *texts, cn_map_t *files,
+static void add_users(cn_patch_t *p, const cn_gen_t *gen, const cn_vec_t *texts, cn_map_t *files,
                       cn_vec_t *conf)
 {
-    for (unsigned k = 0; k < 2; k++) {
-        const cn_map_t *all = k ? &gen->clusters : &gen->services;
-        cn_map_slot_t *slot;
+    const cn_str_t *v = texts->v;
+
+    for (uint32_t i = 0; i < texts->n; i++) {
+        const cn_section_t *s;
         size_t iter = 0;
 
-        while ((slot = cn_map_next(all, &iter))) {
-            const cn_section_t *s = slot->value;
-            cn_str_t file = file_of(s);
+        while ((s = cn_gen_next_of_text(gen, v[i], &iter))) {
+            cn_str_t file = cn_section_file(s);
 
-            if (s->texts.n == 0 || !uses_any(s, texts) || cn_map_get(files, file))
+            if (cn_map_put(files, file, p))
                 continue;
-            (void)cn_map_put(files, file, p);
             add_path(p->pool, conf, file);
         }
     }
@@ -104,15 +70,15 @@ static void add_users(cn_patch_t *p, const cn_gen_t *gen, const cn_map_t *texts,
 
 static void find_going(cn_patch_t *p, const cn_gen_t *gen, const cn_map_t *files)
 {
-    for (unsigned k = 0; k < 2; k++) {
-        const cn_map_t *all = k ? &gen->clusters : &gen->services;
-        cn_map_slot_t *slot;
-        size_t iter = 0;
+    cn_map_slot_t *slot;
+    size_t iter = 0;
 
-        while ((slot = cn_map_next(all, &iter))) {
-            if (in_set(files, file_of(slot->value)))
-                (void)cn_map_put(&p->going[k], slot->key, slot->value);
-        }
+    while ((slot = cn_map_next(files, &iter))) {
+        cn_section_t *s;
+        size_t k = 0;
+
+        while ((s = cn_gen_next_of_file(gen, slot->key, &k)))
+            (void)cn_map_put(&p->going[s->level == CN_LV_CLUSTER], s->name, s);
     }
 }
 
@@ -181,24 +147,38 @@ static bool fits(const cn_patch_t *p, const cn_gen_t *gen)
     return true;
 }
 
-static void list_clusters(cn_patch_t *p, const cn_gen_t *gen, const cn_map_t *texts)
+static void list_cluster(cn_patch_t *p, cn_map_t *listed, cn_str_t name)
 {
-    cn_map_t set = {0};
-    const cn_map_t *sources[] = {&p->going[1], &p->gen->clusters, &gen->clusters};
-    cn_map_slot_t *slot;
+    if (cn_map_get(listed, name))
+        return;
+    name = cn_pool_dup(p->pool, name);
+    (void)cn_map_put(listed, name, p);
+    add_path(p->pool, &p->clusters, name);
+}
+
+/* Those that go, those that come, and those whose texts are others. */
+static void list_clusters(cn_patch_t *p, const cn_gen_t *gen, const cn_vec_t *texts)
+{
+    cn_map_t listed = {0};
+    const cn_map_t *sources[] = {&p->going[1], &p->gen->clusters};
+    const cn_str_t *v = texts->v;
 
     for (unsigned i = 0; i < CN_COUNT(sources); i++) {
+        cn_map_slot_t *slot;
         size_t iter = 0;
 
-        while ((slot = cn_map_next(sources[i], &iter))) {
-            if ((i == 2 && !uses_any(slot->value, texts)) || cn_map_get(&set, slot->key))
-                continue;
-            cn_str_t name = cn_pool_dup(p->pool, slot->key);
-            (void)cn_map_put(&set, name, p);
-            add_path(p->pool, &p->clusters, name);
-        }
+        while ((slot = cn_map_next(sources[i], &iter)))
+            list_cluster(p, &listed, slot->key);
     }
-    cn_map_fini(&set);
+    for (uint32_t i = 0; i < texts->n; i++) {
+        const cn_section_t *s;
+        size_t iter = 0;
+
+        while ((s = cn_gen_next_of_text(gen, v[i], &iter)))
+            if (s->level == CN_LV_CLUSTER)
+                list_cluster(p, &listed, s->name);
+    }
+    cn_map_fini(&listed);
 }
 
 static void list_texts(cn_patch_t *p)
@@ -216,7 +196,7 @@ static cn_rc make(cn_patch_t *p, const cn_conf_load_t *load, const cn_bundle_dif
 {
     const cn_gen_t *prev = load->prev;
     cn_vec_t conf = {0};
-    cn_map_t files = {0}, texts = {0}, judged = {0};
+    cn_map_t files = {0};
     cn_conf_t cf;
     cn_rc rc = cn_conf_begin(&cf, load);
 
@@ -224,11 +204,9 @@ static cn_rc make(cn_patch_t *p, const cn_conf_load_t *load, const cn_bundle_dif
         add_path(p->pool, &conf, ((const cn_str_t *)d->conf.v)[i]);
     to_set(&files, &conf);
     to_set(&files, &d->removed);
-    to_set(&texts, &d->texts);
     if (judge) {
-        to_set(&judged, &d->texts);
-        to_set(&judged, &d->lost);
-        add_users(p, prev, &judged, &files, &conf);
+        add_users(p, prev, &d->texts, &files, &conf);
+        add_users(p, prev, &d->lost, &files, &conf);
     }
     find_going(p, prev, &files);
     cf.gen = p->gen;
@@ -245,14 +223,12 @@ static cn_rc make(cn_patch_t *p, const cn_conf_load_t *load, const cn_bundle_dif
         rc = read_texts(&cf, &d->texts);
     cn_conf_end(&cf);
     if (rc == CN_OK && fits(p, prev)) {
-        list_clusters(p, prev, &texts);
+        list_clusters(p, prev, &d->texts);
         list_texts(p);
     } else {
         rc = CN_DECLINE;
     }
     cn_map_fini(&files);
-    cn_map_fini(&texts);
-    cn_map_fini(&judged);
     return rc;
 }
 
@@ -285,7 +261,7 @@ static void take_out(cn_gen_t *gen, const cn_patch_t *p, cn_vec_t *held)
 
             for (uint32_t i = 0; i < s->claims.n; i++)
                 (void)cn_map_del(&gen->addresses, claims[i].key);
-            (void)cn_map_del(cn_gen_sections(gen, levels[k]), s->name);
+            cn_gen_remove(gen, s);
             *(cn_section_t **)cn_vec_push(p->pool, held, sizeof(s)) = s;
         }
     }
@@ -299,8 +275,7 @@ static void put_in(cn_gen_t *gen, const cn_patch_t *p)
     for (unsigned k = 0; k < 2; k++) {
         iter = 0;
         while ((slot = cn_map_next(cn_gen_sections(p->gen, levels[k]), &iter)))
-            (void)cn_map_put(cn_gen_sections(gen, levels[k]), slot->key,
-                             cn_section_ref(slot->value));
+            cn_gen_enter(gen, cn_section_ref(slot->value));
     }
     iter = 0;
     while ((slot = cn_map_next(&p->gen->addresses, &iter)))
@@ -324,19 +299,9 @@ static void put_texts(cn_gen_t *gen, const cn_patch_t *p)
 
 static bool is_used(const cn_gen_t *gen, cn_str_t path)
 {
-    cn_map_t one = {0};
-    bool used = names(&gen->main->texts, path);
+    size_t iter = 0;
 
-    (void)cn_map_put(&one, path, &one);
-    for (unsigned k = 0; k < 2 && !used; k++) {
-        cn_map_slot_t *slot;
-        size_t iter = 0;
-
-        while (!used && (slot = cn_map_next(k ? &gen->clusters : &gen->services, &iter)))
-            used = uses_any(slot->value, &one);
-    }
-    cn_map_fini(&one);
-    return used;
+    return names(&gen->main->texts, path) || cn_gen_next_of_text(gen, path, &iter);
 }
 
 /* Texts that nobody names any more. */

@@ -14,6 +14,7 @@
 #include "conf/conf.h"
 #include "core/inet.h"
 #include "core/map.h"
+#include "core/multi.h"
 
 /* One route of a service: settings of all units on ROUTE level. */
 typedef struct {
@@ -88,6 +89,8 @@ typedef struct cn_gen {
     cn_map_t clusters;   /* name -> cn_section_t */
     cn_map_t addresses;  /* claimed address or host -> cn_section_t; see cn_gen_find */
     cn_map_t texts;      /* path -> cn_text_t: other files that were read (endpoints, keys) */
+    cn_multi_t by_file;  /* services and clusters by the file that they were read from */
+    cn_multi_t by_text;  /* the same by each text that they name */
     cn_vec_t main_files; /* cn_str_t: files with MAIN settings in them */
     uint64_t main_hash;  /* of the MAIN settings that sections inherit */
     cn_str_t prefix;
