@@ -57,7 +57,10 @@ typedef struct {
     unsigned slots, slot;
     cn_task_t task;
     cn_timer_t timer;
-    uint64_t tick_ms;
+    uint64_t tick_ms;     /* the least of those that are watched; UINT64_MAX: there are none */
+    cn_map_t watched;     /* clusters that are limited or watched for outliers, by name */
+    bool tick_unknown;    /* the one with the least may have gone */
+    uint64_t timer_ms;    /* for which the timer is set */
     cn_cluster_t **holds; /* clusters whose limited connections this worker has (turns.c) */
     uint32_t nholds, holds_room;
     cn_task_t spare_task;

@@ -173,23 +173,92 @@ const cn_circuit_breaker_conf_t *cn_circuit_breaker_conf_of(const cn_circuit_bre
     return cn_worker_conf(b->w, &cn_module_circuit_breaker, c->section);
 }
 
+/* A cluster that something is to be done for at each tick. */
+typedef struct {
+    cn_cluster_t *cluster;
+    const cn_circuit_breaker_conf_t *conf;
+} watched_t;
+
+static uint64_t tick_of(const cn_circuit_breaker_conf_t *cc)
+{
+    uint64_t tick = cc->limited ? TOUCH_MS : UINT64_MAX;
+
+    if (cc->outlier && cc->interval_ms < tick)
+        tick = cc->interval_ms;
+    return tick < TICK_MIN_MS ? TICK_MIN_MS : tick;
+}
+
 static void run(cn_task_t *task, uint32_t why CN_UNUSED)
 {
     cn_circuit_breaker_t *b = cn_container_of(task, cn_circuit_breaker_t, task);
-    cn_clusters_t *all = cn_worker_clusters(b->w);
     uint64_t now = cn_circuit_breaker_now_ms(b);
+    const cn_map_slot_t *slot;
     size_t iter = 0;
-    cn_cluster_t *c;
 
-    while ((c = cn_clusters_next(all, &iter)) != NULL) {
-        const cn_circuit_breaker_conf_t *cc = cn_circuit_breaker_conf_of(b, c);
+    while ((slot = cn_map_next(&b->watched, &iter)) != NULL) {
+        const watched_t *x = slot->value;
 
-        if (cc->limited)
-            cn_circuit_breaker_cluster_row(b, c);
-        if (cc->outlier)
-            cn_circuit_breaker_sweep(b, c, cc, now);
+        if (x->conf->limited)
+            cn_circuit_breaker_cluster_row(b, x->cluster);
+        if (x->conf->outlier)
+            cn_circuit_breaker_sweep(b, x->cluster, x->conf, now);
     }
     cn_timer_set(&b->timer, b->tick_ms);
+}
+
+/* ---- clusters that come, change and go ---- */
+
+static void watch(cn_circuit_breaker_t *b, cn_cluster_t *c, const cn_circuit_breaker_conf_t *cc)
+{
+    watched_t *x = cn_map_get(&b->watched, c->section->name);
+
+    if (x && x->cluster == c && x->conf == cc)
+        return; /* its endpoints are others, which concerns nothing here */
+    if (!x)
+        x = cn_xzalloc(sizeof(*x));
+    else
+        b->tick_unknown |= tick_of(x->conf) == b->tick_ms;
+    *x = (watched_t){c, cc};
+    (void)cn_map_put(&b->watched, c->section->name, x);
+    if (tick_of(cc) < b->tick_ms)
+        b->tick_ms = tick_of(cc);
+    open_series(b, c, cc);
+}
+
+static void unwatch(cn_circuit_breaker_t *b, const cn_cluster_t *c)
+{
+    watched_t *x = cn_map_del(&b->watched, c->section->name);
+
+    if (!x)
+        return;
+    b->tick_unknown |= tick_of(x->conf) == b->tick_ms;
+    free(x);
+}
+
+static void on_cluster(cn_worker_t *w CN_UNUSED, void *wctx, cn_cluster_t *c, const cn_gen_t *gen)
+{
+    cn_circuit_breaker_t *b = wctx;
+    const cn_circuit_breaker_conf_t *cc = cn_circuit_breaker_conf_of(b, c);
+
+    if (gen && (cc->limited || cc->outlier))
+        watch(b, c, cc);
+    else
+        unwatch(b, c);
+}
+
+static void find_tick(cn_circuit_breaker_t *b)
+{
+    const cn_map_slot_t *slot;
+    size_t iter = 0;
+
+    b->tick_unknown = false;
+    b->tick_ms = UINT64_MAX;
+    while ((slot = cn_map_next(&b->watched, &iter)) != NULL) {
+        uint64_t tick = tick_of(((const watched_t *)slot->value)->conf);
+
+        if (tick < b->tick_ms)
+            b->tick_ms = tick;
+    }
 }
 
 static void open_tables(cn_circuit_breaker_t *b)
@@ -205,29 +274,19 @@ static void open_tables(cn_circuit_breaker_t *b)
     cn_slots_open(&b->hosts, v.mem, v.size, sizeof(cn_circuit_breaker_host_t));
 }
 
-static void reconfigured(cn_worker_t *w, void *wctx, const void *main CN_UNUSED)
+static void reconfigured(cn_worker_t *w CN_UNUSED, void *wctx, const void *main CN_UNUSED)
 {
     cn_circuit_breaker_t *b = wctx;
-    uint64_t tick = UINT64_MAX;
-    size_t iter = 0;
-    cn_cluster_t *c;
+    uint64_t before = b->timer_ms;
 
     open_tables(b);
-    while ((c = cn_clusters_next(cn_worker_clusters(w), &iter)) != NULL) {
-        const cn_circuit_breaker_conf_t *cc = cn_circuit_breaker_conf_of(b, c);
-
-        open_series(b, c, cc);
-        if (cc->limited && tick > TOUCH_MS)
-            tick = TOUCH_MS;
-        if (cc->outlier && tick > cc->interval_ms)
-            tick = cc->interval_ms;
-    }
-    if (tick == UINT64_MAX) {
+    if (b->tick_unknown)
+        find_tick(b);
+    b->timer_ms = b->tick_ms;
+    if (b->tick_ms == UINT64_MAX)
         cn_timer_stop(&b->timer);
-        return;
-    }
-    b->tick_ms = tick < TICK_MIN_MS ? TICK_MIN_MS : tick;
-    cn_timer_set(&b->timer, b->tick_ms);
+    else if (b->tick_ms != before) /* changes come faster than ticks */
+        cn_timer_set(&b->timer, b->tick_ms);
 }
 
 static cn_rc worker_init(cn_worker_t *w, void **wctx)
@@ -235,6 +294,7 @@ static cn_rc worker_init(cn_worker_t *w, void **wctx)
     cn_circuit_breaker_t *b = cn_xzalloc(sizeof(*b));
 
     b->w = w;
+    b->tick_ms = b->timer_ms = UINT64_MAX;
     cn_task_init(&b->task, cn_worker_loop(w), run);
     cn_timer_init(&b->timer, &b->task, CN_WAKE_TIMER);
     cn_circuit_breaker_turns_init(b);
@@ -245,10 +305,15 @@ static cn_rc worker_init(cn_worker_t *w, void **wctx)
 static void worker_fini(cn_worker_t *w CN_UNUSED, void *wctx)
 {
     cn_circuit_breaker_t *b = wctx;
+    const cn_map_slot_t *slot;
+    size_t iter = 0;
 
     cn_timer_stop(&b->timer);
     cn_task_fini(&b->task);
     cn_circuit_breaker_turns_fini(b);
+    while ((slot = cn_map_next(&b->watched, &iter)) != NULL)
+        free(slot->value);
+    cn_map_fini(&b->watched);
     free(b);
 }
 
@@ -341,6 +406,7 @@ const cn_module_t cn_module_circuit_breaker = {
     .shm = shm,
     .metrics = metrics,
     .worker_init = worker_init,
+    .cluster = on_cluster,
     .reconfigured = reconfigured,
     .worker_fini = worker_fini,
     .admission = &admission,

@@ -64,6 +64,7 @@ static cn_rc worker_init(cn_worker_t *w, void **wctx)
     while (cn_modules[d->unit - CN_UNIT_MODULES] != &cn_module_dns)
         d->unit++;
     d->resolver = dns_resolver_create(d->loop);
+    cn_map_init(&d->clusters);
     cn_map_init(&d->names);
     cn_map_init(&d->dynamic);
     cn_list_init(&d->recent);
@@ -73,21 +74,35 @@ static cn_rc worker_init(cn_worker_t *w, void **wctx)
     return CN_OK;
 }
 
-/* Clusters that need names; those with dns_dynamic are counted. */
-static bool is_needed(dns_t *d)
+static void on_cluster(cn_worker_t *w CN_UNUSED, void *wctx, cn_cluster_t *cluster,
+                       const cn_gen_t *gen)
 {
-    cn_cluster_t *cluster;
-    size_t iter = 0;
-    bool needed = false;
+    dns_t *d = wctx;
+    const dns_cluster_t *c = cluster->section->confs[d->unit];
 
-    d->ndynamic = 0;
-    while ((cluster = cn_clusters_next(cn_worker_clusters(d->w), &iter)) != NULL) {
-        const dns_cluster_t *c = cluster->section->confs[d->unit];
-
-        needed |= c && (c->targets.n || c->suffix.n);
-        d->ndynamic += c && c->suffix.n;
+    if (gen && c && (c->targets.n || c->suffix.n)) {
+        (void)cn_map_put(&d->clusters, cluster->section->name, cluster);
+        d->changed = true;
+    } else if (cn_map_del(&d->clusters, cluster->section->name)) {
+        d->changed = true;
     }
-    return needed;
+    if (gen && cluster->resolved.n && (!c || c->targets.n == 0))
+        cn_clusters_set_resolved(cn_worker_clusters(d->w), cluster, CN_STR_NULL);
+}
+
+/* Of clusters with dns_dynamic. */
+static unsigned count_dynamic(const dns_t *d)
+{
+    const cn_map_slot_t *slot;
+    size_t iter = 0;
+    unsigned n = 0;
+
+    while ((slot = cn_map_next(&d->clusters, &iter)) != NULL) {
+        const dns_cluster_t *c = ((const cn_cluster_t *)slot->value)->section->confs[d->unit];
+
+        n += c->suffix.n > 0;
+    }
+    return n;
 }
 
 static void reconfigured(cn_worker_t *w, void *wctx, const void *main)
@@ -95,9 +110,11 @@ static void reconfigured(cn_worker_t *w, void *wctx, const void *main)
     dns_t *d = wctx;
 
     d->conf = *(const dns_main_t *)main;
-    if (!cn_worker_stats(w))
-        return; /* a configuration is only tried, and nobody is asked for that */
-    if (is_needed(d))
+    if (!cn_worker_stats(w) || !d->changed)
+        return; /* where a configuration is only tried, nobody is asked */
+    d->changed = false;
+    d->ndynamic = count_dynamic(d);
+    if (d->clusters.used > 0)
         dns_resolver_configure(d->resolver, &d->conf);
     dns_names_update(d);
 }
@@ -108,6 +125,7 @@ static void worker_fini(cn_worker_t *w CN_UNUSED, void *wctx)
 
     dns_names_fini(d);
     dns_dynamic_fini(d);
+    cn_map_fini(&d->clusters);
     dns_resolver_destroy(d->resolver);
     free(d);
 }
@@ -126,6 +144,7 @@ const cn_module_t cn_module_dns = {
     .conf[CN_LV_CLUSTER] = {.size = sizeof(dns_cluster_t), .init = dns_init_cluster},
     .metrics = metrics,
     .worker_init = worker_init,
+    .cluster = on_cluster,
     .reconfigured = reconfigured,
     .worker_fini = worker_fini,
     .ctx_size = sizeof(dns_wait_t),

@@ -79,6 +79,8 @@ typedef struct {
     unsigned unit;
     dns_main_t conf; /* of the generation in force; its servers too */
     dns_resolver_t *resolver;
+    cn_map_t clusters; /* those that need names, by their own name */
+    bool changed;      /* one of them has come, changed or gone */
     cn_map_t names;    /* names.c */
     cn_map_t dynamic;  /* dynamic.c */
     cn_list_t recent;  /* dynamic.c: the oldest first */

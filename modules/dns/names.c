@@ -103,15 +103,14 @@ static bool uses(const dns_cluster_t *c, cn_str_t host)
 /* To all clusters that use the name, or to all. */
 static void publish_all(dns_t *d, const name_t *name)
 {
-    cn_clusters_t *cs = cn_worker_clusters(d->w);
-    cn_cluster_t *cluster;
+    const cn_map_slot_t *slot;
     size_t iter = 0;
 
-    while ((cluster = cn_clusters_next(cs, &iter)) != NULL) {
-        const dns_cluster_t *c = conf_of(d, cluster);
+    while ((slot = cn_map_next(&d->clusters, &iter)) != NULL) {
+        const dns_cluster_t *c = conf_of(d, slot->value);
 
         if (c && (!name || uses(c, name->host)))
-            publish(d, cluster, c);
+            publish(d, slot->value, c);
     }
 }
 
@@ -225,18 +224,15 @@ static void set_unused(dns_t *d)
 
 void dns_names_update(dns_t *d)
 {
-    cn_clusters_t *cs = cn_worker_clusters(d->w);
-    cn_cluster_t *cluster;
+    const cn_map_slot_t *slot;
     size_t iter = 0;
 
     set_unused(d);
-    while ((cluster = cn_clusters_next(cs, &iter)) != NULL) {
-        const dns_cluster_t *c = conf_of(d, cluster);
+    while ((slot = cn_map_next(&d->clusters, &iter)) != NULL) {
+        const dns_cluster_t *c = conf_of(d, slot->value);
 
         if (c)
             want(d, c);
-        else if (cluster->resolved.n)
-            cn_clusters_set_resolved(cs, cluster, CN_STR_NULL);
     }
     drop_unused(d);
     publish_all(d, NULL);

@@ -21,17 +21,16 @@ typedef struct {
 } utls_conf_t;
 
 typedef struct {
-    cn_list_t link; /* utls_t.contexts */
-    uint64_t hash;  /* of all that it is made from */
+    uint64_t hash; /* of all that it is made from */
     cn_tls_ctx_t *tls;
-    bool used; /* by the generation in force */
+    unsigned users; /* clusters */
 } utls_context_t;
 
 /* A worker's. */
 typedef struct {
     cn_worker_t *w;
     unsigned unit;
-    cn_list_t contexts;
+    cn_multi_t contexts;  /* by hash */
     cn_map_t clusters;    /* name -> utls_context_t; the names are the sections' */
     cn_tls_ctx_t *nobody; /* for a cluster that has gone while a request held it */
 } utls_t;
@@ -157,9 +156,8 @@ static const cn_directive_t directives[] = {
 
 /* ---- contexts ---- */
 
-static cn_tls_web_conf_t web_conf(const utls_t *u, const utls_conf_t *c)
+static cn_tls_web_conf_t web_conf(const cn_gen_t *gen, const utls_conf_t *c)
 {
-    const cn_gen_t *gen = cn_worker_gen(u->w);
     cn_tls_web_conf_t wc = files_of(c);
 
     if (c->ca.n)
@@ -195,59 +193,45 @@ static cn_tls_ctx_t *make_context(const cn_tls_web_conf_t *wc)
     return tls;
 }
 
-static utls_context_t *context_for(utls_t *u, const utls_conf_t *c)
+static utls_context_t *use_context(utls_t *u, const cn_gen_t *gen, const utls_conf_t *c)
 {
-    cn_tls_web_conf_t wc = web_conf(u, c);
+    cn_tls_web_conf_t wc = web_conf(gen, c);
     uint64_t hash = hash_of(&wc);
-    utls_context_t *x;
+    size_t iter = 0;
+    utls_context_t *x = cn_multi_next(&u->contexts, hash, &iter);
 
-    cn_list_each (node, &u->contexts) {
-        x = cn_list_entry(node, utls_context_t, link);
-        if (x->hash == hash)
-            return x;
+    if (!x) {
+        x = cn_xzalloc(sizeof(*x));
+        x->hash = hash;
+        x->tls = make_context(&wc);
+        cn_multi_add(&u->contexts, hash, x);
     }
-    x = cn_xzalloc(sizeof(*x));
-    x->hash = hash;
-    x->tls = make_context(&wc);
-    cn_list_push(&u->contexts, &x->link);
+    x->users++;
     return x;
 }
 
-/* All of them, or those that the generation in force does not use. */
-static void drop_contexts(utls_t *u, bool all)
+static void leave_context(utls_t *u, utls_context_t *x)
 {
-    cn_list_each (node, &u->contexts) {
-        utls_context_t *x = cn_list_entry(node, utls_context_t, link);
-
-        if (!all && x->used)
-            continue;
-        cn_list_remove(&x->link);
-        cn_tls_ctx_unref(x->tls);
-        free(x);
-    }
+    if (!x || --x->users > 0)
+        return;
+    (void)cn_multi_del(&u->contexts, x->hash, x);
+    cn_tls_ctx_unref(x->tls);
+    free(x);
 }
 
-static void reconfigured(cn_worker_t *w, void *wctx, const void *conf CN_UNUSED)
+static void on_cluster(cn_worker_t *w CN_UNUSED, void *wctx, cn_cluster_t *cluster,
+                       const cn_gen_t *gen)
 {
     utls_t *u = wctx;
-    cn_cluster_t *cluster;
-    size_t iter = 0;
+    const utls_conf_t *c = cluster->section->confs[u->unit];
+    cn_str_t name = cluster->section->name;
+    utls_context_t *before;
 
-    cn_map_fini(&u->clusters);
-    cn_map_init(&u->clusters);
-    cn_list_each (node, &u->contexts)
-        cn_list_entry(node, utls_context_t, link)->used = false;
-    while ((cluster = cn_clusters_next(cn_worker_clusters(w), &iter)) != NULL) {
-        const utls_conf_t *c = cluster->section->confs[u->unit];
-        utls_context_t *x;
-
-        if (!c || !c->on)
-            continue;
-        x = context_for(u, c);
-        x->used = true;
-        cn_map_put(&u->clusters, cluster->section->name, x);
-    }
-    drop_contexts(u, false);
+    if (gen && c && c->on)
+        before = cn_map_put(&u->clusters, name, use_context(u, gen, c));
+    else
+        before = cn_map_del(&u->clusters, name);
+    leave_context(u, before);
 }
 
 static cn_rc worker_init(cn_worker_t *w, void **wctx)
@@ -258,7 +242,6 @@ static cn_rc worker_init(cn_worker_t *w, void **wctx)
     u->unit = CN_UNIT_MODULES;
     while (cn_modules[u->unit - CN_UNIT_MODULES] != &cn_module_upstream_tls)
         u->unit++;
-    cn_list_init(&u->contexts);
     cn_map_init(&u->clusters);
     u->nobody = make_context(&(cn_tls_web_conf_t){.insecure = false});
     *wctx = u;
@@ -268,9 +251,13 @@ static cn_rc worker_init(cn_worker_t *w, void **wctx)
 static void worker_fini(cn_worker_t *w CN_UNUSED, void *wctx)
 {
     utls_t *u = wctx;
+    const cn_map_slot_t *slot;
+    size_t iter = 0;
 
+    while ((slot = cn_map_next(&u->clusters, &iter)) != NULL)
+        leave_context(u, slot->value);
     cn_map_fini(&u->clusters);
-    drop_contexts(u, true);
+    cn_multi_fini(&u->contexts);
     cn_tls_ctx_unref(u->nobody);
     free(u);
 }
@@ -339,7 +326,7 @@ const cn_module_t cn_module_upstream_tls = {
     .directives = directives,
     .conf[CN_LV_CLUSTER] = {.size = sizeof(utls_conf_t), .done = done_cluster},
     .worker_init = worker_init,
-    .reconfigured = reconfigured,
+    .cluster = on_cluster,
     .worker_fini = worker_fini,
     .layer = &layer,
 };

@@ -22,6 +22,7 @@
 #include "core/list.h"
 #include "core/log.h"
 #include "core/map.h"
+#include "core/multi.h"
 #include "core/pool.h"
 #include "core/ptree.h"
 #include "core/rand.h"
@@ -210,6 +211,12 @@ typedef struct cn_module {
     const cn_metric_def_t *const *metrics; /* ends with NULL */
     const cn_admin_t *admin;               /* ends with a NULL path */
     cn_rc (*worker_init)(cn_worker_t *, void **wctx);
+    /* Before reconfigured(), for each cluster that the change concerns: it is
+     * new, or has other settings, endpoints or files.  gen: whose it is now;
+     * NULL: it goes, and only those who hold it may use it further.  There may
+     * be thousands, of which a change concerns one: what is known of all of them
+     * is kept from these calls instead of asking for all each time. */
+    void (*cluster)(cn_worker_t *, void *wctx, cn_cluster_t *, const cn_gen_t *gen);
     /* A new generation is in force (also the first). main: conf of MAIN level. */
     void (*reconfigured)(cn_worker_t *, void *wctx, const void *main);
     void (*reopen)(cn_worker_t *, void *wctx); /* log files were moved away (USR1) */

@@ -144,6 +144,15 @@ static void on_host_left(void *ctx, cn_host_t *host)
     cn_upool_retire(((cn_worker_t *)ctx)->upool, host);
 }
 
+static void on_cluster_seen(void *ctx, cn_cluster_t *cluster, const cn_gen_t *gen)
+{
+    cn_worker_t *w = ctx;
+
+    for (unsigned i = 0; i < cn_nmodules; i++)
+        if (cn_modules[i]->cluster)
+            cn_modules[i]->cluster(w, w->wctx[i], cluster, gen);
+}
+
 cn_rc cn_worker_init(cn_worker_t *w, cn_loop_t *loop, unsigned id, cn_stats_t *stats)
 {
     unsigned nlb;
@@ -172,6 +181,7 @@ cn_rc cn_worker_init(cn_worker_t *w, cn_loop_t *loop, unsigned id, cn_stats_t *s
     cn_upool_set_admissions(w->upool, &w->admissions);
     cn_upool_set_layers(w->upool, w->layers, w->nlayers);
     cn_clusters_on_left(w->clusters, on_host_left, w);
+    cn_clusters_on_seen(w->clusters, on_cluster_seen, w);
     return CN_OK;
 }
 

@@ -21,6 +21,8 @@ struct cn_clusters {
     const cn_gen_t *gen;   /* of the last update; its holder keeps it until the next */
     cn_host_left_cb *left; /* NULL: nobody wants to know */
     void *left_ctx;
+    cn_cluster_seen_cb *seen;
+    void *seen_ctx;
 };
 
 cn_clusters_t *cn_clusters_create(const cn_balancer_t *balancers, unsigned n)
@@ -37,6 +39,18 @@ void cn_clusters_on_left(cn_clusters_t *cs, cn_host_left_cb *fn, void *ctx)
 {
     cs->left = fn;
     cs->left_ctx = ctx;
+}
+
+void cn_clusters_on_seen(cn_clusters_t *cs, cn_cluster_seen_cb *fn, void *ctx)
+{
+    cs->seen = fn;
+    cs->seen_ctx = ctx;
+}
+
+static void tell_seen(const cn_clusters_t *cs, cn_cluster_t *c, const cn_gen_t *gen)
+{
+    if (cs->seen)
+        cs->seen(cs->seen_ctx, c, gen);
 }
 
 typedef struct {
@@ -277,6 +291,7 @@ static void remove_cluster(cn_clusters_t *cs, cn_cluster_t *c)
 {
     host_set_t set = hosts_of(c);
 
+    tell_seen(cs, c, NULL);
     cn_map_del(&cs->by_name, c->section->name);
     mark_gone(&set);
     report_left(cs, &set);
@@ -323,17 +338,20 @@ static void put_cluster(cn_clusters_t *cs, const cn_gen_t *gen, cn_section_t *se
 {
     const cn_cluster_conf_t *conf = section->confs[CN_UNIT_UPSTREAM];
     cn_cluster_t *c = cn_map_get(&cs->by_name, section->name);
+    cn_section_t *before = NULL; /* its name is the key, here and where it was told */
 
     if (!c) {
         c = cn_xzalloc(sizeof(*c));
         c->refs = 1;
         cn_map_init(&c->passed);
-    } else {
-        cn_map_del(&cs->by_name, c->section->name); /* the key is the old section's */
+    } else if (c->section != section) {
+        before = cn_section_ref(c->section);
     }
     update_cluster(cs, c, section,
                    conf->endpoints.n ? cn_gen_text_find(gen, conf->endpoints) : NULL);
     cn_map_put(&cs->by_name, section->name, c);
+    tell_seen(cs, c, gen);
+    cn_section_unref(before);
 }
 
 void cn_clusters_patch(cn_clusters_t *cs, const cn_gen_t *gen, const cn_vec_t *names)

@@ -144,6 +144,10 @@ void cn_clusters_patch(cn_clusters_t *, const cn_gen_t *, const cn_vec_t *names)
 /* fn is told of each host that an update removes, once, during that update. */
 typedef void cn_host_left_cb(void *ctx, cn_host_t *);
 void cn_clusters_on_left(cn_clusters_t *, cn_host_left_cb *fn, void *ctx);
+/* fn is told of each cluster that an update looks at, once it is as gen says, and
+ * before one goes (gen NULL).  The name that it was told before is still good. */
+typedef void cn_cluster_seen_cb(void *ctx, cn_cluster_t *, const cn_gen_t *gen);
+void cn_clusters_on_seen(cn_clusters_t *, cn_cluster_seen_cb *fn, void *ctx);
 /* NULL: no such cluster.  The pointer is good until the next update; ref to keep. */
 cn_cluster_t *cn_clusters_find(cn_clusters_t *, cn_str_t name);
 /* The host at an address with its port, or NULL. */

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../breaker_int.h"
 #include "core/log.h"
 #include "event/loop_int.h"
 #include "os/shm.h"
@@ -476,6 +477,58 @@ static void test_a_success_starts_the_count_anew(void **state CN_UNUSED)
     close_bed(&b);
 }
 
+static void configure(bed_t *b, const char *conf)
+{
+    cn_gen_t *old = b->gen;
+    cn_str_t why;
+
+    load(b, conf);
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_int_equal(cn_worker_apply(&b->w[i], b->gen, b->pool, &why), CN_OK);
+    cn_gen_unref(old);
+}
+
+static void test_a_host_returns_though_configurations_change_all_the_time(void **state CN_UNUSED)
+{
+    static const char *const confs[] = {"cluster a:80 { " TEN "outlier; }",
+                                        "cluster a:80 { " TEN "outlier; } cluster b:80 { }"};
+    bed_t b;
+
+    open_bed(&b, confs[0]);
+    for (unsigned i = 0; i < 5; i++)
+        answer(&b, 0, 3, 500);
+    assert_false(usable(&b, 0, 3));
+    for (unsigned i = 0; i < 45; i++) {
+        configure(&b, confs[i % 2]);
+        pass(&b, 1000);
+    }
+    assert_true(usable(&b, 0, 3));
+    close_bed(&b);
+}
+
+static void test_only_clusters_with_something_to_do_are_watched(void **state CN_UNUSED)
+{
+    const cn_circuit_breaker_t *x;
+    bed_t b;
+
+    open_bed(&b, "cluster a:80 { outlier interval=5s; } cluster b:80 { breaker max_requests=1; } "
+                 "cluster c:80 { }");
+    x = cn_worker_module(&b.w[0], &cn_module_circuit_breaker);
+    assert_int_equal(x->watched.used, 2);
+    assert_int_equal(x->tick_ms, 5000);
+    configure(&b,
+              "cluster a:80 { outlier interval=20s; } cluster b:80 { breaker max_requests=1; }");
+    assert_int_equal(x->watched.used, 2);
+    assert_int_equal(x->tick_ms, 20000);
+    configure(&b, "cluster a:80 { } cluster c:80 { outlier interval=7s; }");
+    assert_int_equal(x->watched.used, 1);
+    assert_int_equal(x->tick_ms, 7000);
+    configure(&b, "cluster a:80 { }");
+    assert_int_equal(x->watched.used, 0);
+    assert_false(cn_timer_is_set(&x->timer));
+    close_bed(&b);
+}
+
 static void
 test_a_host_returns_after_its_time_and_stays_longer_away_each_time(void **state CN_UNUSED)
 {
@@ -690,6 +743,8 @@ int main(void)
         cmocka_unit_test(test_requests_go_elsewhere_while_a_host_is_away),
         cmocka_unit_test(test_a_cluster_without_the_directive_is_left_alone),
         cmocka_unit_test(test_a_full_table_limits_nothing),
+        cmocka_unit_test(test_a_host_returns_though_configurations_change_all_the_time),
+        cmocka_unit_test(test_only_clusters_with_something_to_do_are_watched),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

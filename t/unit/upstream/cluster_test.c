@@ -480,6 +480,60 @@ static void test_a_balancer_is_told_of_hosts_and_of_settings(void **state)
     assert_null(c->lb_ctx);
 }
 
+typedef struct {
+    char names[64]; /* of those told of, one letter each; one that goes in upper case */
+    size_t n;
+    const cn_gen_t *gen;
+    cn_map_t known; /* by the name as it was told */
+} seen_t;
+
+static void on_seen(void *ctx, cn_cluster_t *c, const cn_gen_t *gen)
+{
+    seen_t *s = ctx;
+    char letter = c->section->name.p[0];
+
+    assert_true(s->n < sizeof(s->names) - 1);
+    s->names[s->n++] = gen ? letter : (char)(letter - 'a' + 'A');
+    s->gen = gen ? gen : s->gen;
+    /* The key of before is compared with: it must still be there. */
+    if (gen)
+        (void)cn_map_put(&s->known, c->section->name, c);
+    else
+        assert_ptr_equal(cn_map_del(&s->known, c->section->name), c);
+}
+
+static void patch(fixture_t *fx, const char *name)
+{
+    cn_str_t one = cn_str_c(name);
+    const cn_vec_t names = {.v = &one, .n = 1};
+
+    cn_clusters_patch(fx->clusters, fx->gen, &names);
+}
+
+static void test_who_wants_to_know_is_told_of_the_clusters_that_change(void **state)
+{
+    fixture_t *fx = *state;
+    seen_t seen = {.n = 0};
+
+    cn_clusters_on_seen(fx->clusters, on_seen, &seen);
+    load(fx, "cluster a { endpoint 10.0.0.1:80; } cluster b { }");
+    assert_int_equal(seen.n, 2);
+    assert_ptr_equal(seen.gen, fx->gen);
+    seen.n = 0;
+    load(fx, "cluster a { connect_timeout 1s; endpoint 10.0.0.1:80; } cluster c { }");
+    assert_int_equal(seen.n, 3);
+    assert_int_equal(seen.names[0], 'B');
+    assert_int_equal(seen.known.used, 2);
+    seen.n = 0;
+    patch(fx, "a");
+    patch(fx, "nobody");
+    assert_int_equal(seen.n, 1);
+    assert_int_equal(seen.names[0], 'a');
+    assert_ptr_equal(seen.gen, fx->gen);
+    cn_clusters_on_seen(fx->clusters, NULL, NULL);
+    cn_map_fini(&seen.known);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -488,6 +542,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_balancer_is_told_of_hosts_and_of_settings, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_who_wants_to_know_is_told_of_the_clusters_that_change,
+                                        setup, teardown),
         cmocka_unit_test(test_endpoint_lines_are_read),
         cmocka_unit_test(test_bad_endpoint_lines_say_what_was_expected),
         cmocka_unit_test(test_a_gateway_of_another_network_is_told_by_its_own_address),
