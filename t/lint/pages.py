@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages: the reference is what the program says, and links lead somewhere."""
+"""Pages: the reference is what the program says, links lead somewhere, and what is opened is closed."""
 
 import difflib
+import html.parser
 import re
 
 import tree
@@ -9,6 +10,31 @@ import tree
 REFERENCE = 'html/reference.html'
 LINK = re.compile(r'\bhref="([^"]+)"')
 ANCHOR = re.compile(r'\bid="([^"]+)"')
+
+
+VOID = {'br', 'circle', 'col', 'hr', 'img', 'line', 'link', 'meta', 'path', 'polygon', 'polyline', 'rect'}
+
+
+class Nesting(html.parser.HTMLParser):
+    """Every element is closed where it was opened."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.page, self.open, self.problems = page, [], []
+        self.feed(tree.text(page))
+        self.problems += ['%s:%d: <%s> is not closed' % (page, line, tag) for tag, line in self.open]
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append((tag, self.getpos()[0]))
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        opened, line = self.open.pop() if self.open else ('nothing', 0)
+        if opened != tag:
+            self.problems.append('%s:%d: </%s> closes <%s> of line %d' % (self.page, self.getpos()[0], tag, opened, line))
 
 
 def in_tree():
@@ -46,6 +72,7 @@ def main():
     pages = tree.files('html/*.html')
     anchors = {page: set(ANCHOR.findall(tree.text(page))) for page in pages}
     problems = [problem for page in pages for problem in check_links(page, anchors)]
+    problems += [problem for page in pages for problem in Nesting(page).problems]
     problems += check_reference(args.builddir / 'cairn')
     tree.finish(problems, 'pages: %d looked at' % len(pages))
 
