@@ -18,8 +18,9 @@
 #include "http/uri.h"
 #include "proxy/call.h"
 #include "proxy/req_int.h"
+#include "proxy/tally.h"
 
-enum { WAKE_TIMEOUT = CN_WAKE_USER };
+enum { WAKE_TIMEOUT = CN_WAKE_USER, WAKE_CUT = CN_WAKE_USER << 1 };
 
 #define SLICE 65536u
 
@@ -152,14 +153,8 @@ static cn_call_cause cause_of(const cn_exch_t *x)
     }
 }
 
-static cn_rc failed(cn_call_t *call)
+static cn_rc repeat(cn_call_t *call)
 {
-    const cn_exch_t *x = call->up->exch;
-
-    if (!may_repeat(call, x)) {
-        end(call, cause_of(x));
-        return CN_DONE;
-    }
     call->repeated = true;
     cn_upool_close(call->up);
     call->up = NULL;
@@ -167,6 +162,28 @@ static cn_rc failed(cn_call_t *call)
     cn_chain_share(&call->out, &call->kept);
     attempt(call, true);
     return call->ended ? CN_DONE : CN_OK;
+}
+
+static cn_rc failed(cn_call_t *call)
+{
+    const cn_exch_t *x = call->up->exch;
+
+    if (may_repeat(call, x))
+        return repeat(call);
+    end(call, cause_of(x));
+    return CN_DONE;
+}
+
+/* The host has left. */
+static cn_rc cut(cn_call_t *call)
+{
+    if (!call->up || !call->host->cut)
+        return CN_OK;
+    cn_tally_add(call->w, call->cluster, CN_TALLY_CUT);
+    if (call->conf.repeatable && !call->conf.more && !call->headed && !call->repeated)
+        return repeat(call);
+    end(call, CN_CALL_LOST);
+    return CN_DONE;
 }
 
 /* ---- progress ---- */
@@ -227,6 +244,8 @@ static void call_run(cn_task_t *task, uint32_t why)
 
     if (why & WAKE_TIMEOUT)
         end(call, CN_CALL_TIMEOUT);
+    if (why & WAKE_CUT)
+        rc = cut(call);
     while (rc == CN_OK && !call->ended) {
         pump_body(call);
         rc = call->headed ? recv_body(call) : recv_head(call);
@@ -368,6 +387,16 @@ void cn_call_detach(cn_call_t *call)
 }
 
 /* ---- for the worker ---- */
+
+void cn_call_cut_all(cn_worker_t *w)
+{
+    cn_list_each (node, &w->calls) {
+        cn_call_t *call = cn_list_entry(node, cn_call_t, link);
+
+        if (call->up && call->host->cut)
+            cn_task_wake(&call->task, WAKE_CUT);
+    }
+}
 
 void cn_call_stop_all(cn_worker_t *w)
 {

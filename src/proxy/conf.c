@@ -174,6 +174,16 @@ static const cn_directive_t directives[] = {
      "5s"},
     {"tcp_idle_timeout", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_ms, F(l4_idle_ms), NULL,
      "tcp_idle_timeout TIME", "How long an L4 connection may move no byte; 0 for ever.", "1h"},
+    {"endpoint_drain_timeout", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_ms, F(endpoint_drain_ms), NULL,
+     "endpoint_drain_timeout TIME",
+     "How long requests and connections that an endpoint has may go on when it leaves the set, is "
+     "not ready any more or is replaced by another identity at its address. It gets no new ones in "
+     "any case. What is over then is answered by another endpoint where nothing was sent or the "
+     "method is idempotent, else answered 503 or broken off, with the details "
+     "endpoint_drain_timeout. An endpoint that comes back before keeps what it has. Endpoints that a "
+     "name service or the client names are not meant. 0: for as long as they last, as behind Envoy; "
+     "a pod ends them when its terminationGracePeriodSeconds are over.",
+     "0"},
     {"max_tunnels", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_u32, F(max_tunnels), &tunnels,
      "max_tunnels NUMBER", "Tunnels that one worker serves at a time; more are refused.", "16384"},
     {"max_memory", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_size, F(max_memory), NULL, "max_memory SIZE",

@@ -265,6 +265,18 @@ static cn_rc attempt_failed(cn_req_t *req, cn_fail cause)
     return give_up(req);
 }
 
+/* The host is not to blame: nothing is reported of it. */
+static cn_rc attempt_cut(cn_req_t *req)
+{
+    uint64_t wait_ms = 0;
+    cn_retry_what what = cn_retry_decide(req, CN_FAIL_CUT, &wait_ms);
+
+    if (what != CN_RETRY_NOT)
+        return try_again(req, what, wait_ms);
+    cn_req_reply_cut(req);
+    return give_up(req);
+}
+
 /* A short rest of a response that nobody gets: its connection can serve again. */
 static void drop_response(cn_req_t *req)
 {
@@ -399,6 +411,8 @@ static cn_rc await_head(cn_req_t *req)
     rc = x->ops->recv_head(x, &req->resp);
     if (rc == CN_ERR)
         return attempt_failed(req, cause_of(x));
+    if (rc == CN_AGAIN && cn_leave_cuts(req))
+        return attempt_cut(req);
     if (rc == CN_AGAIN)
         return try_is_over(req) ? attempt_failed(req, CN_FAIL_TIMEOUT) : CN_AGAIN;
     return req->resp.status >= 200 || req->resp.status == 101 ? answered(req)

@@ -128,22 +128,36 @@ static bool was_tried(const cn_req_t *req, const cn_host_t *host)
 }
 
 /* No byte was sent, so another host may be asked where there is one. */
+static bool try_next(cn_req_t *req)
+{
+    cn_host_t *next = req->ntried < TRIES ? cn_req_pick_host(req) : NULL;
+
+    if (!next || was_tried(req, next))
+        return false;
+    leave_host(req, true);
+    try_host(req, next);
+    return true;
+}
+
 static cn_rc connect_failed(cn_req_t *req)
 {
     cn_serr err = req->server->err;
     cn_str_t why = cn_str_c(req->server->err_text);
-    cn_host_t *next;
 
     req->f.upstream_failure = cn_pool_printf(req->pool, "delayed_connect_error:_%.*s",
                                              CN_STR_ARG(cn_req_underscore(req->pool, why)));
     report(req, err == CN_SERR_TIMEOUT ? CN_OUT_CONNECT_TIMEOUT : CN_OUT_CONNECT);
-    next = req->ntried < TRIES ? cn_req_pick_host(req) : NULL;
-    if (next && !was_tried(req, next)) {
-        leave_host(req, true);
-        try_host(req, next);
+    if (try_next(req))
         return CN_OK;
-    }
     req->f.flags |= CN_FLAG_UF | CN_FLAG_URX; /* no attempt is left (facts/verified 9) */
+    return end(req, true);
+}
+
+/* Its host has left. */
+static cn_rc cut(cn_req_t *req)
+{
+    req->f.flags |= CN_FLAG_LR;
+    req->f.termination_details = CN_STR("endpoint_drain_timeout");
     return end(req, true);
 }
 
@@ -151,6 +165,8 @@ static cn_rc on_connect(cn_req_t *req)
 {
     cn_rc rc = cn_stream_ready(req->server);
 
+    if (rc == CN_AGAIN && cn_leave_cuts(req))
+        return try_next(req) ? CN_OK : cut(req);
     if (rc == CN_AGAIN)
         return CN_AGAIN;
     if (rc == CN_ERR)
@@ -199,6 +215,8 @@ static cn_rc on_relay(cn_req_t *req, uint32_t why)
     }
     if (why & CN_RQ_WAKE_REPORT)
         run_report(req);
+    if (cn_leave_cuts(req))
+        return cut(req);
     if ((why & CN_RQ_WAKE_IDLE) && is_idle(req)) {
         req->f.termination_details = CN_STR("idle_timeout");
         return end(req, true);

@@ -138,6 +138,12 @@ void cn_req_reply_overflow(cn_req_t *req)
     cn_req_reply_header(req, CN_STR("x-envoy-overloaded"), CN_STR("true"));
 }
 
+void cn_req_reply_cut(cn_req_t *req)
+{
+    cn_req_reply(req, 503, reset_text(req, "local reset"), CN_STR("endpoint_drain_timeout"),
+                 CN_FLAG_LR);
+}
+
 /* ---- from a reply to a response message ---- */
 
 /* facts/verified 2 */

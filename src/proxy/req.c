@@ -378,7 +378,7 @@ static cn_rc on_websocket(cn_req_t *req)
 
     if (rc == CN_ERR && !req->broken)
         return client_gone(req);
-    return rc == CN_AGAIN ? CN_AGAIN : CN_DONE;
+    return rc == CN_AGAIN && !cn_leave_breaks(req) ? CN_AGAIN : CN_DONE;
 }
 
 static cn_rc on_body(cn_req_t *req)
@@ -395,7 +395,7 @@ static cn_rc on_body(cn_req_t *req)
     rc = cn_req_pump_response(req);
     if (rc == CN_ERR && !req->broken)
         return client_gone(req);
-    return rc == CN_AGAIN ? CN_AGAIN : CN_DONE;
+    return rc == CN_AGAIN && !cn_leave_breaks(req) ? CN_AGAIN : CN_DONE;
 }
 
 static cn_rc step(cn_req_t *req, uint32_t why)

@@ -34,10 +34,12 @@ enum {
     CN_RQ_WAKE_TIMEOUT = CN_WAKE_USER << 3,
     CN_RQ_WAKE_TRY = CN_WAKE_USER << 4,
     CN_RQ_WAKE_AGAIN = CN_WAKE_USER << 5, /* end of a back-off, or a connection may be had */
-    CN_RQ_WAKE_LIFE = CN_WAKE_USER << 6   /* L4: it has lasted long enough */
+    CN_RQ_WAKE_LIFE = CN_WAKE_USER << 6,  /* L4: it has lasted long enough */
+    CN_RQ_WAKE_CUT = CN_WAKE_USER << 7    /* its host has left, and its time there is over */
 };
 /* Those that are no business of modules. */
-#define CN_RQ_WAKE_OWN (CN_RQ_WAKE_IDLE | CN_RQ_WAKE_TIMEOUT | CN_RQ_WAKE_TRY | CN_RQ_WAKE_AGAIN)
+#define CN_RQ_WAKE_OWN                                                                             \
+    (CN_RQ_WAKE_IDLE | CN_RQ_WAKE_TIMEOUT | CN_RQ_WAKE_TRY | CN_RQ_WAKE_AGAIN | CN_RQ_WAKE_CUT)
 
 #define CN_RQ_TRIED 8
 
@@ -55,6 +57,7 @@ typedef enum {
     CN_FAIL_UNPROCESSED, /* the host says that it did nothing */
     CN_FAIL_RESET,       /* lost, or a malformed response */
     CN_FAIL_TIMEOUT,     /* no response head within the time for one attempt */
+    CN_FAIL_CUT,         /* nor within the time that a host has when it leaves */
     CN_FAIL_STATUS       /* a response that the policy lists */
 } cn_fail;
 
@@ -270,6 +273,13 @@ void cn_timeout_answered(cn_req_t *);
 CN_MUST cn_rc cn_timeout_check(cn_req_t *);
 void cn_timeout_explain(cn_req_t *);
 
+/* leave.c */
+/* The host of the present attempt has left and the attempt's time is over.
+ * Asked once: it is up to the caller to end the attempt. */
+CN_MUST bool cn_leave_cuts(cn_req_t *);
+/* The same of a response that has begun.  True: noted, it must be broken off. */
+CN_MUST bool cn_leave_breaks(cn_req_t *);
+
 /* l4.c */
 void cn_req_l4_begin(cn_inner_t *, cn_stream_t *);
 CN_MUST cn_rc cn_req_l4_step(cn_req_t *,
@@ -282,6 +292,7 @@ void cn_req_reply_wire(cn_req_t *, cn_xerr); /* a bad request head */
 void cn_req_reply_upstream(cn_req_t *,
                            const cn_exch_t *up); /* the host's exchange failed before a response */
 void cn_req_reply_overflow(cn_req_t *);          /* the cluster may not have one more */
+void cn_req_reply_cut(cn_req_t *);               /* the host has left */
 void cn_req_reply_finish(cn_req_t *); /* turns the local reply into resp (gRPC mapping) */
 /* "Connection refused" -> "Connection_refused", for details strings. */
 cn_str_t cn_req_underscore(cn_pool_t *, cn_str_t);

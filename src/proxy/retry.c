@@ -120,6 +120,9 @@ static bool policy_lists(const cn_req_t *req, cn_fail cause)
     case CN_FAIL_UNPROCESSED:
         return (p->on & (any_reset | CN_RETRY_REFUSED_STREAM)) ||
                ((p->on & CN_RETRY_CONNECT_FAILURE) && req->up->exch->unsent);
+    case CN_FAIL_CUT:
+        return (p->on & any_reset) ||
+               ((p->on & CN_RETRY_CONNECT_FAILURE) && !cn_upool_connected(req->up));
     case CN_FAIL_TIMEOUT:
         /* the client would get a 504 for it */
         return (p->on & any_reset) || has_code(p, 504);
@@ -149,6 +152,8 @@ static bool may_repeat(const cn_req_t *req, cn_fail cause)
         return false;
     if (cause == CN_FAIL_UNPROCESSED)
         return !req->retry.policy->attempts || !policy_lists(req, cause);
+    if (cause == CN_FAIL_CUT)
+        return is_idempotent(req->msg.method) || !cn_upool_connected(req->up);
     /* what it said before it closed is an answer, if a bad one */
     return cause == CN_FAIL_RESET && x->reused && x->xerr == CN_XERR_GONE && !x->reset &&
            (is_idempotent(req->msg.method) || req->up->exch->unsent);

@@ -24,6 +24,10 @@ const cn_metric_def_t cn_tally_defs[CN_TALLIES] = {
                           "Requests that took longer than request_timeout or grpc-timeout."},
     [CN_TALLY_TRY_TIMEOUT] = {"envoy_cluster_upstream_rq_per_try_timeout", CN_METRIC_COUNTER,
                               "Attempts that took longer than try_timeout."},
+    [CN_TALLY_CUT] =
+        {"cairn_endpoint_drain_timeouts_total", CN_METRIC_COUNTER,
+         "Requests and connections that were ended at an endpoint which had left, after "
+         "endpoint_drain_timeout; also those that another one then answered."},
 };
 
 void cn_tally_add(cn_worker_t *w, const cn_cluster_t *c, cn_tally what)

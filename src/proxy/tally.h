@@ -15,6 +15,7 @@ typedef enum {
     CN_TALLY_RETRY_OVERFLOW,
     CN_TALLY_TIMEOUT,
     CN_TALLY_TRY_TIMEOUT,
+    CN_TALLY_CUT, /* its host has left */
     CN_TALLIES
 } cn_tally;
 

@@ -11,6 +11,7 @@
 #include "core/hash.h"
 #include "core/log.h"
 #include "proxy/call.h"
+#include "proxy/leave.h"
 #include "proxy/req_int.h"
 #include "proxy/tally.h"
 
@@ -139,11 +140,6 @@ static void open_series(cn_worker_t *w)
     cn_series_set(w->requests_active, 0);
 }
 
-static void on_host_left(void *ctx, cn_host_t *host)
-{
-    cn_upool_retire(((cn_worker_t *)ctx)->upool, host);
-}
-
 static void on_cluster_seen(void *ctx, cn_cluster_t *cluster, const cn_gen_t *gen)
 {
     cn_worker_t *w = ctx;
@@ -180,8 +176,8 @@ cn_rc cn_worker_init(cn_worker_t *w, cn_loop_t *loop, unsigned id, cn_stats_t *s
     w->upool = cn_upool_create(loop, w->transports, w->ntransports);
     cn_upool_set_admissions(w->upool, &w->admissions);
     cn_upool_set_layers(w->upool, w->layers, w->nlayers);
-    cn_clusters_on_left(w->clusters, on_host_left, w);
     cn_clusters_on_seen(w->clusters, on_cluster_seen, w);
+    cn_leave_init(w);
     return CN_OK;
 }
 
@@ -412,6 +408,7 @@ void cn_worker_fini(cn_worker_t *w)
     end_requests(w);
     cn_call_stop_all(w);
     cn_loop_round(w->loop, 0); /* writes what their ends say to the peers */
+    cn_leave_fini(w);
     cn_upool_destroy(w->upool);
     for (unsigned i = cn_nmodules; i-- > 0;)
         if (cn_modules[i]->worker_fini)

@@ -39,9 +39,10 @@ typedef struct {
     uint64_t idle_ms, head_ms; /* inner HTTP/1 connections */
     uint64_t drain_idle_ms;    /* the same while the worker drains */
     uint64_t l4_idle_ms;
-    uint32_t max_tunnels; /* per worker */
-    uint64_t max_memory;  /* bytes in buffers, per worker */
-    uint32_t random_seed; /* 0: from the system */
+    uint64_t endpoint_drain_ms; /* of requests to a host that left; 0: no limit */
+    uint32_t max_tunnels;       /* per worker */
+    uint64_t max_memory;        /* bytes in buffers, per worker */
+    uint32_t random_seed;       /* 0: from the system */
 } cn_proxy_conf_t;
 extern const cn_conf_unit_t cn_proxy_unit;
 
@@ -59,6 +60,8 @@ struct cn_worker {
     cn_workloads_t *workloads; /* may be NULL */
     uint64_t workloads_hash;
     cn_upool_t *upool;
+    cn_task_t leave; /* leave.c */
+    cn_timer_t leave_timer;
     cn_stats_t *stats;
     cn_shared_t *shared; /* the modules' shared memory */
     bool shared_own;     /* made by this worker, which is alone */

@@ -2,7 +2,8 @@
  *
  * Clusters of a worker: made and changed as generations come, found by name
  * when a request is forwarded.  Owns the host sets.  Knows nothing of
- * connections; hosts that leave are marked and told to whoever asked.
+ * connections; hosts that leave are marked and told to whoever asked, and are
+ * the same again when they come back before what runs on them has ended.
  */
 #include <stdlib.h>
 
@@ -10,6 +11,7 @@
 #include "core/log.h"
 #include "upstream/cluster.h"
 #include "upstream/host.h"
+#include "upstream/leaves.h"
 #include "upstream/registry.h"
 
 #define PASSED_MAX 1024u
@@ -23,6 +25,8 @@ struct cn_clusters {
     void *left_ctx;
     cn_cluster_seen_cb *seen;
     void *seen_ctx;
+    cn_leaves_t leaves;
+    uint32_t departures; /* so far */
 };
 
 cn_clusters_t *cn_clusters_create(const cn_balancer_t *balancers, unsigned n)
@@ -30,6 +34,7 @@ cn_clusters_t *cn_clusters_create(const cn_balancer_t *balancers, unsigned n)
     cn_clusters_t *cs = cn_xzalloc(sizeof(*cs));
 
     cn_map_init(&cs->by_name);
+    cn_leaves_init(&cs->leaves);
     cs->balancers = balancers;
     cs->nbalancers = n;
     return cs;
@@ -64,12 +69,42 @@ static void mark_gone(const host_set_t *set)
         set->v[i]->gone = true;
 }
 
-/* Those of the set that are marked. */
-static void report_left(const cn_clusters_t *cs, const host_set_t *set)
+static void depart(cn_clusters_t *cs, const cn_cluster_t *c, cn_host_t *h)
+{
+    uint64_t due;
+
+    h->left = ++cs->departures;
+    if (h->left == 0)
+        h->left = ++cs->departures;
+    due = cs->left ? cs->left(cs->left_ctx, c, h) : 0;
+    if (due)
+        cn_leaves_add(&cs->leaves, c->section->name, h, due);
+}
+
+/* Those of the set that take no requests from now on. */
+static void report_left(cn_clusters_t *cs, const cn_cluster_t *c, const host_set_t *set)
 {
     for (uint32_t i = 0; i < set->n; i++)
-        if (set->v[i]->gone && cs->left)
-            cs->left(cs->left_ctx, set->v[i]);
+        if (cn_host_is_out(set->v[i]) && !set->v[i]->left)
+            depart(cs, c, set->v[i]);
+}
+
+static void mark_present(const host_set_t *set)
+{
+    for (uint32_t i = 0; i < set->n; i++) {
+        cn_host_t *h = set->v[i];
+
+        h->gone = false;
+        if (cn_host_is_out(h))
+            continue;
+        h->left = 0;
+        h->cut = false;
+    }
+}
+
+bool cn_clusters_cut(cn_clusters_t *cs, uint64_t now, uint64_t *next)
+{
+    return cn_leaves_cut(&cs->leaves, now, next);
 }
 
 static void drop_hosts(host_set_t *set)
@@ -110,11 +145,9 @@ void cn_cluster_unref(cn_cluster_t *c)
         return;
     if (c->lb && c->lb->destroy)
         c->lb->destroy(c->lb_ctx);
-    set = hosts_of(c);
-    mark_gone(&set);
+    set = hosts_of(c); /* gone already, or back in another cluster of this name */
     drop_hosts(&set);
     set = passed_of(c);
-    mark_gone(&set);
     drop_hosts(&set);
     cn_map_fini(&c->passed);
     free((void *)(uintptr_t)c->resolved.p);
@@ -137,6 +170,7 @@ void cn_clusters_destroy(cn_clusters_t *cs)
         cn_cluster_unref(c);
     }
     cn_map_fini(&cs->by_name);
+    cn_leaves_fini(&cs->leaves);
     free(cs);
 }
 
@@ -175,6 +209,25 @@ static cn_host_t *take_over(const host_index_t *old, const cn_endpoint_t *ep)
     return NULL;
 }
 
+/* The hosts that a line may mean: those there were, and those that left and
+ * have not ended yet. */
+static host_index_t index_known(const cn_clusters_t *cs, const cn_cluster_t *c,
+                                const host_set_t *old)
+{
+    host_set_t all = *old;
+    host_index_t ix;
+
+    if (!cs->leaves.n)
+        return index_hosts(old);
+    all.v = cn_xmalloc((old->n + cs->leaves.n) * sizeof(cn_host_t *));
+    if (old->n)
+        memcpy(all.v, old->v, old->n * sizeof(cn_host_t *));
+    all.n += cn_leaves_list(&cs->leaves, c->section->name, all.v + old->n);
+    ix = index_hosts(&all);
+    free(all.v);
+    return ix;
+}
+
 static void add_line(const host_index_t *old, host_set_t *set, cn_str_t line, bool outside)
 {
     cn_endpoint_t ep;
@@ -187,6 +240,7 @@ static void add_line(const host_index_t *old, host_set_t *set, cn_str_t line, bo
     h = take_over(old, &ep);
     if (!h)
         h = cn_host_create(&ep);
+    h->healthy &= !h->gone; /* one that comes back warms up */
     cn_host_set(h, &ep);
     h->outside = outside;
     if (set->n == set->cap) {
@@ -228,18 +282,17 @@ static void read_endpoints(const cn_cluster_t *c, cn_str_t text, const host_inde
 static void set_hosts(cn_clusters_t *cs, cn_cluster_t *c, cn_str_t text)
 {
     host_set_t old = hosts_of(c), set = {0};
-    host_index_t ix = index_hosts(&old);
+    host_index_t ix = index_known(cs, c, &old);
 
     read_endpoints(c, text, &ix, &set);
     free(ix.slots);
     mark_gone(&old);
-    for (uint32_t i = 0; i < set.n; i++)
-        set.v[i]->gone = false;
+    mark_present(&set);
     c->hosts = set.v;
     c->nhosts = set.n;
     if (c->lb && c->lb->build)
         c->lb_ctx = c->lb->build(c, c->lb_ctx);
-    report_left(cs, &old);
+    report_left(cs, c, &old);
     drop_hosts(&old);
 }
 
@@ -294,10 +347,10 @@ static void remove_cluster(cn_clusters_t *cs, cn_cluster_t *c)
     tell_seen(cs, c, NULL);
     cn_map_del(&cs->by_name, c->section->name);
     mark_gone(&set);
-    report_left(cs, &set);
+    report_left(cs, c, &set);
     set = passed_of(c);
     mark_gone(&set);
-    report_left(cs, &set);
+    report_left(cs, c, &set);
     free(set.v);
     cn_cluster_unref(c);
 }
@@ -433,8 +486,7 @@ static void forget_passed(cn_clusters_t *cs, cn_cluster_t *c)
             continue;
         cn_map_del(&c->passed, cn_str_c(h->lb));
         h->gone = true;
-        if (cs->left)
-            cs->left(cs->left_ctx, h);
+        depart(cs, c, h);
         cn_host_unref(h);
     }
     free(set.v);

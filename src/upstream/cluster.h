@@ -40,6 +40,8 @@ struct cn_host {
     /* The gateway of another network: tunnel_addr is where it is, who has the
      * identity is in a second tunnel inside of the one to it. */
     bool doubled;
+    bool cut;                  /* what still runs on it has had its time, and is ended */
+    uint32_t left;             /* which departure of all this is; 0: it takes requests */
     cn_str_t gateway_identity; /* of the gateway itself; empty: any of the mesh */
     uint32_t weight;
     bool healthy;  /* as configured (readiness) */
@@ -61,6 +63,11 @@ struct cn_host {
 
 cn_host_t *cn_host_ref(cn_host_t *);
 void cn_host_unref(cn_host_t *);
+/* It takes no request: not in the set, or not ready. */
+static inline bool cn_host_is_out(const cn_host_t *h)
+{
+    return h->gone || (!h->healthy && !h->draining);
+}
 
 /* CLUSTER-level settings of the core (upstream/conf.c). */
 typedef struct {
@@ -81,8 +88,9 @@ typedef struct {
     uint64_t tcp_idle_ms;       /* L4 connections; UINT64_MAX: as MAIN says */
     /* Of connections that are not in a tunnel; dead_ms UINT64_MAX: as is fit for the host. */
     cn_sock_watch_t watch;
-    uint64_t max_conn_ms;      /* life of an L4 connection; 0: no limit */
-    cn_str_t endpoints;        /* file, or empty */
+    uint64_t max_conn_ms; /* life of an L4 connection; 0: no limit */
+    uint64_t drain_ms;    /* of requests to a host that left; 0: no limit, UINT64_MAX: as MAIN */
+    cn_str_t endpoints;   /* file, or empty */
     cn_vec_t inline_endpoints; /* cn_str_t: `endpoint ADDR k=v...;` lines */
     bool doubled;              /* some are gateways of other networks */
 } cn_cluster_conf_t;
@@ -141,13 +149,19 @@ void cn_clusters_destroy(cn_clusters_t *);
 void cn_clusters_update(cn_clusters_t *, const cn_gen_t *);
 /* The same for the clusters of these names (cn_str_t) only. */
 void cn_clusters_patch(cn_clusters_t *, const cn_gen_t *, const cn_vec_t *names);
-/* fn is told of each host that an update removes, once, during that update. */
-typedef void cn_host_left_cb(void *ctx, cn_host_t *);
+/* fn is told of each host that takes no requests from an update on, once, during
+ * that update.  It says until when what runs on the host may last, in a time of
+ * its choice; 0: nothing does, or for as long as it likes.  The cluster may be
+ * one that goes. */
+typedef uint64_t cn_host_left_cb(void *ctx, const cn_cluster_t *, cn_host_t *);
 void cn_clusters_on_left(cn_clusters_t *, cn_host_left_cb *fn, void *ctx);
 /* fn is told of each cluster that an update looks at, once it is as gen says, and
  * before one goes (gen NULL).  The name that it was told before is still good. */
 typedef void cn_cluster_seen_cb(void *ctx, cn_cluster_t *, const cn_gen_t *gen);
 void cn_clusters_on_seen(cn_clusters_t *, cn_cluster_seen_cb *fn, void *ctx);
+/* Marks hosts as cut whose time is over, unless they came back; true: there are
+ * some.  *next: when it is to be called again; UINT64_MAX: nobody waits. */
+bool cn_clusters_cut(cn_clusters_t *, uint64_t now, uint64_t *next);
 /* NULL: no such cluster.  The pointer is good until the next update; ref to keep. */
 cn_cluster_t *cn_clusters_find(cn_clusters_t *, cn_str_t name);
 /* The host at an address with its port, or NULL. */

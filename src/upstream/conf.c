@@ -157,7 +157,7 @@ static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf, const void *paren
     cc->lb = CN_STR("least_request");
     cc->connect_timeout_ms = 10000;
     cc->idle_ms = 3600 * 1000;
-    cc->tcp_idle_ms = UINT64_MAX;
+    cc->tcp_idle_ms = cc->drain_ms = UINT64_MAX;
     cc->ping_timeout_ms = 20 * 1000;
     cc->watch = cn_sock_watch_default;
     cc->watch.dead_ms = UINT64_MAX;
@@ -265,6 +265,12 @@ static const cn_directive_t directives[] = {
      "does. One of HTTP gets no further request, and is closed as soon as it has none. 0: for "
      "ever.",
      "0"},
+    {"endpoint_drain_timeout", CN_AT_CLUSTER, CN_ARGS(1, 1), cn_set_ms,
+     offsetof(cn_cluster_conf_t, drain_ms), NULL, "endpoint_drain_timeout TIME",
+     "How long requests and connections that an endpoint has may go on when it leaves the set, is "
+     "not ready any more or is replaced by another identity at its address; 0 for ever. See the "
+     "directive of the main part.",
+     "the main part's"},
     {"endpoints", CN_AT_CLUSTER, CN_ARGS(1, 1), set_endpoints, 0, NULL, "endpoints FILE",
      "File with one endpoint a line: ADDRESS:PORT [weight=N] [health=ok|unhealthy|draining] "
      "[tunnel=hbone|double_hbone|none] [tunnel_addr=ADDRESS:PORT] [identity=SPIFFE-ID] "

@@ -8,7 +8,8 @@
  *
  * A connection holds a reference of its host, so a host that left the set
  * lives until its last request ended; it gets none from then on because
- * nobody picks it, and cn_upool_retire() closes what idles.
+ * nobody picks it, and cn_upool_retire() closes what idles.  How long its last
+ * requests may take is not decided here (proxy/leave.c).
  *
  * HTTP/2 sessions are another matter and in h2share.c; a use of one is not a
  * connection but one exchange among others.
@@ -411,7 +412,7 @@ void cn_upool_close(cn_uconn_t *u)
     c->u.host->active--;
     c->u.exch->ops->close(c->u.exch);
     c->u.exch = NULL;
-    if (cn_h1_client_usable(c->h1) && !c->u.host->gone && !is_worn(c) && !is_wanted(c))
+    if (cn_h1_client_usable(c->h1) && !cn_host_is_out(c->u.host) && !is_worn(c) && !is_wanted(c))
         set_idle(c, true);
     else
         conn_destroy(c);

@@ -68,7 +68,7 @@ bool cn_upool_evict(cn_upool_t *, cn_cluster_t *);
 uint32_t cn_upool_idle(const cn_upool_t *);
 /* HTTP/2 sessions to hosts, also those that are leaving. */
 uint32_t cn_upool_sessions(const cn_upool_t *);
-/* The host has left: closes its idle connections, drains its sessions, and its
+/* The host has left or is not ready: closes its idle connections, drains its sessions, and its
  * transport retires what is shared below them. */
 void cn_upool_retire(cn_upool_t *, cn_host_t *);
 

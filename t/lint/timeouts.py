@@ -10,8 +10,9 @@ REFERENCE, MANUAL = 'html/reference.html', 'html/index.html'
 FROM, TO = '<h3 id="limits">', '<h2 id="endpoints">'
 SECTION = re.compile(r'<section id="([\w.]+\.)?(\w*timeout)">(.*?)</section>', re.S)
 DEFAULT = re.compile(r'<th>Default</th><td><code>([^<]*)</code>')
-# The length of a request is its service's business; that it moves is not: stream_idle_timeout.
-NONE = {'request_timeout', 'try_timeout'}
+# The length of a request is its service's business; that it moves is not: stream_idle_timeout.  How long a pod lives on
+# after it has left is Kubernetes' business.
+NONE = {'request_timeout', 'try_timeout', 'endpoint_drain_timeout'}
 TESTS = ('t/it/*.py', 't/unit/*/*.c', 'modules/*/t/*.c')
 
 

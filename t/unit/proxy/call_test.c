@@ -308,6 +308,48 @@ static void test_another_call_does_not(void **state)
     cn_call_close(call);
 }
 
+/* ---- hosts that leave ---- */
+
+#define LEFT                                                                                       \
+    "endpoint_drain_timeout 100s; cluster web { endpoint 10.1.0.2:80 tunnel=hbone; }"              \
+    "cluster none { endpoint 10.1.0.1:80 tunnel=hbone health=unhealthy; }"
+
+static cn_call_t *start_and_leave(cn_rig_t *rig, cn_call_conf_t conf)
+{
+    cn_call_t *call = start(rig, NULL, conf, "hello");
+
+    assert_string_equal(rig->target[0], "10.1.0.1:80");
+    assert_int_equal(cn_rig_load(rig, LEFT, NULL), CN_OK);
+    return call;
+}
+
+static void test_a_call_to_a_host_that_left_ends_when_its_time_is_over(void **state)
+{
+    cn_rig_t *rig = *state;
+    cn_call_t *call = start_and_leave(rig, (cn_call_conf_t){0});
+
+    cn_rig_pass(rig, 50000);
+    assert_int_equal(cn_call_result(call), CN_AGAIN);
+    cn_rig_pass(rig, 200000);
+    assert_int_equal(cn_call_failure(call), CN_CALL_LOST);
+    assert_true(cn_memstream_peer_closed(rig->host[0]));
+    cn_call_close(call);
+}
+
+static void test_a_repeatable_call_goes_elsewhere_then(void **state)
+{
+    cn_rig_t *rig = *state;
+    cn_call_t *call = start_and_leave(rig, (cn_call_conf_t){.repeatable = true});
+
+    cn_rig_pass(rig, 200000);
+    assert_int_equal(cn_call_result(call), CN_AGAIN);
+    assert_string_equal(rig->target[1], "10.1.0.2:80");
+    assert_has(cn_rig_recv(rig, rig->host[1]), "content-length: 5\r\n\r\nhello");
+    cn_rig_send(rig, rig->host[1], OK);
+    assert_int_equal(cn_call_result(call), CN_OK);
+    cn_call_close(call);
+}
+
 /* ---- ends ---- */
 
 static void test_a_call_can_be_cancelled(void **state)
@@ -366,6 +408,8 @@ int main(void)
         T(test_garbage_is_a_protocol_error),
         T(test_a_repeatable_call_survives_a_kept_connection_that_closes),
         T(test_another_call_does_not),
+        T(test_a_call_to_a_host_that_left_ends_when_its_time_is_over),
+        T(test_a_repeatable_call_goes_elsewhere_then),
         T(test_a_call_can_be_cancelled),
         T(test_a_detached_call_frees_itself),
         T(test_calls_end_with_the_worker),

@@ -13,6 +13,7 @@
 #include "tunnel/tunnel.h"
 #include "upstream/cluster.h"
 #include "upstream/host.h"
+#include "upstream/leaves.h"
 #include "upstream/registry.h"
 
 static void test_endpoint_lines_are_read(void **state)
@@ -271,10 +272,11 @@ static cn_addr_t address(unsigned n)
     return (cn_addr_t){AF_INET, 0, 80, {10, 1, (uint8_t)(n >> 8), (uint8_t)n}};
 }
 
-static void count_left(void *ctx, cn_host_t *h)
+static uint64_t count_left(void *ctx, const cn_cluster_t *c CN_UNUSED, cn_host_t *h)
 {
     assert_true(h->gone);
     ++*(unsigned *)ctx;
+    return 0;
 }
 
 static void test_hosts_that_clients_choose_are_kept_and_bounded(void **state)
@@ -359,15 +361,17 @@ static void test_a_cluster_that_leaves_is_not_found_and_lives_for_who_holds_it(v
 typedef struct {
     unsigned n, builds;
     cn_addr_t last;
+    uint64_t due; /* of what runs on those that leave */
 } left_t;
 
-static void on_left(void *ctx, cn_host_t *host)
+static uint64_t on_left(void *ctx, const cn_cluster_t *c, cn_host_t *host)
 {
     left_t *l = ctx;
 
-    assert_true(host->gone);
+    assert_true(cn_host_is_out(host) && c->section);
     l->n++;
     l->last = host->addr;
+    return host->active ? l->due : 0;
 }
 
 static void test_each_host_that_leaves_is_told_once(void **state)
@@ -390,6 +394,190 @@ static void test_each_host_that_leaves_is_told_once(void **state)
     cn_cluster_unref(held);
     load(fx, "cluster a { endpoint 10.0.0.2:80 identity=spiffe://t/ns/a/sa/b; }");
     assert_int_equal(left.n, 3);
+}
+
+static void test_a_host_that_is_not_ready_any_more_is_told_once(void **state)
+{
+    fixture_t *fx = *state;
+    left_t left = {0};
+
+    cn_clusters_on_left(fx->clusters, on_left, &left);
+    load(fx, "cluster a { endpoint 10.0.0.1:80; endpoint 10.0.0.2:80 health=unhealthy; }");
+    assert_int_equal(left.n, 0);
+    load(fx, "cluster a { endpoint 10.0.0.1:80 health=draining; }");
+    assert_int_equal(left.n, 1); /* the other one; sessions go on here */
+    assert_int_equal(left.last.ip[3], 2);
+    load(fx, "cluster a { endpoint 10.0.0.1:80 health=unhealthy; }");
+    assert_int_equal(left.n, 2);
+    load(fx, "cluster a { endpoint 10.0.0.1:80 health=unhealthy weight=2; }");
+    load(fx, "cluster a { endpoint 10.0.0.3:80; }");
+    assert_int_equal(left.n, 2); /* it had left before */
+    load(fx, "cluster a { endpoint 10.0.0.3:80 health=unhealthy; }");
+    load(fx, "cluster a { endpoint 10.0.0.3:80; }");
+    load(fx, "cluster a { endpoint 10.0.0.3:80 health=unhealthy; }");
+    assert_int_equal(left.n, 4);
+}
+
+/* ---- how long those that left may go on ---- */
+
+#define ONE "10.0.0.1:80 tunnel=hbone identity=spiffe://t/ns/a/sa/one"
+#define TWO "10.0.0.1:80 tunnel=hbone identity=spiffe://t/ns/a/sa/two"
+
+/* Its one host, with a request on it. */
+static cn_host_t *busy(fixture_t *fx, left_t *left, const char *text)
+{
+    cn_host_t *h;
+
+    left->due = 100;
+    cn_clusters_on_left(fx->clusters, on_left, left);
+    load(fx, text);
+    h = cn_host_ref(cn_clusters_find(fx->clusters, CN_STR("a"))->hosts[0]);
+    h->active = 1;
+    return h;
+}
+
+static void expect_next(fixture_t *fx, uint64_t now, bool cuts, uint64_t next)
+{
+    uint64_t got;
+
+    assert_true(cn_clusters_cut(fx->clusters, now, &got) == cuts);
+    assert_true(got == next);
+}
+
+static void test_a_busy_host_is_cut_when_its_time_is_over(void **state)
+{
+    fixture_t *fx = *state;
+    left_t left = {0};
+    cn_host_t *h = busy(fx, &left, "cluster a { endpoint " ONE "; }");
+
+    load(fx, "cluster a { endpoint " TWO "; }");
+    left.due = 200; /* later changes do not begin anew */
+    load(fx, "cluster a { endpoint " TWO " weight=2; }");
+    load(fx, "cluster b { endpoint 10.0.0.9:80; }");
+    expect_next(fx, 99, false, 100);
+    assert_false(h->cut);
+    expect_next(fx, 100, true, UINT64_MAX);
+    assert_true(h->cut);
+    expect_next(fx, 300, false, UINT64_MAX);
+    load(fx, "cluster a { endpoint " ONE "; }");
+    assert_ptr_not_equal(cn_clusters_find(fx->clusters, CN_STR("a"))->hosts[0], h);
+    cn_host_unref(h);
+}
+
+static void test_a_host_without_requests_is_not_waited_for(void **state)
+{
+    fixture_t *fx = *state;
+    left_t left = {0};
+    cn_host_t *h = busy(fx, &left, "cluster a { endpoint " ONE "; }");
+
+    load(fx, "cluster a { }");
+    h->active = 0;
+    expect_next(fx, 50, false, UINT64_MAX);
+    assert_false(h->cut);
+    cn_host_unref(h);
+}
+
+static void test_a_host_that_comes_back_in_time_is_the_same(void **state)
+{
+    static const char *const absences[] = {"cluster a { }", "cluster a { endpoint " TWO "; }",
+                                           "cluster b { }",
+                                           "cluster a { endpoint " ONE " health=unhealthy; }"};
+    fixture_t *fx = *state;
+
+    for (unsigned i = 0; i < CN_COUNT(absences); i++) {
+        left_t left = {0};
+        cn_host_t *h = busy(fx, &left, "cluster a { endpoint " ONE "; }");
+        uint64_t since = h->fresh_ns;
+
+        load(fx, absences[i]);
+        assert_true(h->left && cn_host_is_out(h));
+        load(fx, "cluster a { endpoint " ONE "; }");
+        assert_ptr_equal(cn_clusters_find(fx->clusters, CN_STR("a"))->hosts[0], h);
+        assert_true(!h->left && !cn_host_is_out(h));
+        assert_true(h->fresh_ns > since); /* it warms up again */
+        expect_next(fx, 150, false, UINT64_MAX);
+        assert_false(h->cut);
+        load(fx, absences[i]); /* and this time it has another while */
+        expect_next(fx, 99, false, 100);
+        expect_next(fx, 100, true, UINT64_MAX);
+        assert_true(h->cut);
+        load(fx, "cluster a { endpoint " TWO "; }");
+        cn_host_unref(h);
+    }
+}
+
+static void test_who_leaves_again_has_a_new_time(void **state)
+{
+    fixture_t *fx = *state;
+    left_t left = {0};
+    cn_host_t *h = busy(fx, &left, "cluster a { endpoint " ONE "; }");
+
+    for (left.due = 100; left.due <= 300; left.due += 100) {
+        load(fx, "cluster a { endpoint " ONE " health=unhealthy; }");
+        if (left.due < 300)
+            load(fx, "cluster a { endpoint " ONE "; }");
+    }
+    load(fx, "cluster a { }"); /* it is still the third time */
+    expect_next(fx, 299, false, 300);
+    assert_false(h->cut);
+    expect_next(fx, 300, true, UINT64_MAX);
+    assert_true(h->cut);
+    cn_host_unref(h);
+}
+
+static void test_a_host_that_is_ready_again_is_not_cut_any_more(void **state)
+{
+    fixture_t *fx = *state;
+    left_t left = {0};
+    cn_host_t *h = busy(fx, &left, "cluster a { endpoint " ONE "; }");
+
+    load(fx, "cluster a { endpoint " ONE " health=unhealthy; }");
+    expect_next(fx, 100, true, UINT64_MAX);
+    assert_true(h->cut);
+    load(fx, "cluster a { endpoint " ONE "; }");
+    assert_ptr_equal(cn_clusters_find(fx->clusters, CN_STR("a"))->hosts[0], h);
+    assert_false(h->cut);
+    cn_host_unref(h);
+}
+
+/* A request may hold the cluster that went. */
+static void test_the_end_of_an_old_cluster_leaves_hosts_alone_that_came_back(void **state)
+{
+    fixture_t *fx = *state;
+    left_t left = {0};
+    cn_host_t *h = busy(fx, &left, "cluster a { endpoint " ONE "; }");
+    cn_cluster_t *held = cn_cluster_ref(cn_clusters_find(fx->clusters, CN_STR("a")));
+
+    load(fx, "cluster b { }");
+    load(fx, "cluster a { endpoint " ONE "; }");
+    assert_ptr_not_equal(cn_clusters_find(fx->clusters, CN_STR("a")), held);
+    cn_cluster_unref(held);
+    assert_false(h->gone);
+    cn_host_unref(h);
+}
+
+static void test_those_whose_requests_ended_are_forgotten_in_time(void **state)
+{
+    fixture_t *fx = *state;
+    left_t left = {.due = 100};
+    cn_leaves_t leaves;
+    uint64_t next;
+
+    cn_leaves_init(&leaves);
+    for (unsigned i = 0; i < 1000; i++) {
+        cn_host_t *h = busy(fx, &left, "cluster a { endpoint " ONE "; }");
+
+        h->left = i + 1;
+        cn_leaves_add(&leaves, CN_STR("a"), h, 100 + i);
+        h->active = i % 100 == 0;
+        load(fx, "cluster b { }");
+        cn_host_unref(h);
+    }
+    assert_in_range(leaves.n, 10, 100);
+    assert_true(cn_leaves_cut(&leaves, 600, &next));
+    assert_true(next == 700);
+    assert_in_range(leaves.n, 4, 5);
+    cn_leaves_fini(&leaves);
 }
 
 #define MANY 20000u
@@ -538,6 +726,21 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_each_host_that_leaves_is_told_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_host_that_is_not_ready_any_more_is_told_once, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_busy_host_is_cut_when_its_time_is_over, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_host_without_requests_is_not_waited_for, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_host_that_comes_back_in_time_is_the_same, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_who_leaves_again_has_a_new_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_host_that_is_ready_again_is_not_cut_any_more, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            test_the_end_of_an_old_cluster_leaves_hosts_alone_that_came_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_those_whose_requests_ended_are_forgotten_in_time,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_thousands_of_hosts_stay_when_their_order_changes,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_balancer_is_told_of_hosts_and_of_settings, setup,
