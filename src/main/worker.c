@@ -32,10 +32,14 @@
 #include "os/channel.h"
 #include "os/priv.h"
 #include "os/sig.h"
+#include "os/trim.h"
 #include "proxy/worker.h"
 
 #define BEAT_MS 1000
 #define LEAVING_BEAT_MS 20
+/* What a connection with TLS and HTTP/2, and a tunnel in it, take about. */
+#define CONN_BYTES (32u << 10)
+#define TUNNEL_BYTES (8u << 10)
 /* A difference of one in so many connections is not worth a hand-over. */
 #define HANDOVER_SLACK 16u
 /* For who has connected to an endpoint of ours but not asked yet. */
@@ -61,6 +65,7 @@ typedef struct proc {
     cn_loop_t *loop;
     cn_task_t task;
     cn_timer_t beat, deadline, farewell;
+    cn_trim_t trim;
     cn_io_t sig_io, channel_io;
     int sig_fd;
     cn_stats_t *stats;
@@ -331,6 +336,15 @@ static void close_up(proc_t *p)
     cn_timer_set(&p->farewell, FAREWELL_MS);
 }
 
+/* Behind a burst the memory is the system's again. */
+static void trim(proc_t *p, uint64_t conns)
+{
+    size_t used = cn_chunk_total() + conns * CONN_BYTES + p->w.tunnels * (size_t)TUNNEL_BYTES;
+
+    if (cn_trim_is_due(&p->trim, used))
+        cn_trim();
+}
+
 static void publish(proc_t *p)
 {
     uint64_t conns = count_conns(p);
@@ -340,6 +354,7 @@ static void publish(proc_t *p)
     cn_series_set(p->metrics.conns, conns);
     cn_series_set(p->metrics.tunnels, p->w.tunnels);
     cn_board_set(&p->slot->beat, cn_board_get(&p->slot->beat) + 1);
+    trim(p, conns);
 }
 
 /* ---- configurations ---- */

@@ -5,12 +5,14 @@ import json
 import os
 import pathlib
 import subprocess
+import threading
 
 import pytest
 
 from peers import net, proxy
 
 VIP = '10.96.0.1:9080'
+MIB = 1 << 20
 
 
 def resident_kib(pid):
@@ -54,6 +56,24 @@ def test_many_tunnels_for_a_moment(waypoint, hbload):
 def test_512_tunnels_for_five_seconds(waypoint, hbload):
     run_and_compare(waypoint, hbload, 64, 8, 5)
     net.wait_for(lambda: waypoint.count('cairn_tunnels_open') == 0, 20.0, 'the end of all tunnels')
+
+
+def test_memory_of_a_burst_goes_back_to_the_system(cairn, new_origin, hbload, builddir):
+    if 'address' in (builddir / 'cn_flags').read_text():
+        pytest.skip('ASan keeps what was freed')
+    one = cairn(proxy.cluster('reviews.bookinfo:9080', proxy.endpoint(new_origin('plain'))) +
+                proxy.service('reviews.bookinfo:9080', VIP), workers=1)
+    before = one.resident()
+    burst = threading.Thread(target=hbload, args=(one, 300, 4, 3))
+    burst.start()
+    busy = before
+    while burst.is_alive():
+        burst.join(0.02)
+        busy = max(busy, one.resident())
+    net.wait_for(lambda: one.resident() < before + 7 * MIB, 20.0, 'memory that goes back')
+    print('up to 1,200 tunnels in 300 connections: %.1f, %.1f, then %.1f MiB' % tuple(
+        n / MIB for n in (before, busy, one.resident())))
+    assert busy > before + 10 * MIB, 'not much of a burst'
 
 
 def test_new_tunnel_for_every_request(waypoint, hbload):
