@@ -27,6 +27,8 @@
 
 #define MAGIC 0x31646e6275626e63u /* "cnbubnd1" */
 #define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
+/* With more names in a folder touched than this, listing it anew is cheaper. */
+#define NAMES_MAX 64u
 
 /* TEXT and GONE are in parts only.  MISSED files and FAILED patterns say nothing
  * but that they were asked for in vain. */
@@ -60,8 +62,9 @@ typedef struct {
     char *heap;    /* text when it was read; else NULL */
     bool secret;
     cn_disk_stamp_t stamp; /* of the file; of a pattern: of its folder */
-    bool watched;          /* touched says whether it must be looked at */
-    bool touched;
+    uint32_t at;           /* place among the entries */
+    bool watched;          /* it need not be looked at before it was touched */
+    bool touched;          /* and is in that list */
 } entry_t;
 
 struct cn_bundle {
@@ -75,9 +78,17 @@ struct cn_bundle {
     const char *unfinished;   /* the path of CN_CONF_UNFINISHED */
     bool waited;              /* for it to go away, in vain */
     cn_watch_t *watch;        /* NULL: every file is looked at */
+    cn_vec_t globs;           /* entry_t *: patterns */
+    cn_vec_t loose;           /* entry_t *: files read from disk that are not watched */
+    cn_vec_t touched;         /* entry_t *: watched files to look at; those forgotten too */
     void *map;                /* opened from a memfd */
     size_t map_len;
 };
+
+static void push_entry(cn_bundle_t *b, cn_vec_t *v, entry_t *e)
+{
+    *(entry_t **)cn_vec_push(b->pool, v, sizeof(e)) = e;
+}
 
 static cn_bundle_t *create(cn_str_t prefix, bool disk)
 {
@@ -99,14 +110,14 @@ cn_bundle_t *cn_bundle_create(cn_str_t prefix)
     return create(prefix, prefix.p != NULL);
 }
 
-static entry_t *entry_at(const cn_bundle_t *b, uint32_t i)
+static entry_t *nth(const cn_vec_t *v, uint32_t i)
 {
-    return ((entry_t **)b->entries.v)[i];
+    return ((entry_t **)v->v)[i];
 }
 
-static entry_t *missed_at(const cn_bundle_t *b, uint32_t i)
+static entry_t *entry_at(const cn_bundle_t *b, uint32_t i)
 {
-    return ((entry_t **)b->missed.v)[i];
+    return nth(&b->entries, i);
 }
 
 static void free_text(entry_t *e)
@@ -159,7 +170,8 @@ static entry_t *add(cn_bundle_t *b, kind_t kind, cn_str_t path, cn_str_t text, c
         e = cn_pool_zalloc(b->pool, sizeof(*e));
         e->kind = kind;
         e->path = cn_pool_dup(b->pool, path);
-        *(entry_t **)cn_vec_push(b->pool, &b->entries, sizeof(e)) = e;
+        e->at = b->entries.n;
+        push_entry(b, &b->entries, e);
         (void)cn_map_put(map, e->path, e);
     }
     free_text(e);
@@ -189,7 +201,7 @@ static void miss(cn_bundle_t *b, kind_t kind, cn_str_t path, const cn_disk_stamp
     e->kind = kind;
     e->path = cn_pool_dup(b->pool, path);
     e->stamp = *stamp;
-    *(entry_t **)cn_vec_push(b->pool, &b->missed, sizeof(e)) = e;
+    push_entry(b, &b->missed, e);
 }
 
 /* ---- reading ---- */
@@ -278,6 +290,8 @@ cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char *
     e = add(b, KIND_FILE, path, cn_str_make(buf, len), buf);
     e->stamp = stamp;
     e->watched = watched;
+    if (!watched)
+        push_entry(b, &b->loose, e);
     *text = e->text;
     return CN_OK;
 }
@@ -299,7 +313,8 @@ static void glob_known(const cn_bundle_t *b, const char *pattern, cn_pool_t *poo
     }
 }
 
-static void remember(cn_bundle_t *b, cn_str_t pattern, const cn_vec_t *paths, cn_disk_stamp_t stamp)
+static entry_t *remember(cn_bundle_t *b, cn_str_t pattern, const cn_vec_t *paths,
+                         cn_disk_stamp_t stamp)
 {
     const cn_str_t *v = paths->v;
     size_t len = 0;
@@ -313,7 +328,27 @@ static void remember(cn_bundle_t *b, cn_str_t pattern, const cn_vec_t *paths, cn
         memcpy(p, v[i].p, v[i].n + 1);
         p += v[i].n + 1;
     }
-    add(b, KIND_PATTERN, pattern, cn_str_make(text, len), text)->stamp = stamp;
+    entry_t *e = add(b, KIND_PATTERN, pattern, cn_str_make(text, len), text);
+    e->stamp = stamp;
+    return e;
+}
+
+/* Will the watch tell what comes into the folder and goes? */
+static bool watch_glob(cn_bundle_t *b, cn_pool_t *pool, cn_str_t pattern)
+{
+    bool direct;
+    const char *folder = cn_disk_folder(pool, pattern, &direct);
+
+    return b->watch && direct && cn_watch_folder(b->watch, cn_str_c(folder)) == CN_OK;
+}
+
+static void remember_new(cn_bundle_t *b, cn_str_t pattern, const cn_vec_t *paths,
+                         cn_disk_stamp_t stamp, bool watched)
+{
+    entry_t *e = remember(b, pattern, paths, stamp);
+
+    e->watched = watched;
+    push_entry(b, &b->globs, e);
 }
 
 /* Against the prefix, in which no byte is special. */
@@ -336,6 +371,7 @@ cn_rc cn_bundle_glob(cn_bundle_t *b, cn_str_t pattern, cn_pool_t *pool, cn_vec_t
 {
     const entry_t *e;
     cn_disk_stamp_t stamp = {0};
+    bool watched;
 
     *paths = (cn_vec_t){0};
     if (cn_str_find(pattern, '\0') < pattern.n) {
@@ -356,6 +392,7 @@ cn_rc cn_bundle_glob(cn_bundle_t *b, cn_str_t pattern, cn_pool_t *pool, cn_vec_t
             push(pool, paths, path);
         return CN_OK;
     }
+    watched = b->disk && watch_glob(b, pool, pattern);
     if (b->disk)
         stamp = cn_disk_pattern(pool, pattern);
     if (b->disk && cn_disk_glob(pattern.p, pool, paths) != CN_OK) {
@@ -368,7 +405,7 @@ cn_rc cn_bundle_glob(cn_bundle_t *b, cn_str_t pattern, cn_pool_t *pool, cn_vec_t
     if (check_room(b, 0, why) != CN_OK)
         return CN_ERR;
     if (b->disk)
-        remember(b, pattern, paths, stamp);
+        remember_new(b, pattern, paths, stamp, watched);
     return CN_OK;
 }
 
@@ -467,7 +504,7 @@ cn_rc cn_bundle_save(const cn_bundle_t *b, int *fd)
     for (uint32_t i = 0; i < b->entries.n; i++)
         put_record(o, entry_at(b, i)->kind, entry_at(b, i));
     for (uint32_t i = 0; i < b->missed.n; i++)
-        put_record(o, missed_at(b, i)->kind, missed_at(b, i));
+        put_record(o, nth(&b->missed, i)->kind, nth(&b->missed, i));
     return finish(o, fd);
 }
 
@@ -525,7 +562,7 @@ void cn_bundle_each(const cn_bundle_t *b, cn_seen_cb *fn, void *ctx)
     for (uint32_t i = 0; i < b->entries.n; i++)
         tell(entry_at(b, i), fn, ctx);
     for (uint32_t i = 0; i < b->missed.n; i++)
-        tell(missed_at(b, i), fn, ctx);
+        tell(nth(&b->missed, i), fn, ctx);
 }
 
 bool cn_bundle_same(const cn_bundle_t *a, const cn_bundle_t *b)
@@ -578,48 +615,95 @@ static cn_rc refresh_file(cn_bundle_t *b, entry_t *e, bool *changed)
     return CN_OK;
 }
 
+/* What the watch tells of, beside the files that are known. */
+typedef struct {
+    cn_bundle_t *bundle;
+    cn_pool_t *pool;
+    cn_vec_t names; /* cn_str_t: paths that a pattern matches */
+} news_t;
+
+static bool matches(const entry_t *glob, const char *path)
+{
+    return fnmatch(glob->path.p, path, FNM_PATHNAME | FNM_PERIOD) == 0;
+}
+
 static void on_touched(void *ctx, cn_str_t folder, cn_str_t name)
 {
-    cn_bundle_t *b = ctx;
+    news_t *news = ctx;
+    cn_bundle_t *b = news->bundle;
     char path[PATH_MAX];
+    size_t n = folder.n + 1 + name.n;
     entry_t *e;
 
-    if (folder.n + name.n + 1 > sizeof(path))
+    if (n >= sizeof(path))
         return; /* no file of ours has such a name */
     memcpy(path, folder.p, folder.n);
     path[folder.n] = '/';
     memcpy(path + folder.n + 1, name.p, name.n);
-    e = cn_map_get(&b->files, cn_str_make(path, folder.n + 1 + name.n));
-    if (e)
+    path[n] = '\0';
+    e = cn_map_get(&b->files, cn_str_make(path, n));
+    if (e && e->watched && !e->touched) {
         e->touched = true;
+        push_entry(b, &b->touched, e);
+    }
+    for (uint32_t i = 0; i < b->globs.n; i++) {
+        if (nth(&b->globs, i)->watched && matches(nth(&b->globs, i), path)) {
+            push(news->pool, &news->names, cn_str_make(path, n));
+            break;
+        }
+    }
 }
 
 static void look_at_all(cn_bundle_t *b)
 {
     cn_watch_destroy(b->watch);
     b->watch = NULL;
-    for (uint32_t i = 0; i < b->entries.n; i++)
-        entry_at(b, i)->watched = false;
+    b->loose.n = 0;
+    for (uint32_t i = 0; i < b->entries.n; i++) {
+        entry_t *e = entry_at(b, i);
+
+        e->watched = false;
+        if (e->kind == KIND_PATTERN)
+            e->stamp.sure = false;
+        else if (e->heap)
+            push_entry(b, &b->loose, e);
+    }
 }
 
-static void forget(cn_bundle_t *b, uint32_t i)
+static void forget(cn_bundle_t *b, entry_t *e)
 {
-    entry_t *e = entry_at(b, i);
+    entry_t **all = b->entries.v, *last = entry_at(b, b->entries.n - 1);
 
     (void)cn_map_del(&b->files, e->path);
     b->total -= e->text.n;
     free_text(e);
-    ((entry_t **)b->entries.v)[i] = entry_at(b, b->entries.n - 1);
+    all[e->at] = last;
+    last->at = e->at;
     b->entries.n--;
+    for (uint32_t i = 0; !e->watched && i < b->loose.n; i++) {
+        if (nth(&b->loose, i) == e)
+            ((entry_t **)b->loose.v)[i] = nth(&b->loose, --b->loose.n);
+    }
+}
+
+/* A file that a pattern has begun to match. */
+static cn_rc note_new(cn_bundle_t *b, cn_pool_t *pool, cn_bundle_diff_t *d, cn_str_t path)
+{
+    const char *why;
+    cn_str_t text;
+
+    if (cn_bundle_read(b, path, &text, &why) != CN_OK)
+        return CN_ERR;
+    note(pool, &d->conf, path);
+    return CN_OK;
 }
 
 /* What a pattern matches now, against what it did. */
 static cn_rc refresh_pattern(cn_bundle_t *b, entry_t *e, cn_pool_t *pool, cn_bundle_diff_t *d)
 {
     cn_disk_stamp_t stamp = cn_disk_pattern(pool, e->path);
-    cn_str_t rest = e->text, path, text;
+    cn_str_t rest = e->text, path;
     cn_vec_t now = {0}, before = {0};
-    const char *why;
 
     if (cn_disk_glob(e->path.p, pool, &now) != CN_OK)
         return CN_ERR;
@@ -631,65 +715,144 @@ static cn_rc refresh_pattern(cn_bundle_t *b, entry_t *e, cn_pool_t *pool, cn_bun
     }
     for (uint32_t i = 0; i < now.n; i++) {
         path = ((cn_str_t *)now.v)[i];
-        if (cn_disk_lists(&before, path))
-            continue;
-        if (cn_bundle_read(b, path, &text, &why) != CN_OK)
+        if (!cn_disk_lists(&before, path) && note_new(b, pool, d, path) != CN_OK)
             return CN_ERR;
-        note(pool, &d->conf, path);
     }
-    remember(b, e->path, &now, stamp);
+    (void)remember(b, e->path, &now, stamp);
     return CN_OK;
 }
 
-static bool pattern_may_differ(cn_pool_t *pool, const entry_t *e)
+/* Where a path stands, or would stand, in what a pattern matches. */
+static size_t find_listed(const entry_t *e, cn_str_t path, bool *listed)
 {
-    cn_disk_stamp_t now = cn_disk_pattern(pool, e->path);
+    cn_str_t rest = e->text, one;
+    int order = 1;
 
-    return !cn_disk_same(&e->stamp, &now);
+    while (order > 0 && cn_str_split(&rest, '\0', &one))
+        order = cn_str_cmp(path, one);
+    *listed = order == 0;
+    return order > 0 ? e->text.n : (size_t)(one.p - e->text.p);
+}
+
+/* Replaces n bytes of the list at a place by a path, or by nothing. */
+static void edit_list(cn_bundle_t *b, entry_t *e, size_t at, size_t n, cn_str_t path)
+{
+    size_t more = path.n ? path.n + 1 : 0, len = e->text.n - n + more;
+    char *text = cn_xmalloc(len + 1);
+
+    memcpy(text, e->text.p, at);
+    if (more)
+        memcpy(text + at, path.p, more);
+    memcpy(text + at + more, e->text.p + at + n, e->text.n - at - n);
+    (void)add(b, KIND_PATTERN, e->path, cn_str_make(text, len), text);
+}
+
+/* The same as refresh_pattern() when it is known where to look. */
+static cn_rc refresh_names(cn_bundle_t *b, entry_t *e, cn_pool_t *pool, const cn_vec_t *names,
+                           cn_bundle_diff_t *d)
+{
+    for (uint32_t i = 0; i < names->n; i++) {
+        cn_str_t path = ((const cn_str_t *)names->v)[i];
+        struct stat st;
+        bool listed;
+
+        if (!matches(e, path.p))
+            continue;
+        size_t at = find_listed(e, path, &listed);
+        bool there = lstat(path.p, &st) == 0;
+        if (listed == there)
+            continue;
+        if (there && note_new(b, pool, d, path) != CN_OK)
+            return CN_ERR;
+        if (listed)
+            note(pool, &d->removed, path);
+        edit_list(b, e, at, listed ? path.n + 1 : 0, there ? path : CN_STR_NULL);
+    }
+    return CN_OK;
+}
+
+/* A folder that stands where a watched one did is not watched. */
+static bool folders_moved(cn_bundle_t *b, cn_pool_t *pool)
+{
+    bool moved = false;
+
+    for (uint32_t i = 0; i < b->globs.n; i++) {
+        entry_t *e = nth(&b->globs, i);
+
+        if (!e->watched)
+            continue;
+        cn_disk_stamp_t now = cn_disk_pattern(pool, e->path);
+        moved |= now.dev != e->stamp.dev || now.ino != e->stamp.ino;
+        e->stamp = now;
+    }
+    return moved;
+}
+
+static cn_rc refresh_globs(cn_bundle_t *b, cn_pool_t *pool, const cn_vec_t *names,
+                           cn_bundle_diff_t *d)
+{
+    cn_rc rc = CN_OK;
+
+    for (uint32_t i = 0; i < b->globs.n && rc == CN_OK; i++) {
+        entry_t *e = nth(&b->globs, i);
+        cn_disk_stamp_t now;
+
+        if (e->watched && names->n <= NAMES_MAX) {
+            rc = refresh_names(b, e, pool, names, d);
+            continue;
+        }
+        now = cn_disk_pattern(pool, e->path);
+        if (e->watched || !cn_disk_same(&e->stamp, &now))
+            rc = refresh_pattern(b, e, pool, d);
+    }
+    return rc;
+}
+
+static cn_rc look_again(cn_bundle_t *b, entry_t *e, const cn_gen_t *gen, cn_pool_t *pool,
+                        cn_bundle_diff_t *d)
+{
+    bool changed;
+
+    e->touched = false;
+    if (!e->heap)
+        return CN_OK; /* forgotten */
+    if (refresh_file(b, e, &changed) == CN_OK) {
+        if (changed)
+            note_change(gen, pool, d, e->path);
+        return CN_OK;
+    }
+    if (!cn_map_get(&gen->texts, e->path))
+        return CN_ERR;
+    note(pool, &d->lost, e->path);
+    forget(b, e);
+    return CN_OK;
 }
 
 cn_rc cn_bundle_refresh(cn_bundle_t *b, const cn_gen_t *gen, cn_pool_t *pool, cn_bundle_diff_t *d)
 {
-    uint32_t n = b->entries.n;
-    bool changed;
+    news_t news = {.bundle = b, .pool = pool};
 
     *d = (cn_bundle_diff_t){0};
     if (is_unfinished(b))
         return CN_DECLINE;
-    if (b->watch && cn_watch_take(b->watch, on_touched, b) != CN_OK)
+    if (b->watch && (folders_moved(b, pool) || cn_watch_take(b->watch, on_touched, &news) != CN_OK))
         look_at_all(b);
-    for (uint32_t i = 0; i < n; i++) {
-        entry_t *e = entry_at(b, i);
+    if (refresh_globs(b, pool, &news.names, d) != CN_OK)
+        return CN_DECLINE;
+    for (uint32_t i = 0; i < d->removed.n; i++) {
+        entry_t *e = cn_map_get(&b->files, ((cn_str_t *)d->removed.v)[i]);
 
-        if (e->kind == KIND_PATTERN && pattern_may_differ(pool, e) &&
-            refresh_pattern(b, e, pool, d) != CN_OK)
+        if (e)
+            forget(b, e);
+    }
+    for (uint32_t i = 0; i < b->touched.n; i++) {
+        if (look_again(b, nth(&b->touched, i), gen, pool, d) != CN_OK)
             return CN_DECLINE;
     }
-    for (uint32_t i = b->entries.n; i-- > 0;) {
-        entry_t *e = entry_at(b, i);
-
-        for (uint32_t k = 0; e && k < d->removed.n; k++) {
-            if (!cn_str_eq(e->path, ((cn_str_t *)d->removed.v)[k]))
-                continue;
-            forget(b, i);
-            e = NULL;
-        }
-    }
-    for (uint32_t i = b->entries.n; i-- > 0;) {
-        entry_t *e = entry_at(b, i);
-
-        if (e->kind != KIND_FILE || !e->heap || (e->watched && !e->touched))
-            continue;
-        e->touched = false;
-        if (refresh_file(b, e, &changed) == CN_OK) {
-            if (changed)
-                note_change(gen, pool, d, e->path);
-        } else if (cn_map_get(&gen->texts, e->path)) {
-            note(pool, &d->lost, e->path);
-            forget(b, i);
-        } else {
+    b->touched.n = 0;
+    for (uint32_t i = b->loose.n; i-- > 0;) {
+        if (look_again(b, nth(&b->loose, i), gen, pool, d) != CN_OK)
             return CN_DECLINE;
-        }
     }
     return CN_OK;
 }

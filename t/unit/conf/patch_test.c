@@ -358,6 +358,79 @@ static void test_a_file_written_in_place_is_seen(void **state)
     }
 }
 
+/* More than are looked at one by one, and fewer. */
+static void test_many_files_come_and_go_at_once(void **state)
+{
+    static const unsigned sizes[] = {3, 200};
+    fixture_t *f = *state;
+
+    start(f);
+    for (size_t k = 0; k < CN_COUNT(sizes); k++) {
+        for (unsigned i = 0; i < sizes[k]; i++)
+            put(f, cn_pool_printf(f->pool, "d/n%u.conf", i).p,
+                cn_pool_printf(f->pool, "cluster n%u { }\n", i).p);
+        assert_int_equal(travel(f), sizes[k]);
+        assert_int_equal(f->keeper->clusters.used, 2 + sizes[k]);
+        for (unsigned i = 0; i < sizes[k]; i++)
+            drop(f, cn_pool_printf(f->pool, "d/n%u.conf", i).p);
+        assert_int_equal(travel(f), sizes[k]);
+        assert_int_equal(f->keeper->clusters.used, 2);
+    }
+}
+
+static void test_a_file_that_came_and_went_again_is_nothing(void **state)
+{
+    fixture_t *f = *state;
+
+    start(f);
+    put(f, "d/3.conf", "cluster c3 { }\n");
+    drop(f, "d/3.conf");
+    assert_int_equal(travel(f), 0);
+    drop(f, "d/2.conf");
+    put(f, "d/2.conf", "service s2 { address 10.0.0.2:80; }\ncluster c2 { endpoints d/e2; }\n");
+    assert_int_equal(travel(f), 0);
+    put(f, "d/2.conf.new", "cluster c9 { }\n"); /* the pattern does not match it */
+    assert_int_equal(travel(f), 0);
+    drop(f, "d/2.conf.new");
+}
+
+/* As with a folder that is written anew as a whole. */
+static void test_a_folder_in_the_place_of_another_is_seen(void **state)
+{
+    fixture_t *f = *state;
+
+    start(f);
+    mkdir(path_of(f, "other").p, 0700);
+    put(f, "other/1.conf", "service s1 { address 10.0.0.7:80; }\n");
+    assert_int_equal(rename(path_of(f, "d").p, path_of(f, "old").p), 0);
+    assert_int_equal(rename(path_of(f, "other").p, path_of(f, "d").p), 0);
+    assert_int_equal(travel(f), 2);
+    assert_int_equal(f->keeper->services.used, 1);
+    assert_int_equal(f->keeper->texts.used, 0);
+    put(f, "d/2.conf", "service s2 { address 10.0.0.2:80; }\n");
+    assert_int_equal(travel(f), 0);
+    assert_int_equal(f->keeper->services.used, 2);
+    for (unsigned i = 1; i < 3; i++) {
+        unlink(path_of(f, cn_pool_printf(f->pool, "old/%u.conf", i).p).p);
+        unlink(path_of(f, cn_pool_printf(f->pool, "old/e%u", i).p).p);
+    }
+    rmdir(path_of(f, "old").p);
+}
+
+static void test_a_link_may_lead_elsewhere(void **state)
+{
+    fixture_t *f = *state;
+
+    put(f, "e-of-a-link", "here");
+    drop(f, "d/e1");
+    assert_int_equal(symlink(path_of(f, "e-of-a-link").p, path_of(f, "d/e1").p), 0);
+    start(f);
+    put(f, "e-of-a-link", "there");
+    assert_int_equal(travel(f), 1);
+    assert_true(cn_str_eq(cn_gen_text(f->worker, path_of(f, "d/e1")), CN_STR("there")));
+    drop(f, "e-of-a-link");
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -374,6 +447,10 @@ int main(void)
         T(test_what_is_wrong_is_declined),
         T(test_a_file_that_cannot_be_read_is_declined),
         T(test_a_file_written_in_place_is_seen),
+        T(test_many_files_come_and_go_at_once),
+        T(test_a_file_that_came_and_went_again_is_nothing),
+        T(test_a_folder_in_the_place_of_another_is_seen),
+        T(test_a_link_may_lead_elsewhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
