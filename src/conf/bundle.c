@@ -247,9 +247,14 @@ static cn_rc check_room(const cn_bundle_t *b, size_t n, const char **why)
 /* A writer that runs is waited for, once. */
 static bool is_unfinished(cn_bundle_t *b)
 {
-    if (!b->unfinished || access(b->unfinished, F_OK) != 0)
+    cn_disk_stamp_t stamp;
+
+    if (!b->unfinished || !cn_disk_look(b->unfinished, &stamp))
         return false;
     b->waited = b->waited || !cn_disk_wait(b->unfinished);
+    stamp.sure = true; /* what it says plays no role */
+    if (b->waited)
+        miss(b, KIND_MISSED, cn_str_c(b->unfinished), &stamp);
     return b->waited;
 }
 
@@ -267,9 +272,6 @@ cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char *
         return CN_OK;
     }
     if (is_unfinished(b)) {
-        (void)cn_disk_look(b->unfinished, &stamp);
-        stamp.sure = false;
-        miss(b, KIND_MISSED, cn_str_c(b->unfinished), &stamp);
         *why = "cairn-gen was interrupted while it wrote this folder: run it again";
         return CN_ERR;
     }

@@ -11,6 +11,9 @@
 
 #define DEFAULT_PID "logs/cairn.pid"
 #define DEFAULT_BACKLOG 1024u
+#define DEFAULT_SETTLE_MS 200u
+#define SETTLE_MIN_MS 10u
+#define SETTLE_MAX_MS 60000u
 
 static const struct {
     const char *word;
@@ -204,6 +207,29 @@ static cn_rc set_listen(cn_conf_t *cf, const cn_directive_t *d, void *conf, cons
     return CN_OK;
 }
 
+static cn_rc set_watch(cn_conf_t *cf, const cn_directive_t *d, void *conf, const cn_str_t *argv,
+                       unsigned argc)
+{
+    cn_main_conf_t *m = conf;
+    bool on = cn_str_eq(argv[1], CN_STR("on"));
+    cn_str_t key, value;
+
+    (void)d;
+    if (!on && (argc > 2 || !cn_str_eq(argv[1], CN_STR("off"))))
+        return cn_conf_error(cf, "expected off, or on [settle=TIME]");
+    m->watch_ms = on ? DEFAULT_SETTLE_MS : 0;
+    if (argc == 2)
+        return CN_OK;
+    if (!cn_conf_keyval(argv[2], &key, &value) || !cn_str_eq(key, CN_STR("settle")))
+        return cn_conf_error(cf, "unknown option \"%.*s\": expected settle=TIME",
+                             CN_STR_ARG(argv[2]));
+    if (cn_conf_parse_ms(value, &m->watch_ms) != CN_OK || m->watch_ms < SETTLE_MIN_MS ||
+        m->watch_ms > SETTLE_MAX_MS)
+        return cn_conf_error(cf, "settle \"%.*s\": expected a time from 10ms to 1m",
+                             CN_STR_ARG(value));
+    return CN_OK;
+}
+
 /* ---- the unit ---- */
 
 static const cn_enum_t sigterms[] = {{"fast", 0}, {"graceful", 1}, {NULL, 0}};
@@ -323,6 +349,17 @@ static const cn_directive_t directives[] = {
              "by to take the place of one that dies. auto: when the configuration is larger than "
              "1 MiB. Each of the two needs about the memory of a worker.",
      .deflt = "auto"},
+    {.name = "conf_watch",
+     .where = CN_AT_MAIN,
+     .args = CN_ARGS(1, 2),
+     .set = set_watch,
+     .syntax = "conf_watch off | on [settle=TIME]",
+     .help = "Whether a change of the configuration's files is taken without a signal: of any file "
+             "that was read, one that a pattern of include begins or ceases to match, and one that "
+             "was missing. It is taken when nothing has changed for the settle time, or after ten "
+             "times that; a folder that cairn-gen has not finished waits. What is refused is tried "
+             "again when a file changes again.",
+     .deflt = "off; settle=200ms"},
     {.name = "error_log",
      .where = CN_AT_MAIN | CN_D_STRUCTURAL,
      .args = CN_ARGS(1, 2),

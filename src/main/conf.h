@@ -41,6 +41,7 @@ typedef struct {
     uint64_t shutdown_ms; /* 0: no limit */
     uint64_t watchdog_ms; /* 0: off */
     int keeper;           /* cn_main_keeper */
+    uint64_t watch_ms;    /* quiet time after which a change on disk is taken; 0: off */
     bool accept_balance;
     int sigterm;             /* 1: as QUIT */
     uint64_t drain_delay_ms; /* from "not ready" to draining, when the program ends */

@@ -50,9 +50,9 @@ static cn_rc check_whole(keeper_t *k, cn_pool_t *pool, cn_reload_checked_t *out,
     cn_gen_t *gen;
 
     drop_bundle(k);
-    if (cn_reload_read_again(k->start->source, k->w.gen, pool, &bundle, &gen, why) != CN_OK)
-        return CN_ERR;
-    cn_rc rc = cn_worker_apply(&k->w, gen, pool, why);
+    cn_rc rc = cn_reload_read_again(k->start->source, k->w.gen, pool, &bundle, &gen, why);
+    if (rc == CN_OK)
+        rc = cn_worker_apply(&k->w, gen, pool, why);
     cn_gen_unref(gen);
     if (rc == CN_OK && cn_bundle_save(bundle, &out->bundle) != CN_OK) {
         *why =
@@ -91,6 +91,15 @@ static cn_rc check_part(keeper_t *k, cn_pool_t *pool, cn_reload_checked_t *out, 
     return rc;
 }
 
+/* With what was looked at, of which nothing is kept. */
+static void refuse(keeper_t *k, cn_reload_checked_t *result)
+{
+    result->kind = CN_CHECKED_BAD;
+    if (k->bundle && cn_bundle_save(k->bundle, &result->bundle) != CN_OK)
+        result->bundle = -1;
+    drop_bundle(k);
+}
+
 static void answer(keeper_t *k, const cn_reload_checked_t *result, cn_str_t why)
 {
     if (cn_reload_answer(k->channel, result, why) != CN_OK)
@@ -110,7 +119,7 @@ static void check(keeper_t *k)
     if (rc == CN_OK)
         cn_reload_tell_cert(&k->w, &result);
     else
-        result.kind = CN_CHECKED_BAD;
+        refuse(k, &result);
     answer(k, &result, why);
     cn_pool_destroy(pool);
     if (torn)
@@ -143,6 +152,8 @@ static cn_rc load(keeper_t *k, cn_pool_t *pool, cn_str_t *why)
         if (!k->fresh)
             cn_gen_unref(gen);
     }
+    if (!k->fresh)
+        drop_bundle(k);
     if (!k->fresh && cn_reload_open(s, k->start->bundle, false, NULL, pool, &gen, why) != CN_OK)
         return CN_ERR;
     k->w.checked = true;

@@ -129,6 +129,55 @@ static cn_rc adopt(cn_master_t *m, const cn_reload_checked_t *checked, bool pati
     return CN_OK;
 }
 
+/* ---- the watcher ---- */
+
+static void lose_watcher(cn_master_t *m)
+{
+    if (m->watcher.pid == 0)
+        return;
+    cn_io_close(&m->watcher_io);
+    cn_watcher_end(&m->watcher);
+}
+
+/* Another one compares with what is in force. */
+static void tell_watcher(cn_master_t *m, int bundle, bool part)
+{
+    if (m->watcher.pid && bundle >= 0 && cn_watcher_tell(&m->watcher, bundle, part) != CN_OK)
+        lose_watcher(m);
+}
+
+static void start_watcher(cn_master_t *m, uint64_t settle_ms)
+{
+    if (cn_watcher_start(&m->watcher, m->args->title, settle_ms) != CN_OK) {
+        cn_log(CN_LOG_ERROR, "master", "the watcher cannot be started: %s", strerror(errno));
+        return;
+    }
+    if (cn_io_open(&m->watcher_io, m->loop, m->watcher.channel, &m->task) != CN_OK) {
+        cn_log(CN_LOG_ERROR, "master", "the watcher cannot be heard: %s", strerror(errno));
+        cn_watcher_end(&m->watcher);
+        return;
+    }
+    tell_watcher(m, m->target.bundle, false);
+    for (unsigned i = 0; i < m->target.nparts; i++)
+        tell_watcher(m, m->target.parts[i], true);
+}
+
+/* While the master takes no configuration nobody watches: the stamps in the
+ * bundle tell a watcher that begins later what it missed. */
+static void tend_watcher(cn_master_t *m)
+{
+    uint64_t settle_ms = cn_main_conf(m->target.gen)->watch_ms;
+
+    if (m->state != CN_MASTER_RUNNING || m->paused)
+        settle_ms = 0;
+    if (m->watcher.pid && m->watcher.settle_ms != settle_ms)
+        lose_watcher(m);
+    if (settle_ms > 0 && m->watcher.pid == 0)
+        start_watcher(m, settle_ms);
+}
+
+/* ---- results ---- */
+
 /* For the metrics: what is accepted now is this one. */
 static void tell_loaded(cn_master_t *m)
 {
@@ -170,6 +219,7 @@ static void accept_target(cn_master_t *m)
     cn_board_set(&m->board->gen, m->target.id);
     cn_board_set(&m->board->workers, m->target.workers);
     tell_loaded(m);
+    tend_watcher(m);
     cn_control_checked(&m->control, m->check_nth, m->target.id, CN_STR_NULL);
 }
 
@@ -240,6 +290,8 @@ static cn_rc ask_keeper(cn_master_t *m)
     return CN_DECLINE;
 }
 
+/* ---- checks ---- */
+
 /* Which check will answer: the running one may have read before the change. */
 static unsigned start_check(cn_master_t *m)
 {
@@ -290,6 +342,8 @@ static void take_result(cn_master_t *m, cn_rc rc, const cn_reload_checked_t *che
      * an answer that was not read would be that to the next question. */
     if (checked->kind != CN_CHECKED_BAD)
         lose_keeper(m);
+    else if (checked->bundle >= 0)
+        close(checked->bundle);
     refuse(m, *why);
 }
 
@@ -306,6 +360,7 @@ static void take_check(cn_master_t *m)
     if (rc != CN_AGAIN) {
         bool gathered = m->gathering;
         end_check(m);
+        tell_watcher(m, checked.bundle, checked.kind == CN_CHECKED_PART);
         if (!gathered)
             take_result(m, rc, &checked, pool, &why);
         else if (rc == CN_OK)
@@ -325,6 +380,39 @@ static unsigned reload(cn_master_t *m)
     m->paused = false;
     cn_log(CN_LOG_INFO, "master", "reading the configuration again");
     return start_check(m);
+}
+
+static void take_news(cn_master_t *m, const cn_watcher_news_t *news, cn_pool_t *pool)
+{
+    cn_str_t more = news->n > 1 ? cn_pool_printf(pool, " and %u more", news->n - 1) : CN_STR("");
+
+    if (news->kind == CN_WATCHER_CHANGED) {
+        cn_log(CN_LOG_NOTICE, "master", "changed on disk: %.*s%.*s", CN_STR_ARG(news->path),
+               CN_STR_ARG(more));
+        (void)reload(m);
+        return;
+    }
+    cn_log(CN_LOG_WARN, "master",
+           "%.*s has changed, and cairn-gen has not finished it: waiting until it has",
+           CN_STR_ARG(m->args->source->dir));
+}
+
+static void hear_watcher(cn_master_t *m)
+{
+    cn_watcher_news_t news;
+    cn_pool_t *pool;
+    cn_rc rc;
+
+    if (m->watcher.pid == 0)
+        return;
+    pool = cn_pool_create(0);
+    while ((rc = cn_watcher_heard(&m->watcher, pool, &news)) == CN_OK)
+        take_news(m, &news, pool);
+    if (rc == CN_ERR) {
+        cn_log(CN_LOG_WARN, "master", "the watcher (process %ld) has ended", (long)m->watcher.pid);
+        lose_watcher(m);
+    }
+    cn_pool_destroy(pool);
 }
 
 static unsigned on_call(void *ctx)
@@ -379,6 +467,7 @@ static void quit(cn_master_t *m)
     if (m->state != CN_MASTER_RUNNING)
         return;
     m->state = CN_MASTER_QUITTING;
+    tend_watcher(m);
     if (delay == 0 || has_peer(m)) {
         dismiss_all(m);
         return;
@@ -395,6 +484,7 @@ static void terminate(cn_master_t *m)
         return;
     cn_log(CN_LOG_NOTICE, "master", "terminating");
     m->state = CN_MASTER_TERMINATING;
+    tend_watcher(m);
     cn_crew_signal(m, SIGTERM);
     cn_timer_set(&m->kill, TERM_PATIENCE_MS);
 }
@@ -411,6 +501,7 @@ static void pause_workers(cn_master_t *m)
 {
     cn_log(CN_LOG_NOTICE, "master", "workers are sent away; HUP brings them back");
     m->paused = true;
+    tend_watcher(m);
     cn_crew_dismiss(m, true);
 }
 
@@ -510,6 +601,7 @@ static void tick(cn_master_t *m)
     if (++m->quiet >= QUIET_TICKS || m->target.nparts > CN_PARTS_MAX / 2)
         gather_parts(m);
     tend_keeper(m);
+    tend_watcher(m);
     cn_timer_set(&m->tick, TICK_MS);
 }
 
@@ -526,6 +618,7 @@ static void run(cn_task_t *task, uint32_t why)
     cn_control_listen(&m->control, &m->task, on_call, m);
     reap(m);
     take_check(m);
+    hear_watcher(m);
     if (why & CN_WAKE_TIMER)
         tick(m);
     if (why & WAKE_KILL)
@@ -549,7 +642,7 @@ static void complain(const cn_master_t *m, const char *what, cn_str_t why)
 static cn_rc first_conf(cn_master_t *m, cn_pool_t *pool)
 {
     cn_str_t why = CN_STR_NULL;
-    cn_reload_checked_t checked;
+    cn_reload_checked_t checked = {.bundle = -1};
     cn_rc rc;
 
     if (cn_reload_check_start(&m->check, m->args->source, 0) != CN_OK) {
@@ -566,6 +659,8 @@ static cn_rc first_conf(cn_master_t *m, cn_pool_t *pool)
     } else {
         cn_reload_check_end(&m->check);
     }
+    if (rc == CN_ERR && checked.bundle >= 0)
+        close(checked.bundle);
     if (rc == CN_OK)
         rc = adopt(m, &checked, true, pool, &why);
     if (rc != CN_OK)
@@ -717,6 +812,7 @@ static void end(cn_master_t *m)
         cn_reload_check_abort(&m->check);
     }
     lose_keeper(m);
+    lose_watcher(m);
     cn_crew_destroy(m);
     cn_control_close(&m->control);
     cn_sockets_close(&m->sockets);
@@ -742,13 +838,15 @@ int cn_master_run(const cn_master_args_t *args)
                      .parent = -1,
                      .check = {.channel = -1},
                      .control = {.fd = -1},
-                     .keeper = {.channel = -1}};
+                     .keeper = {.channel = -1},
+                     .watcher = {.channel = -1}};
     cn_pool_t *pool = cn_pool_create(0);
     cn_rc rc = start(&m, pool);
 
     cn_pool_destroy(pool);
     if (rc == CN_OK) {
         cn_timer_set(&m.tick, TICK_MS);
+        tend_watcher(&m);
         cn_task_wake(&m.task, CN_WAKE_STATE);
         cn_loop_run(m.loop);
         cn_log(CN_LOG_NOTICE, "master", "exit");

@@ -15,6 +15,7 @@
 #include "main/metrics.h"
 #include "main/sockets.h"
 #include "main/totals.h"
+#include "main/watcher.h"
 #include "main/worker.h"
 #include "os/channel.h"
 #include "os/shm.h"
@@ -89,6 +90,8 @@ typedef struct cn_master {
     cn_control_t control;
     cn_keeper_t keeper;
     cn_io_t keeper_io;
+    cn_watcher_t watcher;
+    cn_io_t watcher_io;
     unsigned quiet; /* ticks since the last change */
     cn_reload_check_t check;
     unsigned check_nth; /* how many there were */

@@ -47,7 +47,7 @@ cn_rc cn_reload_read(const cn_reload_source_t *s, FILE *dump, bool main_only, cn
     cn_bundle_t *b = cn_bundle_create(s->dir);
     cn_rc rc = load(s, b, dump, main_only, NULL, pool, out, why);
 
-    if (bundle && rc == CN_OK)
+    if (bundle)
         *bundle = b;
     else
         cn_bundle_destroy(b);
@@ -60,12 +60,8 @@ cn_rc cn_reload_read_again(const cn_reload_source_t *s, const cn_gen_t *prev, cn
     cn_bundle_t *b = cn_bundle_create(s->dir);
 
     cn_bundle_watch(b);
-    cn_rc rc = load(s, b, NULL, false, prev, pool, out, why);
-    if (rc == CN_OK)
-        *bundle = b;
-    else
-        cn_bundle_destroy(b);
-    return rc;
+    *bundle = b;
+    return load(s, b, NULL, false, prev, pool, out, why);
 }
 
 cn_rc cn_reload_open_part(const cn_reload_source_t *s, int fd, const cn_gen_t *gen,
@@ -136,10 +132,10 @@ static cn_rc check(const cn_reload_source_t *s, uint64_t cert_hash, cn_pool_t *p
     cn_bundle_t *bundle;
     cn_gen_t *gen;
 
-    if (cn_reload_read(s, NULL, false, pool, &bundle, &gen, why) != CN_OK)
-        return CN_ERR;
-    cn_rc rc = cn_reload_prove(gen, cert_hash, pool, out, why);
-    if (rc == CN_OK && cn_bundle_save(bundle, &out->bundle) != CN_OK) {
+    cn_rc rc = cn_reload_read(s, NULL, false, pool, &bundle, &gen, why);
+    if (rc == CN_OK)
+        rc = cn_reload_prove(gen, cert_hash, pool, out, why);
+    if (cn_bundle_save(bundle, &out->bundle) != CN_OK && rc == CN_OK) {
         *why =
             cn_pool_printf(pool, "the configuration cannot be kept in memory: %s", strerror(errno));
         rc = CN_ERR;
@@ -154,7 +150,7 @@ cn_rc cn_reload_answer(int channel, const cn_reload_checked_t *r, cn_str_t why)
     cn_channel_msg_t *m = cn_xmalloc(sizeof(*m));
 
     cn_channel_msg_init(m, (uint32_t)r->kind, r->expires_s);
-    m->fd = r->kind == CN_CHECKED_BAD ? -1 : r->bundle;
+    m->fd = r->bundle;
     /* Good news need no words. */
     cn_channel_msg_text(m, r->kind == CN_CHECKED_BAD
                                ? why
@@ -221,10 +217,10 @@ cn_rc cn_reload_check_result(const cn_reload_check_t *c, cn_pool_t *pool, cn_rel
             memcpy(&out->cert_hash, m->text, sizeof(out->cert_hash));
         return CN_OK;
     }
-    if (rc == CN_OK && m->fd >= 0)
-        close(m->fd);
     if (rc == CN_OK && m->type == CN_CHECKED_BAD)
-        out->kind = CN_CHECKED_BAD;
+        *out = (cn_reload_checked_t){.kind = CN_CHECKED_BAD, .bundle = m->fd};
+    else if (rc == CN_OK && m->fd >= 0)
+        close(m->fd);
     *why = rc == CN_OK ? cn_pool_dup(pool, cn_str_make(m->text, m->len))
                        : CN_STR("the checker died while it read the configuration");
     return CN_ERR;

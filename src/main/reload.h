@@ -24,8 +24,8 @@ typedef struct {
     const cn_units_t *units;
 } cn_reload_source_t;
 
-/* Loads everything from disk.  *bundle (may be NULL) holds what was read.
- * dump: -T, or NULL.  CN_ERR: *why, in pool. */
+/* Loads everything from disk.  *bundle (may be NULL) holds what was read, also
+ * when it is refused; the caller's.  dump: -T, or NULL.  CN_ERR: *why, in pool. */
 CN_MUST cn_rc cn_reload_read(const cn_reload_source_t *, FILE *dump, bool main_only,
                              cn_pool_t *pool, cn_bundle_t **bundle, cn_gen_t **out, cn_str_t *why);
 /* The same without -T, sharing what prev (may be NULL) has already. */
@@ -57,7 +57,7 @@ typedef enum {
 } cn_reload_kind;
 typedef struct {
     cn_reload_kind kind;
-    int bundle;         /* the sealed memfd, the caller's */
+    int bundle;         /* the sealed memfd, the caller's; of BAD: what was looked at, or -1 */
     uint64_t expires_s; /* of our certificate; 0: none */
     uint64_t cert_hash; /* of it */
 } cn_reload_checked_t;
@@ -70,7 +70,8 @@ CN_MUST cn_rc cn_reload_prove(cn_gen_t *, uint64_t cert_hash, cn_pool_t *pool,
 /* Our certificate, as the worker has it in force. */
 void cn_reload_tell_cert(const struct cn_worker *, cn_reload_checked_t *);
 /* CN_AGAIN: not yet; CN_ERR: refused, *why in pool.  out->kind is then
- * CN_CHECKED_BAD when the checker said so, else what it holds is not known. */
+ * CN_CHECKED_BAD when the checker said so, else (0, no bundle) what it holds is
+ * not known. */
 CN_MUST cn_rc cn_reload_check_result(const cn_reload_check_t *, cn_pool_t *pool,
                                      cn_reload_checked_t *, cn_str_t *why);
 /* After the result: closes the channel.  The child ends by itself and is reaped

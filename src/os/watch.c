@@ -18,9 +18,10 @@
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
 
-#define MASK                                                                                       \
-    (IN_CLOSE_WRITE | IN_MODIFY | IN_ATTRIB | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE |            \
-     IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
+#define HINTS                                                                                      \
+    (IN_CLOSE_WRITE | IN_ATTRIB | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE |            \
+     IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
+#define MASK (HINTS | IN_MODIFY)
 
 typedef struct {
     int wd;
@@ -95,25 +96,42 @@ static const folder_t *find(const cn_watch_t *w, int wd)
     return NULL;
 }
 
-cn_rc cn_watch_folder(cn_watch_t *w, cn_str_t path)
+static bool is_watched(const cn_watch_t *w, cn_str_t path)
 {
     const folder_t *v = w->folders.v;
-    const char *name;
-    folder_t *f;
 
     for (uint32_t i = 0; i < w->folders.n; i++) {
         if (cn_str_eq(v[i].path, path))
-            return CN_OK;
+            return true;
     }
-    name = cn_pool_cstr(w->pool, path);
-    if (!is_direct(name) || !is_local(name))
-        return CN_DECLINE;
-    int wd = inotify_add_watch(w->fd, name, MASK);
+    return false;
+}
+
+static cn_rc add(cn_watch_t *w, const char *path, uint32_t mask)
+{
+    int wd = inotify_add_watch(w->fd, path, mask);
+    folder_t *f;
+
     if (wd < 0)
         return CN_DECLINE;
     f = cn_vec_push(w->pool, &w->folders, sizeof(*f));
-    *f = (folder_t){wd, cn_pool_dup(w->pool, path)};
+    *f = (folder_t){wd, cn_str_c(path)};
     return CN_OK;
+}
+
+cn_rc cn_watch_folder(cn_watch_t *w, cn_str_t path)
+{
+    const char *name;
+
+    if (is_watched(w, path))
+        return CN_OK;
+    name = cn_pool_cstr(w->pool, path);
+    return is_direct(name) && is_local(name) ? add(w, name, MASK) : CN_DECLINE;
+}
+
+cn_rc cn_watch_hint(cn_watch_t *w, cn_str_t path)
+{
+    return is_watched(w, path) ? CN_OK : add(w, cn_pool_cstr(w->pool, path), HINTS);
 }
 
 static void take_event(cn_watch_t *w, const struct inotify_event *e, cn_watch_cb *fn, void *ctx)

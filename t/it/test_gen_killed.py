@@ -32,7 +32,7 @@ def in_force(folder):
 def render(top, builddir, tmp_path, waypoint_identity, run):
     mine = waypoint_identity
 
-    def go(out, kind, **options):
+    def go(out, kind, *more, **options):
         """kind: 'small' has no routes, no policies and a service under another name."""
         manifests = tmp_path / kind
         if not manifests.exists():
@@ -43,7 +43,7 @@ def render(top, builddir, tmp_path, waypoint_identity, run):
                 apps = manifests / '10-apps.yaml'
                 apps.write_text(apps.read_text().replace('ratings', 'marks'))
         return run(builddir / 'cairn-gen', 'render', '-f', manifests, '-w', 'bookinfo/waypoint', '-o', out,
-                   '--cert', mine.cert, '--key', mine.key, '--roots', mine.roots, **options)
+                   '--cert', mine.cert, '--key', mine.key, '--roots', mine.roots, *more, **options)
     return go
 
 
