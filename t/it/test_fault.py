@@ -10,6 +10,7 @@ import mmap
 import os
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -201,11 +202,16 @@ def goes_on(pid, tunnel):
         return False
 
 
+def socket_name(address):
+    """As /proc/net/tcp writes it."""
+    return '%08X:%04X' % (int.from_bytes(socket.inet_aton(address[0]), 'little'), address[1])
+
+
 def worker_of(connection, pids):
     """The process that has the other end of it."""
-    ours = ':%04X' % connection.sock.getsockname()[1]
+    ends = [socket_name(connection.sock.getpeername()), socket_name(connection.sock.getsockname())]
     with open('/proc/net/tcp') as table:
-        inode = next(words[9] for words in map(str.split, table) if words[2].endswith(ours))
+        inode = next(words[9] for words in map(str.split, table) if words[1:3] == ends)
     for pid in pids:
         with contextlib.suppress(OSError):
             for fd in os.scandir('/proc/%d/fd' % pid):
