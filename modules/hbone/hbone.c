@@ -79,7 +79,9 @@ static const cn_directive_t directives[] = {
         .set = cn_set_ms,
         .off = offsetof(cn_hbone_conf_t, handshake_timeout_ms),
         .syntax = "hbone_handshake_timeout TIME",
-        .help = "For the TLS handshake of HBONE connections, accepted and opened.",
+        .help =
+            "For the TLS handshake of HBONE connections, accepted and opened, and for the rest of "
+            "a CONNECT's head once it has begun to come.",
         .deflt = "10s",
     },
     {
@@ -89,7 +91,8 @@ static const cn_directive_t directives[] = {
         .set = cn_set_ms,
         .off = offsetof(cn_hbone_conf_t, idle_timeout_ms),
         .syntax = "hbone_idle_timeout TIME",
-        .help = "How long a connection to a pod is kept without a tunnel in it. 0: for ever.",
+        .help = "How long a connection is kept without a tunnel in it, to a pod or of a client. 0: "
+                "for ever.",
         .deflt = "1h",
     },
     {

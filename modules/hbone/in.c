@@ -278,6 +278,8 @@ static void handshake_done(conn_t *c)
     static const cn_h2_cbs_t cbs = {.request = on_request, .closed = on_closed};
     cn_h2_conf_t conf = cn_hbone_h2_conf(c->hb);
 
+    conf.head_ms = c->hb->conf.handshake_timeout_ms;
+    conf.idle_ms = c->hb->conf.idle_timeout_ms;
     c->h2 = cn_h2_server_create(c->hb->loop, c->tls, &conf, &cbs, c);
     c->tls = NULL;
     if (c->hb->draining)
