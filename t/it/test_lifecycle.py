@@ -273,37 +273,13 @@ def test_drained_but_not_ended_still_serves_who_comes(cairn, pods, curl):
 
 # ---- pods that come and go ----
 
-RETRY = 'retry { attempts 3; on connect-failure refused-stream reset; }'
-
-
 @pytest.fixture
-def waypoint_of_pods(cairn, pki, stopping):
-    """A waypoint before three captured pods, and how to make more of them."""
-    def fresh(i, ip=None, account='reviews'):
-        stopping.append(steady.Pod('pod%d' % i, pki.identity('bookinfo', account), ip))
-        return stopping[-1]
-    pods = [fresh(i) for i in range(3)]
-    files = {'conf.d/reviews.conf': proxy.cluster(steady.NAME, endpoints='endpoints.d/reviews') +
-             proxy.service(steady.NAME, steady.VIP, RETRY),
-             'endpoints.d/reviews': '\n'.join(pod.line for pod in pods)}
-    one = cairn('include conf.d/*.conf;\n', files=files, workers=2, main='config_keeper on;')
-    return one, pods, fresh
-
-
-def test_rolling_replacement_of_pods_loses_nothing(waypoint_of_pods, load):
-    one, pods, fresh = waypoint_of_pods
-    under = load(one)
-    steady.roll_out(under, 'reviews', pods, fresh, 6)
-    under.expect_nothing_lost('6 pods replaced in order')
+def replacements(cairn, pki, stopping):
+    return steady.Replacements(cairn, pki.identity, stopping)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='needs root to make sockets vanish')
-def test_pods_that_vanish_and_whose_address_is_taken_cost_no_idempotent_request(waypoint_of_pods, load):
-    one, pods, fresh = waypoint_of_pods
-    under = load(one)
-    steady.crash_out(under, 'reviews', pods, lambda i, ip: fresh(i, ip, 'other%d' % (i % 2)), 4)
-    done = {name: count['done'] for name, count in under.counted()['methods'].items()}
-    print('4 pods vanished, addresses reused: %s done, failed: %s' % (done, under.failures() or 0))
-    assert under.failures('GET') == {}, under.said
-    # A byte of these may have reached the pod, so nobody may send them again.
-    assert sum(under.failures('POST').values()) <= 4 * 16
+def test_replaced_pods_cost_only_requests_that_may_have_reached_one_that_vanished(replacements, load):
+    under = load(replacements.one, methods=replacements.METHODS)
+    replacements.run(under, 8)
+    replacements.expect_losses_only_where_a_byte_may_have_arrived(under, 8)

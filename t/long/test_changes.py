@@ -14,7 +14,7 @@ from peers import net, proxy, steady
 from conftest import IT
 
 sys.path.insert(0, str(IT.parent))
-from test_lifecycle import echo, load, own_identity, pods, rotate, split, waypoint_of_pods  # noqa: E402,F401
+from test_lifecycle import echo, load, own_identity, pods, replacements, rotate, split  # noqa: E402,F401
 
 
 def test_100_policy_reloads(cairn, pods, echo, load, curl):
@@ -65,21 +65,12 @@ def test_20_worker_count_changes(cairn, pods, echo, load, curl):
     under.expect_nothing_lost('20 worker-count changes, a stream of %d exchanges' % exchanges)
 
 
-def test_50_pods_replaced_in_order(waypoint_of_pods, load):
-    one, pods, fresh = waypoint_of_pods
-    under = load(one)
-    steady.roll_out(under, 'reviews', pods, fresh, 50)
-    under.expect_nothing_lost('50 pods replaced in order')
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason='needs root to make sockets vanish')
-def test_50_pods_vanish_and_their_addresses_are_taken(waypoint_of_pods, load):
-    one, pods, fresh = waypoint_of_pods
-    under = load(one)
-    steady.crash_out(under, 'reviews', pods, lambda i, ip: fresh(i, ip, 'other%d' % (i % 2)), 50)
-    done = {name: count['done'] for name, count in under.counted()['methods'].items()}
-    print('50 pods vanished, addresses reused: %s done, failed: %s' % (done, under.failures() or 0))
-    assert under.failures('GET') == {}, under.said
+def test_100_pods_replaced_half_of_them_without_a_word(replacements, load):
+    under = load(replacements.one, methods=replacements.METHODS)
+    replacements.run(under, 100)
+    again = replacements.expect_losses_only_where_a_byte_may_have_arrived(under, 100)
+    assert len(replacements.vanished) == 50 and again
 
 
 # ---- 5,000 services with 10 endpoints each ----

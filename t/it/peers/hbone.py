@@ -388,7 +388,7 @@ class Session(threading.Thread):
             self.flush()
             self.pod.sessions.append(self)
             self.serve()
-        except (OSError, h2.exceptions.ProtocolError) as e:
+        except (OSError, ValueError, h2.exceptions.ProtocolError) as e:  # ValueError: vanish() has closed the socket
             self.pod.errors.append(repr(e))
         finally:
             for relay in list(self.relays.values()):

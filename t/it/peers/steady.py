@@ -7,6 +7,7 @@ and how many failed, by cause.  Changes are functions of the waypoint and a
 number; tests say how often, and what may be lost (nothing, mostly).
 """
 
+import collections
 import json
 import os
 import pathlib
@@ -258,35 +259,105 @@ class Pod:
         return ''
 
 
-def roll_out(load, name, pods, fresh, times):
-    """One pod after another is replaced in the order that Kubernetes keeps: the new one is there,
-    the old one leaves the endpoints, finishes what it has, and ends.  fresh(i) makes a pod."""
-    waypoint = load.waypoint
+class Replacements:
+    """Pods of a service are replaced under load, one after the other: each second one in the order that Kubernetes keeps,
+    the others vanish without a word, and another pod has the address at once.
 
-    def tell():
-        waypoint.put('endpoints.d/' + name, '\n'.join(pod.line for pod in pods))
-        wait_in_force(waypoint, lambda: waypoint.send_signal(signal.SIGHUP))
-    for i in range(times):
-        old = pods.pop(0)
-        pods.append(fresh(i))
-        tell()
+    Idempotent requests are tried again when they may have reached a pod; the others only when they have not.
+    `log` has a line of each of those: what became of it, after how many attempts, and its name at the pods.
+    """
+
+    IDEMPOTENT, OTHERS = ('GET', 'PUT'), ('POST', 'PATCH')
+    METHODS = ','.join(IDEMPOTENT + OTHERS)
+    LINE = '%REQ(:METHOD)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_HOST% ' \
+           '%UPSTREAM_REQUEST_ATTEMPT_COUNT% %REQ(X-REQUEST-ID)%'
+    Line = collections.namedtuple('Line', 'method status flags details host attempts id')
+
+    def __init__(self, cairn, identity, stopping):
+        self.identity, self.stopping, self.pods, self.all, self.vanished = identity, stopping, [], [], []
+        for _ in range(3):
+            self.add()
+        self.one = cairn('include conf.d/*.conf;\n', files={'conf.d/reviews.conf': self.conf(), 'endpoints.d/reviews': self.lines()},
+                         workers=2, main='config_keeper on;')
+
+    def conf(self):
+        again = ['match { path prefix /; method %s; } ' % method for method in self.IDEMPOTENT]
+        return proxy.cluster(NAME, endpoints='endpoints.d/reviews') + proxy.service(NAME, VIP, cluster=None, body="""
+            access_log attempts.log format "%s";
+            route again { %s backend %s; retry { attempts 5; on connect-failure refused-stream reset; } }
+            route once { match { path prefix /; } backend %s; }""" % (self.LINE, ''.join(again), NAME, NAME))
+
+    def add(self, ip=None):
+        """Another pod; at an address that was another one's with another identity."""
+        pod = Pod('pod%d' % len(self.all), self.identity('bookinfo', 'other%d' % (len(self.all) % 2) if ip else 'reviews'), ip)
+        for one in (self.pods, self.all, self.stopping):
+            one.append(pod)
+        return pod
+
+    def lines(self):
+        return '\n'.join(pod.line for pod in self.pods)
+
+    def tell(self):
+        self.one.put('endpoints.d/reviews', self.lines())
+        wait_in_force(self.one, lambda: self.one.send_signal(signal.SIGHUP))
+
+    def in_order(self, load):
+        """The new pod is there, the old one leaves the endpoints, finishes what it has, and ends."""
+        old = self.pods.pop(0)
+        self.add()
+        self.tell()
         net.wait_for(lambda: old.hbone.streams() == 0, 20.0, 'the end of the tunnels to a pod that left')
         old.stop()
-        load.goes_on(20)
 
-
-def crash_out(load, name, pods, successor, times):
-    """Pods vanish without a word, another one has the address at once, and the endpoints say so
-    only later.  successor(i, ip) makes a pod with another identity."""
-    waypoint = load.waypoint
-    for i in range(times):
-        old = pods.pop(0)
+    def without_a_word(self, load):
+        """The endpoints say so only later."""
+        old = self.pods.pop(0)
         old.vanish()
-        pods.append(successor(i, old.ip))
+        self.vanished.append(old.app.address)
+        self.add(old.ip)
         load.goes_on(20)
-        waypoint.put('endpoints.d/' + name, '\n'.join(pod.line for pod in pods))
-        wait_in_force(waypoint, lambda: waypoint.send_signal(signal.SIGHUP))
-        load.goes_on(20)
+        self.tell()
+
+    def run(self, load, times):
+        for i in range(times):
+            (self.without_a_word if i % 2 else self.in_order)(load)
+            load.goes_on(20)
+
+    # ---- afterwards ----
+
+    def log(self):
+        """Once the load has ended and all is written: the lines of requests that are not idempotent."""
+        path = self.one.folder / 'attempts.log'
+        net.wait_for(lambda: path.read_text().count('\n') >= self.one.count('istio_requests_total'), what='the whole log')
+        lines = [self.Line(*line.split(' ')) for line in path.read_text().splitlines()]
+        return [line for line in lines if line.method in self.OTHERS]
+
+    def arrivals(self):
+        """{id: how often a pod has read it whole} of requests that are not idempotent."""
+        return collections.Counter(request.header('x-request-id') for pod in self.all for request in pod.app.requests
+                                   if request.method in self.OTHERS)
+
+    def expect_losses_only_where_a_byte_may_have_arrived(self, load, times):
+        done = {name: count['done'] for name, count in load.counted()['methods'].items()}
+        log, arrivals = self.log(), self.arrivals()
+        failed = [line for line in log if line.status != '200']
+        again = [line for line in log if line.status == '200' and line.attempts != '1']
+        print('%d pods replaced, %d of them without a word: %s done; failed: %s idempotent, %d others, %d of these read whole by '
+              'a pod; %d others answered by another pod when theirs could not be reached' % (
+                  times, len(self.vanished), ', '.join('%s %d' % pair for pair in done.items()),
+                  load.failures(*self.IDEMPOTENT) or 0, len(failed), sum(arrivals[line.id] for line in failed), len(again)))
+        assert load.failures(*self.IDEMPOTENT) == {}, load.said
+        # what cairn says is all that clients saw
+        assert load.failures() == {'%s status' % method: n for method, n in
+                                   collections.Counter(line.method for line in failed).items()}
+        # lost on an established connection to a pod that vanished, and not tried elsewhere afterwards
+        for line in failed:
+            assert (line.status, line.flags, line.details, line.host in self.vanished) == (
+                '503', 'UC', 'upstream_reset_before_response_started{connection_termination}', True), line
+        # nothing was done twice, and what was answered was done
+        assert max(arrivals.values()) == 1
+        assert [line for line in log if line.status == '200' and not arrivals[line.id]] == []
+        return again
 
 
 def replace_files(pairs):
