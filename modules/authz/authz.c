@@ -167,7 +167,7 @@ const cn_module_t cn_module_authz = {
     .name = "authz",
     .before = "http_route",
     .directives = cn_authz_directives,
-    .conf[CN_LV_SERVICE] = {.size = sizeof(cn_authz_conf_t), .done = cn_authz_done},
+    .conf[CN_LV_SERVICE] = {.size = sizeof(cn_authz_conf_t)},
     .metrics = metrics,
     .phase[CN_PH_TUNNEL] = on_connection,
     .phase[CN_PH_AUTHZ] = on_request,

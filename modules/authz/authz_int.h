@@ -48,8 +48,6 @@ static inline const cn_authz_policy_t *cn_authz_policy_at(const cn_authz_conf_t 
 /* ---- compile.c ---- */
 
 extern const cn_directive_t cn_authz_directives[];
-/* The block is complete: makes what its rules are found by. */
-cn_rc cn_authz_done(cn_conf_t *, void *conf);
 
 /* ---- decide.c ---- */
 

@@ -104,16 +104,6 @@ static const cn_directive_t authz_table[] = {
              "rules matches nothing. With dry_run the policy is only counted and explained."},
     {.name = NULL}};
 
-static cn_rc set_authz(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
-                       const cn_str_t *argv CN_UNUSED, unsigned argc CN_UNUSED)
-{
-    cn_authz_conf_t *c = conf;
-
-    for (unsigned i = 0; i < 4; i++)
-        c->none[i / 2][i % 2] = cn_pool_zalloc(cn_conf_pool(cf), sizeof(cn_authz_count_t));
-    return cn_conf_block(cf, authz_table, conf);
-}
-
 static cn_rule_index_t *index_of(cn_pool_t *pool, const cn_authz_conf_t *c, cn_authz_action action,
                                  bool dry_run)
 {
@@ -128,10 +118,15 @@ static cn_rule_index_t *index_of(cn_pool_t *pool, const cn_authz_conf_t *c, cn_a
     return n ? cn_rule_index_build(pool, &c->rules, ids, n) : NULL;
 }
 
-cn_rc cn_authz_done(cn_conf_t *cf, void *conf)
+static cn_rc set_authz(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
+                       const cn_str_t *argv CN_UNUSED, unsigned argc CN_UNUSED)
 {
     cn_authz_conf_t *c = conf;
 
+    for (unsigned i = 0; i < 4; i++)
+        c->none[i / 2][i % 2] = cn_pool_zalloc(cn_conf_pool(cf), sizeof(cn_authz_count_t));
+    if (cn_conf_block(cf, authz_table, conf) != CN_OK)
+        return CN_ERR;
     for (unsigned dry_run = 0; dry_run < 2; dry_run++) {
         c->index[dry_run][0] = index_of(cn_conf_pool(cf), c, CN_AUTHZ_DENY, dry_run);
         c->index[dry_run][1] = index_of(cn_conf_pool(cf), c, CN_AUTHZ_ALLOW, dry_run);

@@ -213,9 +213,3 @@ cn_rc dns_check_main(cn_conf_t *cf, void *conf)
                                  "at most 60s");
     return CN_OK;
 }
-
-/* Nothing is inherited from the main part's settings, which are of another kind. */
-cn_rc dns_init_cluster(cn_conf_t *cf CN_UNUSED, void *conf CN_UNUSED, const void *parent CN_UNUSED)
-{
-    return CN_OK;
-}

@@ -141,7 +141,7 @@ const cn_module_t cn_module_dns = {
     .after = "tcp_route",
     .directives = dns_directives,
     .conf[CN_LV_MAIN] = {.size = sizeof(dns_main_t), .init = dns_init_main, .done = dns_check_main},
-    .conf[CN_LV_CLUSTER] = {.size = sizeof(dns_cluster_t), .init = dns_init_cluster},
+    .conf[CN_LV_CLUSTER] = {.size = sizeof(dns_cluster_t), .init = cn_conf_zeros},
     .metrics = metrics,
     .worker_init = worker_init,
     .cluster = on_cluster,

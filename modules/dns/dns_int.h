@@ -42,7 +42,6 @@ typedef struct {
 extern const cn_directive_t dns_directives[];
 cn_rc dns_init_main(cn_conf_t *, void *conf, const void *parent);
 cn_rc dns_check_main(cn_conf_t *, void *conf);
-cn_rc dns_init_cluster(cn_conf_t *, void *conf, const void *parent);
 /* Letters, digits, '-', '_' and dots between them; in lower case. */
 bool dns_is_name(cn_str_t);
 

@@ -259,13 +259,6 @@ static cn_rc init_main(cn_conf_t *cf CN_UNUSED, void *conf, const void *parent C
     return CN_OK;
 }
 
-/* Nothing of it is inherited. */
-static cn_rc init_cluster(cn_conf_t *cf CN_UNUSED, void *conf CN_UNUSED,
-                          const void *parent CN_UNUSED)
-{
-    return CN_OK;
-}
-
 static bool active(const void *conf, cn_phase_t phase CN_UNUSED)
 {
     const cn_module_retry_conf_t *c = conf;
@@ -305,7 +298,7 @@ const cn_module_t cn_module_retry = {
     .conf = {[CN_LV_MAIN] = {.size = sizeof(cn_module_retry_conf_t), .init = init_main},
              [CN_LV_SERVICE] = {.size = sizeof(cn_module_retry_conf_t)},
              [CN_LV_ROUTE] = {.size = sizeof(cn_module_retry_conf_t)},
-             [CN_LV_CLUSTER] = {.size = sizeof(cn_module_retry_budget_t), .init = init_cluster}},
+             [CN_LV_CLUSTER] = {.size = sizeof(cn_module_retry_budget_t), .init = cn_conf_zeros}},
     .shm = cn_module_retry_shm,
     .admission = &cn_module_retry_admission,
     .active = active,

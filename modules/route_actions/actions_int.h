@@ -88,7 +88,7 @@ typedef struct {
 
 /* ---- compile.c ---- */
 extern const cn_directive_t cn_route_actions_directives[];
-cn_rc cn_route_actions_done_route(cn_conf_t *, void *conf);
+cn_rc cn_route_actions_check_route(cn_conf_t *, const void *conf);
 
 /* ---- cors.c ---- */
 

@@ -317,7 +317,7 @@ static cn_rc set_cors(cn_conf_t *cf, const cn_directive_t *d, void *conf,
 
 /* ---- levels ---- */
 
-cn_rc cn_route_actions_done_route(cn_conf_t *cf, void *conf)
+cn_rc cn_route_actions_check_route(cn_conf_t *cf, const void *conf)
 {
     const cn_route_actions_conf_t *c = conf;
     const cn_route_actions_rewrite_t *r = &c->rewrite;

@@ -143,7 +143,7 @@ const cn_module_t cn_module_route_actions = {
     .directives = cn_route_actions_directives,
     .conf[CN_LV_SERVICE] = {.size = sizeof(cn_route_actions_conf_t)},
     .conf[CN_LV_ROUTE] = {.size = sizeof(cn_route_actions_conf_t),
-                          .done = cn_route_actions_done_route},
+                          .check = cn_route_actions_check_route},
     .ctx_size = sizeof(cn_route_actions_ctx_t),
     .phase[CN_PH_POLICY] = on_policy,
     .phase[CN_PH_RESP_HEAD] = on_response,

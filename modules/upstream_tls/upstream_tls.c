@@ -119,7 +119,7 @@ static cn_rc set_tls(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *con
     return try_context(cf, c);
 }
 
-static cn_rc done_cluster(cn_conf_t *cf, void *conf)
+static cn_rc check_cluster(cn_conf_t *cf, const void *conf)
 {
     const utls_conf_t *c = conf;
 
@@ -324,7 +324,7 @@ const cn_module_t cn_module_upstream_tls = {
     .name = "upstream_tls",
     .after = "upstream_proxy_protocol",
     .directives = directives,
-    .conf[CN_LV_CLUSTER] = {.size = sizeof(utls_conf_t), .done = done_cluster},
+    .conf[CN_LV_CLUSTER] = {.size = sizeof(utls_conf_t), .check = check_cluster},
     .worker_init = worker_init,
     .cluster = on_cluster,
     .worker_fini = worker_fini,

@@ -65,14 +65,22 @@ struct cn_directive {
  * with a fini on a level that is copied from has an init, so that nothing is
  * freed twice.  Without init, the sizes of both levels must be the same.
  * init that fails cleans up after itself; in every other case fini runs once,
- * also when the load fails later. */
+ * also when the load fails later.
+ *
+ * Nothing changes settings later.  So a unit without init, done and fini on a
+ * level other than MAIN has no copy, but the parent's struct itself or constant
+ * zeros, in a block where none of its directives stands: there are thousands. */
 typedef struct {
     size_t size; /* 0: nothing on this level */
     cn_rc (*init)(cn_conf_t *, void *conf,
-                  const void *parent);      /* NULL: copy of parent, else zeros */
-    cn_rc (*done)(cn_conf_t *, void *conf); /* after the block closed: check, compile */
-    void (*fini)(void *conf);               /* the section's last reference is gone */
+                  const void *parent); /* NULL: copy of parent, else zeros; see cn_conf_zeros */
+    cn_rc (*done)(cn_conf_t *, void *conf);        /* after the block closed: check, compile */
+    void (*fini)(void *conf);                      /* the section's last reference is gone */
+    cn_rc (*check)(cn_conf_t *, const void *conf); /* behind done: only looks */
 } cn_conf_ops_t;
+
+/* As init: zeros, although the level above has settings, of another kind. */
+cn_rc cn_conf_zeros(cn_conf_t *, void *conf, const void *parent);
 
 typedef struct {
     const char *name;

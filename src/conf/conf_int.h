@@ -166,10 +166,13 @@ typedef struct {
 
 cn_section_t *cn_section_create(const cn_units_t *, cn_level_t, cn_str_t name, cn_str_t where,
                                 cn_section_t *parent);
-/* Settings of one level, each a copy of the nearest enclosing one or made by
+/* Settings of one level, each that of the nearest enclosing one or made by
  * its unit.  outer: enclosing levels from the inside out, ending with NULL. */
 CN_MUST cn_rc cn_section_level_init(cn_conf_t *, cn_section_t *, cn_level_t, void **confs,
                                     void **const *outer);
+/* Those of one unit, to be changed: a copy from now on, if they were an outer
+ * level's.  NULL: it has none on this level. */
+void *cn_section_own(cn_section_t *, cn_level_t, void **confs, unsigned unit);
 CN_MUST cn_rc cn_section_level_done(cn_conf_t *, cn_level_t, void **confs);
 void **cn_section_confs(cn_section_t *);
 

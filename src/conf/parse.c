@@ -291,7 +291,7 @@ static cn_rc read_words(cn_conf_t *cf, cn_pool_t *pool, const cn_directive_t *d,
             w->arg_at = tok.raw.p;
         note_line(w, d->args >> 8 & 0xff, line, tok.line);
         line = tok.line;
-        push_word(cf, w, cn_lex_value(pool, &tok));
+        push_word(cf, w, w->n == 0 ? cn_str_c(d->name) : cn_lex_value(pool, &tok));
         w->hash = cn_lex_hash(&tok, w->hash);
     }
     w->end = tok;
@@ -438,7 +438,8 @@ static cn_rc level_directive(cn_conf_t *cf, cn_scope_t *sc, const cn_lex_token_t
         cf->settings++;
     if (sc->level == CN_LV_MAIN && !engine)
         hash_main(cf, d, &w);
-    return set(cf, d, engine ? NULL : sc->confs[e->unit], &w);
+    return set(cf, d, engine ? NULL : cn_section_own(cf->section, sc->level, sc->confs, e->unit),
+               &w);
 }
 
 static cn_rc table_directive(cn_conf_t *cf, cn_scope_t *sc, const cn_lex_token_t *name)

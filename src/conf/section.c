@@ -2,7 +2,8 @@
  *
  * A section: the settings of all units for one block, in one pool, counted by
  * reference.  A section holds a reference to the MAIN section that its
- * settings were copied from and may point into.
+ * settings were copied from and may point into; those that it does not change
+ * are the outer block's own.
  *
  * The last reference runs, in this order: the proxy's runtime_fini, the units'
  * fini for the routes (newest first), then for the section itself.
@@ -11,8 +12,8 @@
 
 #include "conf/conf_int.h"
 
-/* First bytes for a service or a cluster: about what a plain one takes, and there are thousands. */
-#define BLOCK_POOL 2048
+/* First bytes for a service or a cluster: less than a plain one takes, and there are thousands. */
+#define BLOCK_POOL 1024
 
 cn_section_t *cn_section_create(const cn_units_t *units, cn_level_t level, cn_str_t name,
                                 cn_str_t where, cn_section_t *parent)
@@ -93,6 +94,28 @@ static const void *nearest(const cn_units_t *units, unsigned unit, cn_level_t le
     return NULL;
 }
 
+/* Settings that are all zero, for all blocks that say nothing else. */
+static const char zeros[512] __attribute__((aligned(16)));
+
+/* What a block of this level begins with when it needs no memory of its own
+ * for it: its unit makes nothing, so until a directive is given there the
+ * settings are the parent's, or zeros. */
+static const void *shareable(const cn_conf_ops_t *ops, cn_level_t level, const void *parent,
+                             size_t parent_size)
+{
+    const void *from = ops->init == cn_conf_zeros ? NULL : parent;
+
+    if (level == CN_LV_MAIN || ops->done || ops->fini || (ops->init && ops->init != cn_conf_zeros))
+        return NULL;
+    CN_BUG_ON(from && parent_size != ops->size);
+    return from ? from : ops->size <= sizeof(zeros) ? zeros : NULL;
+}
+
+cn_rc cn_conf_zeros(cn_conf_t *cf CN_UNUSED, void *conf CN_UNUSED, const void *parent CN_UNUSED)
+{
+    return CN_OK;
+}
+
 cn_rc cn_section_level_init(cn_conf_t *cf, cn_section_t *s, cn_level_t level, void **confs,
                             void **const *outer)
 {
@@ -100,22 +123,33 @@ cn_rc cn_section_level_init(cn_conf_t *cf, cn_section_t *s, cn_level_t level, vo
         const cn_conf_ops_t *ops = ops_of(s->units, i, level);
         size_t parent_size = 0;
         const void *parent = nearest(s->units, i, level, outer, &parent_size);
-        void *conf;
+        const void *shared;
 
         if (ops->size == 0)
             continue;
-        conf = cn_pool_zalloc(s->pool, ops->size);
-        if (ops->init) {
-            if (ops->init(cf, conf, parent) != CN_OK)
-                return cn_conf_error(cf, "unit \"%s\" refused to start this block",
-                                     s->units->v[i].name);
-        } else if (parent) {
-            CN_BUG_ON(parent_size != ops->size);
-            memcpy(conf, parent, ops->size);
+        shared = shareable(ops, level, parent, parent_size);
+        confs[i] = shared ? (void *)(uintptr_t)shared : cn_pool_zalloc(s->pool, ops->size);
+        if (!shared && ops->init && ops->init(cf, confs[i], parent) != CN_OK) {
+            confs[i] = NULL;
+            return cn_conf_error(cf, "unit \"%s\" refused to start this block",
+                                 s->units->v[i].name);
         }
-        confs[i] = conf;
     }
     return CN_OK;
+}
+
+void *cn_section_own(cn_section_t *s, cn_level_t level, void **confs, unsigned unit)
+{
+    const void *now = confs[unit];
+    bool shared = now == zeros || (s->parent && now == s->parent->confs[unit]) ||
+                  (level == CN_LV_ROUTE && now == s->confs[unit]);
+
+    if (now && shared) {
+        size_t size = ops_of(s->units, unit, level)->size;
+
+        confs[unit] = memcpy(cn_pool_alloc(s->pool, size), now, size);
+    }
+    return confs[unit];
 }
 
 cn_rc cn_section_level_done(cn_conf_t *cf, cn_level_t level, void **confs)
@@ -125,7 +159,8 @@ cn_rc cn_section_level_done(cn_conf_t *cf, cn_level_t level, void **confs)
     for (unsigned i = 0; i < units->n; i++) {
         const cn_conf_ops_t *ops = ops_of(units, i, level);
 
-        if (confs[i] && ops->done && ops->done(cf, confs[i]) != CN_OK)
+        if (confs[i] && ((ops->done && ops->done(cf, confs[i]) != CN_OK) ||
+                         (ops->check && ops->check(cf, confs[i]) != CN_OK)))
             return cn_conf_error(cf, "the settings of \"%s\" were refused", units->v[i].name);
     }
     return CN_OK;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Region memory: bump allocation from a list of blocks, all given back at
- * once.  Blocks double up to a bound; a request that is large beside a block
- * gets a block of its own and leaves the current one in use.
+ * once.  Blocks double up to a bound, those of a small pool follow its size; a
+ * request that is large beside a block gets a block of its own and leaves the
+ * current one in use.
  *
  * The pool owns every block and every cleanup entry; the caller's objects
  * inside are never looked at.  Built with AddressSanitizer each allocation is
@@ -16,7 +17,7 @@
 
 #define ALIGNMENT 16u
 #define FIRST_DEFAULT 4096u
-#define STEP_SMALL 1024u
+#define STEP_SMALL 512u
 #define BLOCK_MAX 65536u
 
 #ifndef __has_feature
@@ -40,9 +41,9 @@ typedef struct cleanup {
 } cleanup_t;
 
 struct cn_pool {
-    block_t *blocks; /* the first one holds the pool itself and is freed last */
-    char *at, *end;  /* free room of the current block */
-    size_t next_size;
+    block_t *blocks;  /* the first one holds the pool itself and is freed last */
+    char *at, *end;   /* free room of the current block */
+    size_t next_size; /* 0: a quarter of total */
     size_t total;
     cleanup_t *cleanups;
 } __attribute__((aligned(ALIGNMENT)));
@@ -109,7 +110,7 @@ cn_pool_t *cn_pool_create(size_t first)
 cn_pool_t *cn_pool_create_small(size_t first)
 {
     cn_pool_t *pool = cn_pool_create(first);
-    pool->next_size = STEP_SMALL;
+    pool->next_size = 0;
     return pool;
 }
 
@@ -140,9 +141,18 @@ static char *block_add(cn_pool_t *pool, size_t room)
     return (char *)(b + 1);
 }
 
+static size_t next_size(const cn_pool_t *pool)
+{
+    size_t size = pool->total / 4 & ~(size_t)(ALIGNMENT - 1);
+
+    if (pool->next_size)
+        return pool->next_size;
+    return size < STEP_SMALL ? STEP_SMALL : size > BLOCK_MAX ? BLOCK_MAX : size;
+}
+
 static char *alloc_slow(cn_pool_t *pool, size_t n)
 {
-    size_t room = pool->next_size - sizeof(block_t);
+    size_t room = next_size(pool) - sizeof(block_t);
     if (each_alone || n > room / 4)
         return block_add(pool, n);
     char *p = block_add(pool, room);
@@ -242,19 +252,34 @@ size_t cn_pool_size(const cn_pool_t *pool)
     return pool->total;
 }
 
-void *cn_vec_push(cn_pool_t *pool, cn_vec_t *vec, size_t elem)
+/* Most hold one or two, and large elements should not wait for others that never come. */
+static uint32_t first_cap(size_t elem)
 {
-    if (vec->n == vec->cap) {
-        CN_BUG_ON(vec->cap > UINT32_MAX / 2);
-        uint32_t cap = vec->cap ? vec->cap * 2 : 4;
-        size_t bytes;
-        CN_BUG_ON(__builtin_mul_overflow((size_t)cap, elem, &bytes));
+    return elem > 64 ? 1 : elem > 16 ? 2 : 4;
+}
+
+static void vec_grow(cn_pool_t *pool, cn_vec_t *vec, size_t elem)
+{
+    CN_BUG_ON(vec->cap > UINT32_MAX / 2);
+    uint32_t cap = vec->cap ? vec->cap * 2 : first_cap(elem);
+    size_t bytes, held = vec->cap * elem;
+    CN_BUG_ON(__builtin_mul_overflow((size_t)cap, elem, &bytes));
+    bool last = held > 0 && (char *)vec->v + held == pool->at;
+    if (last && bytes - held <= (size_t)(pool->end - pool->at)) {
+        pool->at += bytes - held;
+    } else {
         void *grown = cn_pool_alloc(pool, bytes);
         if (vec->n > 0)
             memcpy(grown, vec->v, vec->n * elem);
         vec->v = grown;
-        vec->cap = cap;
     }
+    vec->cap = cap;
+}
+
+void *cn_vec_push(cn_pool_t *pool, cn_vec_t *vec, size_t elem)
+{
+    if (vec->n == vec->cap)
+        vec_grow(pool, vec, elem);
     void *last = (char *)vec->v + (size_t)vec->n++ * elem;
     memset(last, 0, elem);
     return last;

@@ -20,7 +20,8 @@ typedef void cn_pool_cleanup_cb(void *data);
 
 /* first: bytes in the first block, 0 for the default of 4096. */
 cn_pool_t *cn_pool_create(size_t first);
-/* The same for what there are thousands of: the second block has 1024 bytes, then they double. */
+/* The same for what there are thousands of and which stays: a further block has a quarter of what
+ * the pool holds by then, 512 bytes at least, so that little of it is never used. */
 cn_pool_t *cn_pool_create_small(size_t first);
 /* Runs the cleanups, newest first, then gives all memory back.  NULL is allowed. */
 void cn_pool_destroy(cn_pool_t *);
@@ -43,7 +44,8 @@ void cn_pool_cleanup(cn_pool_t *, cn_pool_cleanup_cb *fn, void *data);
 /* Bytes held from the system, for accounting. */
 size_t cn_pool_size(const cn_pool_t *);
 
-/* Growable array of fixed-size elements in a pool; old copies stay until the pool ends. */
+/* Growable array of fixed-size elements in a pool.  It grows where it is when nothing was taken
+ * from the pool since; else old copies stay until the pool ends. */
 typedef struct {
     void *v;
     uint32_t n, cap;

@@ -257,6 +257,38 @@ static void test_units_without_settings_on_a_level_have_none(void **state CN_UNU
     unload(gen);
 }
 
+static const note_conf_t *note_of(void **confs)
+{
+    return confs[UNIT_NOTE];
+}
+
+static void test_a_block_that_says_nothing_has_the_outer_settings_themselves(void **state CN_UNUSED)
+{
+    cn_gen_t *gen = load("cluster c { } cluster d { host x; }"
+                         "service s { note here; route same { } route other { note there; } }"
+                         "service t { route plain { } route noted { note there; } }");
+    cn_section_t *d = cn_map_get(&gen->clusters, CN_STR("d"));
+    cn_section_t *c = cn_map_get(&gen->clusters, CN_STR("c"));
+    cn_section_t *s = service(gen, "s"), *t = service(gen, "t");
+    const up_conf_t *main = gen->main->confs[UNIT_UP];
+
+    assert_ptr_equal(c->confs[UNIT_UP], main);
+    assert_ptr_not_equal(d->confs[UNIT_UP], main);
+    assert_int_equal(main->host.n, 0);
+    assert_ptr_equal(note_of(s->routes[0].confs), note_of(s->confs));
+    assert_true(cn_str_eq(note_of(s->confs)->note, CN_STR("here")));
+    assert_true(cn_str_eq(note_of(s->routes[1].confs)->note, CN_STR("there")));
+    assert_ptr_equal(note_of(t->routes[0].confs), note_of(t->confs));
+    assert_int_equal(note_of(t->confs)->note.n, 0);
+    assert_true(cn_str_eq(note_of(t->routes[1].confs)->note, CN_STR("there")));
+    unload(gen);
+}
+
+static void test_inherited_settings_are_checked_too(void **state CN_UNUSED)
+{
+    expect_error_with("service s { note bad; route r { } }", "this note is bad");
+}
+
 static void test_lists_start_anew_on_each_level(void **state CN_UNUSED)
 {
     cn_gen_t *gen = load(
@@ -439,6 +471,8 @@ int main(void)
         cmocka_unit_test(test_error_is_one_line_whatever_a_word_holds),
         cmocka_unit_test(test_levels_start_as_copies_of_their_parents),
         cmocka_unit_test(test_units_without_settings_on_a_level_have_none),
+        cmocka_unit_test(test_a_block_that_says_nothing_has_the_outer_settings_themselves),
+        cmocka_unit_test(test_inherited_settings_are_checked_too),
         cmocka_unit_test(test_lists_start_anew_on_each_level),
         cmocka_unit_test(test_own_blocks_are_read_with_their_table),
         cmocka_unit_test(test_settings_stand_before_nested_blocks),

@@ -48,6 +48,9 @@ static void test_small_pool_grows_in_small_steps(void **state)
     for (unsigned i = 0; i < 15; i++)
         (void)cn_pool_alloc(pool, 100);
     assert_true(cn_pool_size(pool) <= 2048);
+    for (unsigned i = 15; i < 10000; i++)
+        (void)cn_pool_alloc(pool, 100);
+    assert_true(cn_pool_size(pool) <= 10000 * 112 * 5 / 4 + 1024);
     cn_pool_destroy(pool);
 }
 
@@ -138,6 +141,28 @@ static void test_vector_grows_and_new_elements_are_zero(void **state)
     cn_pool_destroy(pool);
 }
 
+/* One of a few large elements waits for none that never comes. */
+static void test_vector_grows_in_place_while_it_is_the_last(void **state)
+{
+    cn_pool_t *pool = cn_pool_create(0);
+    cn_vec_t alone = {0}, disturbed = {0};
+    void *first;
+    (void)state;
+    first = cn_vec_push(pool, &alone, 100);
+    assert_int_equal(alone.cap, 1);
+    for (unsigned i = 1; i < 8; i++)
+        (void)cn_vec_push(pool, &alone, 100);
+    if (cn_pool_size(pool) == 4096) /* else it is a build in which all are apart */
+        assert_ptr_equal(alone.v, first);
+    first = cn_vec_push(pool, &disturbed, 100);
+    memset(first, 7, 100);
+    (void)cn_pool_alloc(pool, 1);
+    (void)cn_vec_push(pool, &disturbed, 100);
+    assert_ptr_not_equal(disturbed.v, first);
+    assert_int_equal(((char *)disturbed.v)[99], 7);
+    cn_pool_destroy(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +175,7 @@ int main(void)
         cmocka_unit_test(test_printf_gives_the_whole_text),
         cmocka_unit_test(test_cleanups_run_newest_first_with_memory_intact),
         cmocka_unit_test(test_vector_grows_and_new_elements_are_zero),
+        cmocka_unit_test(test_vector_grows_in_place_while_it_is_the_last),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
