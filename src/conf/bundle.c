@@ -147,6 +147,11 @@ void cn_bundle_watch(cn_bundle_t *b)
     b->watch = cn_watch_create();
 }
 
+void cn_bundle_unmark(cn_bundle_t *b)
+{
+    b->unfinished = NULL;
+}
+
 cn_str_t cn_bundle_prefix(const cn_bundle_t *b)
 {
     return b->prefix;

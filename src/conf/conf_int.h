@@ -12,6 +12,7 @@
  *   settle.c     when a burst of changes has ended
  *   section.c    settings of one block: making, sharing, freeing
  *   gen.c        include, service, cluster and route blocks; the whole of a configuration
+ *   peek.c       one directive of a configuration that need not be good
  *   reference.c  the tables as a document
  */
 #ifndef CN_CONF_CONF_INT_H
@@ -236,6 +237,8 @@ cn_str_t cn_bundle_prefix(const cn_bundle_t *);
  * *why is a constant text. */
 CN_MUST cn_rc cn_bundle_read(cn_bundle_t *, cn_str_t path, cn_str_t *text, const char **why);
 bool cn_bundle_has(const cn_bundle_t *, cn_str_t path);
+/* Reads an unfinished folder as any other. */
+void cn_bundle_unmark(cn_bundle_t *);
 /* This file is one, whenever it is read: its bytes are wiped at the end. */
 void cn_bundle_secret(cn_bundle_t *, cn_str_t path);
 /* What a pattern, as written, matches: a vec of cn_str_t in byte order.  A

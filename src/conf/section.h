@@ -170,6 +170,12 @@ const cn_vec_t *cn_patch_clusters(const cn_patch_t *);
 const cn_vec_t *cn_patch_texts(const cn_patch_t *);
 void cn_patch_destroy(cn_patch_t *);
 cn_gen_t *cn_gen_ref(cn_gen_t *);
+/* The argument of a MAIN directive, by load's bundle, file and extra, even if
+ * they do not make a good configuration or a folder is unfinished.  CN_DECLINE:
+ * it does not stand there, as far as can be read; CN_ERR: nor can the file be
+ * read.  *why: the first thing that could not be read, or empty; in pool. */
+CN_MUST cn_rc cn_conf_peek(const cn_conf_load_t *, cn_str_t name, cn_pool_t *pool, cn_str_t *value,
+                           cn_str_t *why);
 void cn_gen_unref(cn_gen_t *);
 
 /* During parsing, for the core unit: this service answers at addr (port 0: any

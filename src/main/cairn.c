@@ -217,10 +217,36 @@ static int reload(const cn_reload_source_t *s, const options_t *o, pid_t pid, cn
     }
 }
 
+/* To find the master the configuration need not be good, nor finished.  NULL:
+ * it cannot be found, and it was said why. */
+static const char *find_pid_file(const cn_reload_source_t *s, cn_pool_t *pool)
+{
+    const cn_conf_load_t load = {
+        .bundle = cn_bundle_create(s->dir), .file = s->file, .extra = s->extra};
+    cn_str_t value, why;
+    cn_rc rc = cn_conf_peek(&load, CN_STR("pid"), pool, &value, &why);
+
+    cn_bundle_destroy(load.bundle);
+    if (rc == CN_ERR) {
+        fprintf(stderr, "cairn: %.*s; -g 'pid FILE;' says which master is meant\n",
+                CN_STR_ARG(why));
+        return NULL;
+    }
+    if (rc == CN_OK && cn_str_eq(value, CN_STR("off"))) {
+        fputs("cairn: -s: the configuration says `pid off`\n", stderr);
+        return NULL;
+    }
+    if (rc == CN_OK)
+        return cn_main_path(pool, s->prefix, value);
+    if (why.n > 0)
+        fprintf(stderr, "cairn: %.*s; there is no pid directive in the rest: taking %s\n",
+                CN_STR_ARG(why), CN_MAIN_PID);
+    return cn_main_path(pool, s->prefix, CN_STR(CN_MAIN_PID));
+}
+
 static int send_signal(const cn_reload_source_t *s, const options_t *o, cn_pool_t *pool)
 {
-    cn_gen_t *gen;
-    cn_str_t why;
+    const char *path;
     pid_t pid;
     int signo = 0;
 
@@ -230,15 +256,9 @@ static int send_signal(const cn_reload_source_t *s, const options_t *o, cn_pool_
     }
     if (signo == 0)
         return complain(o->signal, "expected stop, quit, reload or reopen");
-    if (cn_reload_read(s, NULL, true, pool, NULL, &gen, &why) != CN_OK) {
-        fprintf(stderr, "cairn: %.*s\n", CN_STR_ARG(why));
-        return 1;
-    }
-    const cn_main_conf_t *m = cn_main_conf(gen);
-    const char *path = m->pid_off ? NULL : cn_main_path(pool, s->prefix, m->pid);
-    cn_gen_unref(gen);
+    path = find_pid_file(s, pool);
     if (!path)
-        return complain("-s", "the configuration says `pid off`");
+        return 1;
     if (cn_proc_pid_read(path, &pid) != CN_OK)
         return complain(path, strerror(errno));
     if (signo == SIGHUP)

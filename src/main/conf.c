@@ -9,7 +9,6 @@
 #include "cairn/transport.h"
 #include "os/proc.h"
 
-#define DEFAULT_PID "logs/cairn.pid"
 #define DEFAULT_BACKLOG 1024u
 #define DEFAULT_SETTLE_MS 200u
 #define SETTLE_MIN_MS 10u
@@ -255,7 +254,7 @@ static const cn_directive_t directives[] = {
      .help = "File that holds the master's process number, relative to the prefix; cairn -s finds "
              "the master by it. When it cannot be written, that is an error if the directive is "
              "given and a warning if it is not.",
-     .deflt = DEFAULT_PID},
+     .deflt = CN_MAIN_PID},
     {.name = "user",
      .where = CN_AT_MAIN | CN_D_STRUCTURAL,
      .args = CN_ARGS(1, 2),
@@ -395,7 +394,7 @@ static cn_rc init_main(cn_conf_t *cf, void *conf, const void *parent)
 
     (void)cf, (void)parent;
     m->daemon = true;
-    m->pid = CN_STR(DEFAULT_PID);
+    m->pid = CN_STR(CN_MAIN_PID);
     m->shutdown_ms = 30000;
     m->watchdog_ms = 30000;
     m->accept_balance = true;

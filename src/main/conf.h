@@ -63,6 +63,9 @@ unsigned cn_main_workers(const cn_main_conf_t *);
 /* A path of ours against the prefix, NUL-terminated. */
 char *cn_main_path(cn_pool_t *, cn_str_t prefix, cn_str_t path);
 
+/* Where the master's process number is unless the configuration says otherwise. */
+#define CN_MAIN_PID "logs/cairn.pid"
+
 /* Enough for any machine, and few enough that the tables stay small. */
 #define CN_MAIN_WORKERS_MAX 128
 

@@ -217,6 +217,57 @@ def test_signal_without_a_master_is_an_error(cairn, run):
     assert run(*one.command('-s', 'dance')).returncode == 1
 
 
+@pytest.mark.parametrize('damage', [
+    lambda text: text + 'bogus directive;\n',
+    lambda text: text + 'include nowhere.conf;\n',
+    lambda text: text + 'service a.b:1 {\n',
+    lambda text: 'error_log "logs\n' + text,
+    lambda text: 'worker_processes 1\n' + text,
+    lambda text: 'mesh {\n' + text,
+    lambda text: 'include parts/*.conf;\n',  # where it is now
+], ids=['directive', 'include', 'block', 'quote', 'semicolon', 'brace', 'elsewhere'])
+@pytest.mark.parametrize('word', ['quit', 'stop'])
+def test_bad_configuration_does_not_keep_the_master_from_being_ended(cairn, run, damage, word):
+    one = cairn()
+    text = (one.folder / 'cairn.conf').read_text()
+    one.put('parts/a.conf', 'bogus on;\n' + text)
+    one.put('cairn.conf', damage(text))
+    done = run(*one.command('-s', word))
+    assert (done.returncode, done.stderr) == (0, '')
+    one.process.wait(15)
+    assert one.process.returncode == 0
+
+
+def test_unfinished_folder_does_not_keep_the_master_from_being_told(cairn, run):
+    one = cairn()
+    (one.folder / '.cairn-unfinished').touch()
+    done = run(*one.command('-s', 'reopen'))
+    assert (done.returncode, done.stderr) == (0, '')
+    one.wait_log('USR1 from process')
+    done = run(*one.command('-s', 'reload'))
+    assert done.returncode == 1 and 'reload refused' in done.stderr and 'cairn-gen was interrupted' in done.stderr
+    assert run(*one.command('-s', 'quit')).returncode == 0
+    one.process.wait(15)
+
+
+def test_pid_file_that_cannot_be_told_from_the_configuration(cairn, run):
+    one = cairn()
+    text = (one.folder / 'cairn.conf').read_text()
+    (one.folder / 'cairn.conf').unlink()
+    done = run(*one.command('-s', 'quit'))
+    assert done.returncode == 1 and 'cairn.conf: No such file' in done.stderr and "-g 'pid FILE;'" in done.stderr
+    # The default is taken when there is none to be seen, and that is said.
+    one.put('cairn.conf', re.sub(r'(?m)^pid .*$', '', text) + '"')
+    done = run(*one.command('-s', 'quit'))
+    assert done.returncode == 1 and 'taking logs/cairn.pid' in done.stderr and 'a quote is opened' in done.stderr
+    one.put('cairn.conf', 'pid off;')
+    done = run(*one.command('-s', 'quit'))
+    assert done.returncode == 1 and 'pid off' in done.stderr
+    assert run(*one.command('-s', 'quit', '-g', 'pid %s/cairn.pid;' % one.folder)).returncode == 0
+    one.process.wait(15)
+    assert one.process.returncode == 0
+
+
 def test_pid_that_cannot_be_written_is_fatal_only_when_asked_for(cairn, run):
     one = cairn(start=False, arguments=['-g', 'pid /no/such/folder/pid;'])
     done = run(*one.command(*one.arguments))
@@ -373,9 +424,9 @@ def test_refused_reload_keeps_the_old_configuration(cairn, run):
     one.wait_log('reload refused, configuration 1 stays in force: .*bogus')
     assert services(one) == ['reviews.bookinfo:9080'] and workers(one) == before
     assert one.metrics()['cairn_reloads_total{result="refused"}'] == 1
-    lines = len(one.log.splitlines())
     done = run(*one.command('-s', 'reload'))
     assert done.returncode == 1 and 'bogus' in done.stderr
+    lines = len(one.log.splitlines())
     one.write(service('ratings.bookinfo:9080', '127.1.1.1'))
     done = run(*one.command('-s', 'reload'))
     assert done.returncode == 0, done.stderr
