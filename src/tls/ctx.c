@@ -19,6 +19,7 @@
 #include <openssl/x509v3.h>
 
 #include "core/log.h"
+#include "tls/lib.h"
 #include "tls/tls_int.h"
 
 #define FILE_MAX (4u << 20)
@@ -125,7 +126,7 @@ cn_rc cn_tls_ctx_cert_identity(cn_pool_t *pool, X509 *cert, cn_spiffe_t *id)
     return rc;
 }
 
-static int64_t seconds_of(const ASN1_TIME *t)
+int64_t cn_tls_ctx_seconds(const ASN1_TIME *t)
 {
     struct tm tm;
 
@@ -156,7 +157,7 @@ static cn_rc check_leaf(making_t *m, cn_str_t file, X509 *leaf)
         return refuse(m, file, "the certificate has expired");
     if (!m->known && X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0)
         return refuse(m, file, "the certificate is not valid yet");
-    ctx->not_after = seconds_of(X509_get0_notAfter(leaf));
+    ctx->not_after = cn_tls_ctx_seconds(X509_get0_notAfter(leaf));
     warn_of_purpose(leaf, file);
     return CN_OK;
 }
@@ -308,6 +309,7 @@ static cn_rc set_up(making_t *m)
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_alpn_select_cb(ssl, choose_alpn, NULL);
     SSL_CTX_set_client_hello_cb(ssl, check_hello, NULL);
+    SSL_CTX_set_cert_verify_callback(ssl, cn_tls_stream_verify, NULL);
     /* A bundle may hold an intermediate as the anchor, as ztunnel's may. */
     X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ssl), X509_V_FLAG_PARTIAL_CHAIN);
     if (SSL_CTX_set_min_proto_version(ssl, TLS1_3_VERSION) != 1 ||
@@ -339,8 +341,9 @@ cn_rc cn_tls_ctx_create(const cn_tls_conf_t *conf, cn_pool_t *pool, cn_tls_ctx_t
 
     ctx->refs = 1;
     ctx->pool = cn_pool_create(512);
+    ctx->seen = cn_tls_seen_create();
     ERR_clear_error();
-    ctx->ssl = SSL_CTX_new(TLS_method());
+    ctx->ssl = SSL_CTX_new_ex(cn_tls_lib(), NULL, TLS_method());
     if (!ctx->ssl)
         cn_pool_out_of_memory();
     if (set_up(&m) != CN_OK || load(&m, conf->cert_file, conf->cert, use_chain) != CN_OK ||
@@ -428,6 +431,7 @@ void cn_tls_ctx_unref(cn_tls_ctx_t *ctx)
     if (!ctx || --ctx->refs)
         return;
     SSL_CTX_free(ctx->ssl);
+    cn_tls_seen_destroy(ctx->seen);
     BIO_meth_free(ctx->bio);
     cn_pool_destroy(ctx->pool);
     free(ctx);

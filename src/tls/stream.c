@@ -142,6 +142,22 @@ static BIO_METHOD *bio_method(cn_tls_ctx_t *ctx)
 
 /* ---- the peer ---- */
 
+static cn_serr judge_identity(tls_t *t, const cn_spiffe_t *id)
+{
+    if (!cn_tls_ctx_trusts(t->ctx, id->trust_domain)) {
+        snprintf(t->text, sizeof(t->text), "the peer is %.200s of a trust domain that is not ours",
+                 id->uri.p);
+        return CN_SERR_IDENTITY;
+    }
+    if (t->pin.n && !cn_str_eq(t->pin, id->uri)) {
+        snprintf(t->text, sizeof(t->text), "the peer is %.200s, expected %.200s", id->uri.p,
+                 t->pin.p);
+        return CN_SERR_IDENTITY;
+    }
+    t->peer.identity = cn_pool_dup(t->pool, id->uri);
+    return CN_SERR_NONE;
+}
+
 /* Ours to judge once the chain is good (hbone.md 1.1): a leaf, with an identity
  * of a trusted domain, and the one that was asked for. */
 static cn_serr judge(tls_t *t, X509 *leaf)
@@ -156,18 +172,7 @@ static cn_serr judge(tls_t *t, X509 *leaf)
         snprintf(t->text, sizeof(t->text), "the peer's certificate has no SPIFFE identity");
         return CN_SERR_IDENTITY;
     }
-    if (!cn_tls_ctx_trusts(t->ctx, id.trust_domain)) {
-        snprintf(t->text, sizeof(t->text), "the peer is %.200s of a trust domain that is not ours",
-                 id.uri.p);
-        return CN_SERR_IDENTITY;
-    }
-    if (t->pin.n && !cn_str_eq(t->pin, id.uri)) {
-        snprintf(t->text, sizeof(t->text), "the peer is %.200s, expected %.200s", id.uri.p,
-                 t->pin.p);
-        return CN_SERR_IDENTITY;
-    }
-    t->peer.identity = id.uri;
-    return CN_SERR_NONE;
+    return judge_identity(t, &id);
 }
 
 static bool has_uri(X509 *leaf, cn_str_t uri)
@@ -218,14 +223,36 @@ static cn_serr judge_web(tls_t *t, X509 *leaf)
     return CN_SERR_IDENTITY;
 }
 
-static int on_verify(int ok, X509_STORE_CTX *store)
+static tls_t *of_store(X509_STORE_CTX *store)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-    tls_t *t = SSL_get_app_data(ssl);
+
+    return SSL_get_app_data(ssl);
+}
+
+static int on_verify(int ok, X509_STORE_CTX *store)
+{
+    tls_t *t = of_store(store);
 
     if (!ok || X509_STORE_CTX_get_error_depth(store) != 0)
         return ok;
     t->verdict = (t->ctx->web ? judge_web : judge)(t, X509_STORE_CTX_get_current_cert(store));
+    if (t->verdict == CN_SERR_NONE)
+        return 1;
+    X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);
+    return 0;
+}
+
+/* Whether a peer is the one that was asked for is a question to each connection. */
+int cn_tls_stream_verify(X509_STORE_CTX *store, void *arg CN_UNUSED)
+{
+    tls_t *t = of_store(store);
+    const cn_spiffe_t *known;
+    int rc = cn_tls_seen_verify(t->ctx->seen, store, t->server, &known);
+
+    if (!known)
+        return rc;
+    t->verdict = judge_identity(t, known);
     if (t->verdict == CN_SERR_NONE)
         return 1;
     X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);

@@ -13,6 +13,7 @@ USERS = {
     'src/proxy/req.c': 'start of a request, as logs tell it', 'src/proxy/head.c': 'the date header',
     'src/conf/disk.c': 'when the files were read, as file times tell it',
     'src/main/master.c': 'when we loaded, for people', 'src/main/admin_pages.c': 'for people',
+    'src/tls/seen.c': 'validity of certificates',
     'modules/session/session.c': 'expiry in cookies, which clients keep',
 }
 

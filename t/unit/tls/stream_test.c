@@ -9,6 +9,9 @@
 /* cmocka wants the four above first */
 #include <cmocka.h>
 
+#include <openssl/core_names.h>
+#include <openssl/param_build.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 
 #include "../fixture/memstream.h"
@@ -16,6 +19,7 @@
 #include "../fixture/talker.h"
 #include "core/log.h"
 #include "tls/stream.h"
+#include "tls/tls_int.h"
 
 #define CURL "spiffe://cluster.local/ns/default/sa/curl"
 #define WAYPOINT "spiffe://cluster.local/ns/bookinfo/sa/waypoint"
@@ -55,10 +59,9 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
+/* The connection ends, contexts stay. */
+static void part(world_t *w)
 {
-    world_t *w = *state;
-
     if (w->client.s)
         cn_talker_fini(&w->client, false);
     if (w->server.s)
@@ -68,6 +71,16 @@ static int teardown(void **state)
     cn_talker_settle(w->loop);
     SSL_free(w->raw);
     SSL_CTX_free(w->raw_ctx);
+    w->raw_stream = NULL;
+    w->raw = NULL;
+    w->raw_ctx = NULL;
+}
+
+static int teardown(void **state)
+{
+    world_t *w = *state;
+
+    part(w);
     cn_tls_ctx_unref(w->ctx[0]);
     cn_tls_ctx_unref(w->ctx[1]);
     cn_loop_destroy(w->loop);
@@ -96,8 +109,10 @@ static void connect_as(world_t *w, const char *client, const char *client_roots,
                        const char *server_roots, size_t window)
 {
     w->pair = cn_memstream_pair(w->loop, window, window);
-    w->ctx[0] = context(w, client, client_roots);
-    w->ctx[1] = context(w, server, server_roots);
+    if (!w->ctx[0])
+        w->ctx[0] = context(w, client, client_roots);
+    if (!w->ctx[1])
+        w->ctx[1] = context(w, server, server_roots);
     cn_talker_init(&w->client, w->loop,
                    cn_tls_client(w->loop, w->pair.a, w->ctx[0], w->pin, w->handshake_ms, NULL));
     cn_talker_init(&w->server, w->loop,
@@ -364,6 +379,7 @@ typedef struct {
     size_t alpn_n;
     int max_version;
     bool server;
+    const char *key; /* of another leaf, instead of the leaf's own */
 } raw_conf_t;
 
 static int raw_alpn(SSL *ssl CN_UNUSED, const unsigned char **out, unsigned char *n,
@@ -376,15 +392,59 @@ static int raw_alpn(SSL *ssl CN_UNUSED, const unsigned char **out, unsigned char
     return SSL_TLSEXT_ERR_OK;
 }
 
+static EVP_PKEY *key_file(world_t *w, const char *name)
+{
+    BIO *bio = BIO_new_file(cn_pki_path(w->pki, name, "key").p, "r");
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+
+    BIO_free(bio);
+    assert_non_null(key);
+    return key;
+}
+
+/* Who has the certificate but another key: OpenSSL compares only the public
+ * parts, so that of the certificate is put beside the private one. */
+static void use_stolen(world_t *w, const char *key)
+{
+    EVP_PKEY *own = key_file(w, key), *mixed = NULL;
+    EVP_PKEY *pub = X509_get_pubkey(SSL_CTX_get0_certificate(w->raw_ctx));
+    EVP_PKEY_CTX *make = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
+    OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
+    OSSL_PARAM *params;
+    BIGNUM *secret = NULL;
+    unsigned char point[65];
+    size_t n;
+
+    assert_int_equal(EVP_PKEY_get_bn_param(own, OSSL_PKEY_PARAM_PRIV_KEY, &secret), 1);
+    assert_int_equal(
+        EVP_PKEY_get_octet_string_param(pub, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof(point), &n), 1);
+    OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_GROUP_NAME, "P-256", 0);
+    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_PRIV_KEY, secret);
+    OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, n);
+    params = OSSL_PARAM_BLD_to_param(bld);
+    assert_int_equal(EVP_PKEY_fromdata_init(make), 1);
+    assert_int_equal(EVP_PKEY_fromdata(make, &mixed, EVP_PKEY_KEYPAIR, params), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(w->raw_ctx, mixed), 1);
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(bld);
+    EVP_PKEY_CTX_free(make);
+    EVP_PKEY_free(mixed);
+    EVP_PKEY_free(own);
+    EVP_PKEY_free(pub);
+    BN_free(secret);
+}
+
 static void raw_start(world_t *w, const raw_conf_t *rc)
 {
     w->pair = cn_memstream_pair(w->loop, SIZE_MAX, SIZE_MAX);
     w->raw_ctx = SSL_CTX_new(TLS_method());
-    if (rc->leaf) {
+    if (rc->leaf)
         SSL_CTX_use_certificate_chain_file(w->raw_ctx, cn_pki_path(w->pki, rc->leaf, "pem").p);
+    if (rc->leaf && rc->key)
+        use_stolen(w, rc->key);
+    else if (rc->leaf)
         SSL_CTX_use_PrivateKey_file(w->raw_ctx, cn_pki_path(w->pki, rc->leaf, "key").p,
                                     SSL_FILETYPE_PEM);
-    }
     if (rc->max_version)
         SSL_CTX_set_max_proto_version(w->raw_ctx, rc->max_version);
     SSL_CTX_set_alpn_select_cb(w->raw_ctx, raw_alpn, rc->alpn ? w : NULL);
@@ -395,7 +455,8 @@ static void raw_start(world_t *w, const raw_conf_t *rc)
     if (rc->alpn && !rc->server)
         SSL_set_alpn_protos(w->raw, (const unsigned char *)rc->alpn, (unsigned)rc->alpn_n);
     w->raw_stream = w->pair.a;
-    w->ctx[1] = context(w, "waypoint", "ca");
+    if (!w->ctx[1])
+        w->ctx[1] = context(w, "waypoint", "ca");
     if (rc->server) {
         SSL_set_accept_state(w->raw);
         cn_talker_init(&w->client, w->loop,
@@ -640,6 +701,83 @@ static void test_tls_runs_inside_tls(void **state)
     assert_true(w->client.ended && w->server.ended);
 }
 
+/* ---- peers that come again ---- */
+
+static const raw_conf_t curl_conf = {.leaf = "curl", .alpn = "\x02h2", .alpn_n = 3};
+
+static void test_a_peer_that_comes_again_is_remembered(void **state)
+{
+    world_t *w = *state;
+
+    for (int i = 0; i < 3; i++) {
+        connect_both(w);
+        assert_true(cn_str_eq(cn_stream_peer(w->client.s)->identity, CN_STR(WAYPOINT)));
+        assert_true(cn_str_eq(cn_stream_peer(w->server.s)->identity, CN_STR(CURL)));
+        cn_talker_send(&w->client, 1000, true);
+        cn_talker_settle(w->loop);
+        assert_int_equal(w->server.got, 1000);
+        part(w);
+    }
+    assert_int_equal(cn_tls_seen_count(w->ctx[0]->seen), 1);
+    assert_int_equal(cn_tls_seen_count(w->ctx[1]->seen), 1);
+}
+
+static void test_a_remembered_certificate_without_its_key_is_refused(void **state)
+{
+    world_t *w = *state;
+    raw_conf_t thief = curl_conf;
+
+    raw_connect(w, &curl_conf);
+    assert_true(w->server.ready && cn_tls_seen_count(w->ctx[1]->seen) == 1);
+    part(w);
+    thief.key = "waypoint";
+    raw_connect(w, &thief);
+    assert_failed(&w->server, CN_SERR_TLS, "bad signature");
+}
+
+static void test_the_memory_goes_with_the_bundle(void **state)
+{
+    world_t *w = *state;
+
+    raw_connect(w, &curl_conf);
+    assert_true(w->server.ready && cn_tls_seen_count(w->ctx[1]->seen) == 1);
+    part(w);
+    cn_tls_ctx_unref(w->ctx[1]);
+    cn_pki_ca(w->pki, "next", NULL);
+    w->ctx[1] = context(w, "waypoint", "next");
+    raw_connect(w, &curl_conf);
+    assert_failed(&w->server, CN_SERR_TLS, "unknown CA");
+}
+
+static void test_the_memory_goes_with_the_trust_domains(void **state)
+{
+    world_t *w = *state;
+
+    raw_connect(w, &curl_conf);
+    assert_true(w->server.ready);
+    part(w);
+    cn_tls_ctx_unref(w->ctx[1]);
+    w->domains[0] = CN_STR("elsewhere.example");
+    w->ctx[1] = context(w, "waypoint", "ca");
+    raw_connect(w, &curl_conf);
+    assert_failed(&w->server, CN_SERR_IDENTITY, "trust domain that is not ours");
+}
+
+static void test_a_remembered_server_must_be_the_one_asked_for(void **state)
+{
+    world_t *w = *state;
+
+    connect_both(w);
+    part(w);
+    w->pin = CN_STR("spiffe://cluster.local/ns/default/sa/other");
+    connect_as(w, "curl", "ca", "waypoint", "ca", SIZE_MAX);
+    assert_failed(&w->client, CN_SERR_IDENTITY,
+                  "expected spiffe://cluster.local/ns/default/sa/other");
+    part(w);
+    w->pin = CN_STR(WAYPOINT);
+    connect_both(w);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -679,6 +817,11 @@ int main(void)
         T(test_a_handshake_has_a_time_limit),
         T(test_a_failed_connect_keeps_its_cause),
         T(test_tls_runs_inside_tls),
+        T(test_a_peer_that_comes_again_is_remembered),
+        T(test_a_remembered_certificate_without_its_key_is_refused),
+        T(test_the_memory_goes_with_the_bundle),
+        T(test_the_memory_goes_with_the_trust_domains),
+        T(test_a_remembered_server_must_be_the_one_asked_for),
     };
 #undef T
     return cmocka_run_group_tests(tests, NULL, NULL);

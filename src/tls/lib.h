@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The part of OpenSSL that handshakes of the mesh can reach: what TLS 1.3 with
+ * our suites, groups and kinds of keys needs, and no decoder of any format.
+ */
+#ifndef CN_TLS_LIB_H
+#define CN_TLS_LIB_H
+
+#include <openssl/types.h>
+
+/* One in a process, made by the first call and never freed.  NULL, which is
+ * OpenSSL's own: an operator has put something else in the place of its default
+ * provider (FIPS), and that is what must be used. */
+OSSL_LIB_CTX *cn_tls_lib(void);
+
+#endif
