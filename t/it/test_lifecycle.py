@@ -208,19 +208,68 @@ def test_binary_upgrades_lose_nothing(cairn, pods, load):
     under.expect_nothing_lost('2 binary upgrades')
 
 
-def per_worker(one):
-    """Connections of each worker, as the metrics show them."""
-    return sorted(v for name, v in one.metrics().items() if name.startswith('cairn_worker_connections{'))
+def per_worker(one, what='connections'):
+    """Connections, or tunnels, of each worker, as the metrics show them."""
+    return sorted(int(v) for name, v in one.metrics().items() if name.startswith('cairn_worker_%s{' % what))
+
+
+def expect_even(one, connections, tunnels=0):
+    """Once all of them are there no worker has two more than another, nor tunnels for more than that."""
+    net.wait_for(lambda: sum(per_worker(one)) == connections, 20.0, '%d connections' % connections)
+    net.wait_for(lambda: sum(per_worker(one, 'tunnels')) == connections * tunnels, 20.0, 'their tunnels')
+    each = per_worker(one)
+    print('%d connections on %d workers: %s, tunnels %s, %d handed over so far' % (
+        connections, len(each), each, per_worker(one, 'tunnels'), one.count('cairn_worker_handed_over_total')))
+    assert each[-1] - each[0] <= 1
+    assert per_worker(one, 'tunnels') == [n * tunnels for n in each]
 
 
 def test_few_heavy_connections_spread_evenly(cairn, pods, load):
     one = cairn(steady.body(*pods), workers=4)
-    for round in range(3):
-        under = load(one, connections=8, tunnels=8)
-        net.wait_for(lambda: per_worker(one) == [2, 2, 2, 2], 10.0, 'two connections on each worker')
-        under.expect_nothing_lost('8 connections on 4 workers: 2/2/2/2')
-        net.wait_for(lambda: per_worker(one) == [0, 0, 0, 0], 20.0, 'the end of all connections')
+    for connections in (8, 10, 16):
+        under = load(one, connections=connections, tunnels=8)
+        expect_even(one, connections, 8)
+        under.expect_nothing_lost('%d connections at once' % connections)
+        net.wait_for(lambda: sum(per_worker(one)) == 0, 20.0, 'the end of all connections')
     assert one.count('cairn_worker_handed_over_total') >= 3
+
+
+def whose(one, connection):
+    """The pid of the worker that has the other end, as /proc tells."""
+    port = ':%04X' % connection.sock.getsockname()[1]
+    rows = [line.split() for line in pathlib.Path('/proc/net/tcp').read_text().splitlines()]
+    inode, = [row[9] for row in rows if row[1].endswith(':%04X' % 15008) and row[2].endswith(port)]
+
+    def has(pid):
+        links = []
+        for fd in os.listdir('/proc/%d/fd' % pid):
+            try:
+                links.append(os.readlink('/proc/%d/fd/%s' % (pid, fd)))
+            except FileNotFoundError:
+                pass  # closed in between
+        return 'socket:[%s]' % inode in links
+    return next(pid for pid in one.workers() if has(pid))
+
+
+def test_connections_that_come_later_take_the_places_of_those_that_ended(cairn, pods, curl):
+    one = cairn(steady.body(*pods), workers=4, main='hbone_ping_interval 1h;')  # nobody here would answer
+    opened = {pid: [] for pid in one.workers()}
+    for ended in ([0], [4, 3], [2, 4, 0, 1]):
+        for some, n in zip(opened.values(), ended):
+            for connection in some[:n]:
+                connection.close()
+            del some[:n]
+        left = sorted(len(some) for some in opened.values())
+        net.wait_for(lambda: per_worker(one) == left, 20.0, 'the end of %s' % ended)
+        for _ in range(16 - sum(left)):
+            connection = one.connection(curl)
+            connection.connect(steady.VIP)
+            opened[whose(one, connection)].append(connection)
+        print('%d ended, which left %s' % (sum(ended), left))
+        expect_even(one, 16, 1)
+        assert sorted(len(some) for some in opened.values()) == [4, 4, 4, 4]
+    for connection in sum(opened.values(), []):
+        connection.close()
 
 
 @pytest.mark.parametrize('how', [signal.SIGQUIT, signal.SIGTERM])
