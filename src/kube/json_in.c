@@ -131,6 +131,8 @@ cn_rc cn_json_in_read(cn_pool_t *pool, const cn_source_t *src, cn_str_t text, ui
         *line = lines_in(text.p, at);
         *c = (convert_t){.pool = pool, .pos = {src, first_line + *line}};
         if (!j) {
+            if (json_error_code(&error) == json_error_out_of_memory)
+                cn_pool_out_of_memory();
             *line += error.line > 0 ? (uint32_t)error.line - 1 : 0;
             *why = cn_pool_printf(pool, "%s", error.text);
             return CN_ERR;

@@ -54,26 +54,39 @@ static cn_rc make_dir(output_t *o, const char *name)
     return mkdir(path, 0777) < 0 && errno != EEXIST ? fail(o, "make", path) : CN_OK;
 }
 
-/* The file's bytes, at most max; NULL when it cannot be read. */
+/* The file's bytes, at most max.  NULL: there is none (errno 0), or it cannot be
+ * read (errno). */
 static char *slurp(const char *path, size_t max, size_t *n)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), err = 0;
     struct stat st;
     char *buf = NULL;
-    ssize_t got = 0;
 
     *n = 0;
-    if (fd < 0)
+    if (fd < 0) {
+        errno = errno == ENOENT ? 0 : errno;
         return NULL;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+    }
+    if (fstat(fd, &st) != 0) {
+        err = errno;
+    } else if (S_ISREG(st.st_mode)) {
+        ssize_t got = 1;
+
         buf = cn_xmalloc(max + 1);
-        while (*n < max && (got = read(fd, buf + *n, max - *n)) > 0)
+        while (*n < max && got > 0 && (got = read(fd, buf + *n, max - *n)) > 0)
             *n += (size_t)got;
+        err = got < 0 ? errno : 0;
     }
     close(fd);
+    if (err) {
+        free(buf);
+        buf = NULL;
+    }
+    errno = err;
     return buf;
 }
 
+/* False with errno: that is not known. */
 static bool is_ours(const char *path)
 {
     size_t n;
@@ -90,6 +103,8 @@ static cn_rc check_foreign(output_t *o, const cn_render_file_t *f)
 
     if (access(path, F_OK) < 0 || is_ours(path))
         return CN_OK;
+    if (errno)
+        return fail(o, "read", path);
     cn_diag_error(o->diag, (cn_place_t){NULL, 0},
                   "%s was not written by cairn-gen, so nothing is written: move it "
                   "or give another -o",
@@ -153,13 +168,14 @@ static void unstage(output_t *o)
 }
 
 /* What a run left that was killed while it wrote: the beginning of a file of
- * ours, or nothing at all. */
+ * ours, or nothing at all.  False as is_ours(). */
 static bool is_leftover(const char *path)
 {
     size_t n;
     char *head;
     bool ours;
 
+    errno = 0;
     if (!cn_str_ends(cn_str_c(path), CN_STR(TEMP)))
         return false;
     head = slurp(path, sizeof(CN_RENDER_MARK) - 1, &n);
@@ -187,21 +203,38 @@ static void remove_leftovers(output_t *o, const cn_render_file_t *f, uint32_t n)
     }
 }
 
-static void find_stale(output_t *o, const char *folder)
+/* A file that nobody wants any more, if it is ours. */
+static cn_rc judge(output_t *o, const char *path)
 {
-    DIR *d = opendir(path_of(o, cn_str_c(folder), ""));
+    bool ours = is_ours(path) || (errno == 0 && is_leftover(path));
+
+    if (!ours && errno)
+        return fail(o, "read", path);
+    if (ours)
+        *(const char **)cn_vec_push(o->pool, &o->stale, sizeof(path)) = path;
+    return CN_OK;
+}
+
+/* What is not found would stay in force. */
+static cn_rc find_stale(output_t *o, const char *folder)
+{
+    const char *where = path_of(o, cn_str_c(folder), "");
+    DIR *d = opendir(where);
     struct dirent *e;
+    cn_rc rc = CN_OK;
 
-    while (d && (e = readdir(d))) {
+    if (!d)
+        return errno == ENOENT ? CN_OK : fail(o, "read", where);
+    while (rc == CN_OK && (errno = 0, e = readdir(d)) != NULL) {
         cn_str_t name = cn_pool_printf(o->pool, "%s/%s", folder, e->d_name);
-        const char *path = path_of(o, name, "");
 
-        if (e->d_name[0] != '.' && !cn_map_get(&o->wanted, name) && !is_staged(o, name) &&
-            (is_ours(path) || is_leftover(path)))
-            *(const char **)cn_vec_push(o->pool, &o->stale, sizeof(path)) = path;
+        if (e->d_name[0] != '.' && !cn_map_get(&o->wanted, name) && !is_staged(o, name))
+            rc = judge(o, path_of(o, name, ""));
     }
-    if (d)
-        closedir(d);
+    if (rc == CN_OK && errno)
+        rc = fail(o, "read", where);
+    closedir(d);
+    return rc;
 }
 
 /* The lock tells readers that we live; it ends with the descriptor. */
@@ -253,6 +286,7 @@ static cn_rc prepare(output_t *o, const cn_render_file_t *f, uint32_t n)
 
 cn_rc cn_output_write(cn_pool_t *pool, cn_diag_t *diag, const char *dir, const cn_vec_t *files)
 {
+    static const char *const folders[] = {"conf.d", "endpoints.d", "tls.d"};
     output_t o = {.pool = pool, .diag = diag, .dir = dir};
     const char *mark = path_of(&o, CN_STR(CN_CONF_UNFINISHED), "");
     int fd = -1;
@@ -260,13 +294,10 @@ cn_rc cn_output_write(cn_pool_t *pool, cn_diag_t *diag, const char *dir, const c
 
     cn_map_init(&o.wanted);
     rc = prepare(&o, files->v, files->n);
-    if (rc == CN_OK) {
-        find_stale(&o, "conf.d");
-        find_stale(&o, "endpoints.d");
-        find_stale(&o, "tls.d");
-        if (o.staged.n || o.stale.n || access(mark, F_OK) == 0)
-            rc = mark_unfinished(&o, mark, &fd);
-    }
+    for (size_t i = 0; rc == CN_OK && i < CN_COUNT(folders); i++)
+        rc = find_stale(&o, folders[i]);
+    if (rc == CN_OK && (o.staged.n || o.stale.n || access(mark, F_OK) == 0))
+        rc = mark_unfinished(&o, mark, &fd);
     if (rc != CN_OK)
         unstage(&o);
     else if (fd >= 0)

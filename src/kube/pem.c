@@ -7,7 +7,21 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
+#include "core/pool.h"
+
 #define MAX_CERTIFICATES 1000
+
+/* What could not be read for want of memory is not malformed. */
+static bool judged(bool ok)
+{
+    unsigned long error;
+
+    while ((error = ERR_get_error()) != 0) {
+        if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE)
+            cn_pool_out_of_memory();
+    }
+    return ok;
+}
 
 static BIO *open_text(cn_str_t text)
 {
@@ -26,9 +40,8 @@ bool cn_pem_is_certificates(cn_str_t text)
         n++;
     }
     end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
-    ERR_clear_error();
     BIO_free(bio);
-    return n > 0 && end;
+    return judged(n > 0 && end);
 }
 
 bool cn_pem_is_crl(cn_str_t text)
@@ -43,9 +56,8 @@ bool cn_pem_is_crl(cn_str_t text)
         n++;
     }
     end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
-    ERR_clear_error();
     BIO_free(bio);
-    return n > 0 && end;
+    return judged(n > 0 && end);
 }
 
 /* Asks nobody for a passphrase. */
@@ -69,6 +81,5 @@ bool cn_pem_is_key(cn_str_t text, cn_str_t certificates)
     EVP_PKEY_free(key);
     BIO_free(of);
     BIO_free(bio);
-    ERR_clear_error();
-    return ok;
+    return judged(ok);
 }

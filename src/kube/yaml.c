@@ -414,6 +414,8 @@ static void parser_error(reader_t *r, const yaml_parser_t *p, cn_str_t text)
 
     if (r->why.n)
         return;
+    if (p->error == YAML_MEMORY_ERROR)
+        cn_pool_out_of_memory();
     if (p->error == YAML_READER_ERROR) { /* has an offset instead of a mark */
         line = 0;
         for (size_t i = 0; i < p->problem_offset && i < text.n; i++)
@@ -433,7 +435,7 @@ static cn_rc read_yaml(reader_t *r, cn_str_t text, cn_vec_t *docs)
 
     r->why = CN_STR_NULL;
     if (!yaml_parser_initialize(&parser))
-        cn_base_bug("yaml_parser_initialize", __FILE__, __LINE__);
+        cn_pool_out_of_memory();
     yaml_parser_set_input_string(&parser, (const unsigned char *)text.p, text.n);
     while (rc == CN_OK && type != YAML_STREAM_END_EVENT) {
         if (!yaml_parser_parse(&parser, &ev)) {

@@ -5,15 +5,17 @@ Whatever the moment: cairn reads what was there before as a whole, or the new co
 as a whole, or it refuses the folder; and the next run of cairn-gen leaves no trace of it.
 """
 
+import json
 import os
 import shutil
 import signal
 
 import pytest
+import yaml
 
 from peers import net, proxy, steady
 
-from test_fault import Fault, KILL
+from test_fault import CALLS, Fault, KILL, MEMORY
 
 MARK = '.cairn-unfinished'
 REFUSED = 'cairn-gen was interrupted while it wrote this folder: run it again'
@@ -37,8 +39,11 @@ def render(top, builddir, tmp_path, waypoint_identity, run):
         manifests = tmp_path / kind
         if not manifests.exists():
             shutil.copytree(top / 'conf/samples/bookinfo', manifests)
+            route = manifests / '30-route.yaml'  # another reader's business
+            (manifests / '30-route.json').write_text('\n'.join(map(json.dumps, yaml.safe_load_all(route.read_text()))))
+            route.unlink()
             if kind == 'small':
-                (manifests / '30-route.yaml').unlink()
+                (manifests / '30-route.json').unlink()
                 (manifests / '40-policy.yaml').unlink()
                 apps = manifests / '10-apps.yaml'
                 apps.write_text(apps.read_text().replace('ratings', 'marks'))
@@ -79,6 +84,38 @@ def test_killed_at_any_moment(top, builddir, tmp_path, render, run, before, afte
             break
     print('%s to %s, killed at %d moments: %s' % (before, after, nth - 1, seen))
     assert all(seen.values())
+
+
+FAILING = [pytest.param(CALLS, 7, id='calls'), pytest.param(CALLS, 1, id='every call', marks=pytest.mark.slow),
+           pytest.param(MEMORY, 499, id='memory'), pytest.param(MEMORY, 7, id='more memory', marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize('what, stride', FAILING)
+def test_what_fails_is_told_and_leaves_no_mixture(top, builddir, tmp_path, render, run, what, stride):
+    """Each system call, or each allocation, in turn: the new configuration, or a reason and the old one."""
+    fault = Fault(top, builddir, tmp_path)
+    env = {**os.environ, **fault.env}
+    old, new, out = (tmp_path / name for name in ('old', 'new', 'out'))
+    assert render(old, 'small').returncode == 0 and render(new, 'large').returncode == 0
+    old_text, new_text, seen = content(old), content(new), {'old': 0, 'refused': 0, 'new': 0}
+    for nth in range(1, 100000, stride):
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(old, out)
+        fault.arm(nth, what)
+        done = render(out, 'large', env=env)
+        name = fault.disarm()
+        gave_up = done.returncode == -signal.SIGABRT and 'out of memory' in done.stderr
+        assert done.returncode == 0 or gave_up or done.returncode == 1 and name and done.stderr, (nth, name, done)
+        text, unfinished = in_force(out), (out / MARK).exists()
+        state = 'refused' if unfinished else 'old' if text == old_text else 'new' if text == new_text else 'mixed'
+        assert state == 'new' if done.returncode == 0 else state != 'mixed', (nth, name, state, done.stderr)
+        seen[state] += 1
+        if state != 'new':
+            assert render(out, 'large').returncode == 0
+        assert in_force(out) == new_text, (nth, name)
+        if not name:
+            break
+    fault.report('cairn-gen, it left %s' % seen)
 
 
 @pytest.mark.parametrize('keeper', ['off', 'on'])
