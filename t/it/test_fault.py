@@ -117,13 +117,20 @@ def test_reload_takes_effect_or_the_next_one_does(waypoint, fault, curl, run):
     fault.report('reload')
 
 
-@pytest.mark.parametrize('stride', [pytest.param(997, id='some'), pytest.param(41, id='more', marks=pytest.mark.slow)])
-def test_reload_without_memory_is_whole_or_nothing(waypoint, fault, curl, run, stride):
+MISSES = 20  # so many in a row: there are no more calls
+
+
+@pytest.mark.parametrize('keeper, stride', [
+    pytest.param('on', 23, id='some-on'), pytest.param('on', 1, id='all-on', marks=pytest.mark.slow),
+    pytest.param('off', 997, id='some-off'), pytest.param('off', 7, id='more-off', marks=pytest.mark.slow)])
+def test_reload_without_memory_is_whole_or_nothing(waypoint, fault, curl, run, keeper, stride):
     """Who finds no memory ends: a checker leaves the old configuration, a worker is replaced."""
     waypoint.expect_crash = True
+    waypoint.main = 'config_keeper %s;' % keeper
+    waypoint.write(waypoint.body)
     waypoint.start()
-    body, starts = waypoint.body, 1
-    for nth in range(1, 10000, stride):
+    body, starts, misses = waypoint.body, 1, 0
+    for nth in range(1, 100000, stride):
         waypoint.write(body + proxy.cluster('c%d.x:1' % nth, '127.0.0.1:1'))
         fault.arm(nth, MEMORY)
         run(*waypoint.command('-s', 'reload', '--wait'))
@@ -137,13 +144,33 @@ def test_reload_without_memory_is_whole_or_nothing(waypoint, fault, curl, run, s
         assert again.returncode == 0, (nth, name, again.stderr, waypoint.log)
         net.wait_for(lambda: b'c%d.x:1' % nth in waypoint.get('/clusters').body, 10.0, 'reload %d' % nth)
         assert waypoint.request(curl, steady.VIP).status == 200, nth
-    fault.report('reload, %d starts of the master' % starts)
+        misses = 0 if name else misses + 1
+        if misses * stride >= MISSES:
+            break
+    fault.report('reload without memory, keeper %s, %d starts of the master' % (keeper, starts))
+
+
+@pytest.fixture(params=['plain', 'captured'])
+def way(request, cairn, new_origin, capture, fault):
+    """A waypoint, and a function after which a request takes a new connection to its pod all the way."""
+    app = new_origin('app')
+    pod = capture(app, 'bookinfo', 'reviews') if request.param == 'captured' else None
+    one = cairn(steady.body(proxy.endpoint(app, pod=pod) if pod else proxy.endpoint(app)), start=False)
+    one.env, one.kind = fault.env, request.param
+
+    def afresh():
+        for session in pod.sessions if pod else []:
+            with contextlib.suppress(OSError):
+                session.sock.shutdown(socket.SHUT_RDWR)
+    return one, afresh
 
 
 @pytest.mark.parametrize('stride', STRIDES)
-def test_accept_fails_alone(waypoint, fault, curl, stride):
+def test_accept_fails_alone(way, fault, curl, stride):
+    waypoint, afresh = way
     waypoint.start()
     for nth in range(1, 10000, stride):
+        afresh()
         fault.arm(nth)
         try:
             waypoint.request(curl, steady.VIP, timeout=2.0)
@@ -155,7 +182,7 @@ def test_accept_fails_alone(waypoint, fault, curl, stride):
             break
     net.wait_for(lambda: waypoint.count('cairn_hbone_connections') == 0 and waypoint.count('cairn_tunnels_open') == 0)
     assert waypoint.info()['worker_respawns'] == 0, waypoint.log
-    fault.report('accept')
+    fault.report('accept, request and a %s pod' % waypoint.kind)
 
 
 MEMORY_STRIDES = [pytest.param(197, id='some'), pytest.param(13, id='more', marks=pytest.mark.slow)]
@@ -220,10 +247,12 @@ def worker_of(connection, pids):
     return None
 
 
-@pytest.fixture
-def two(cairn, new_origin, new_tcp_origin, fault, curl):
+@pytest.fixture(params=['plain', 'captured'])
+def two(request, cairn, new_origin, new_tcp_origin, capture, fault, curl):
     """A waypoint of two workers, and a function that gives {pid of a worker: a stream through it} for both."""
-    body = steady.body(proxy.endpoint(new_origin('app')), echo=new_tcp_origin('echo'))
+    app = new_origin('app')
+    pod = {'pod': capture(app, 'bookinfo', 'reviews')} if request.param == 'captured' else {}
+    body = steady.body(proxy.endpoint(app, **pod), echo=new_tcp_origin('echo'))
     one = cairn(body, start=False, workers=2)
     one.env, one.expect_crash = fault.env, True
     one.start()
@@ -250,7 +279,7 @@ def two(cairn, new_origin, new_tcp_origin, fault, curl):
         connection.close()
 
 
-@pytest.mark.parametrize('stride', [pytest.param(29, id='some'), pytest.param(3, id='more', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('stride', [pytest.param(59, id='some'), pytest.param(3, id='more', marks=pytest.mark.slow)])
 def test_worker_without_memory_at_accept_loses_only_its_own(two, fault, curl, stride):
     """The other worker's stream goes on, and another worker takes the place of the dead one."""
     one, of_each = two
