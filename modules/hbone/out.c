@@ -68,7 +68,7 @@ static cn_stream_t *on_dial(void *ctx, uint64_t timeout_ms, cn_task_t *owner)
     watch.dead_ms = dead_ms(hb, p->host);
     cn_sock_watch(sock, &watch);
     return cn_tls_client(hb->loop, sock, tls,
-                         p->host->doubled ? p->host->gateway_identity : p->host->identity,
+                         p->host->doubled ? p->host->place->gateway_identity : p->host->identity,
                          hb->conf.handshake_timeout_ms, owner);
 }
 

@@ -16,7 +16,8 @@ bool cn_lb_set_tried(const cn_pick_t *pick, const cn_host_t *h)
 
         if (tried == h)
             return true;
-        if (pick->other_localities && cn_locality_common(&tried->locality, &h->locality) == 3)
+        if (pick->other_localities &&
+            cn_locality_common(&tried->place->locality, &h->place->locality) == 3)
             return true;
     }
     return false;

@@ -61,7 +61,7 @@ static uint64_t place_key(const cn_lb_place_t *o)
 /* A host of no network is on ours. */
 static bool same_network(const cn_lb_place_t *o, const cn_host_t *h)
 {
-    return h->network.n == 0 || cn_str_eq(h->network, o->network);
+    return h->place->network.n == 0 || cn_str_eq(h->place->network, o->network);
 }
 
 static bool same(cn_str_t a, cn_str_t b)
@@ -74,13 +74,13 @@ static bool topology_agrees(cn_str_t word, const cn_lb_place_t *o, const cn_host
     if (cn_str_eq(word, CN_STR("network")))
         return same_network(o, h);
     if (cn_str_eq(word, CN_STR("region")))
-        return same(o->locality.region, h->locality.region);
+        return same(o->locality.region, h->place->locality.region);
     /* an empty zone is a zone, in a region that is known */
     if (cn_str_eq(word, CN_STR("zone")))
-        return o->locality.region.n && cn_str_eq(o->locality.zone, h->locality.zone);
+        return o->locality.region.n && cn_str_eq(o->locality.zone, h->place->locality.zone);
     if (cn_str_eq(word, CN_STR("subzone")))
-        return o->locality.region.n && cn_str_eq(o->locality.subzone, h->locality.subzone);
-    return same(o->node, h->node);
+        return o->locality.region.n && cn_str_eq(o->locality.subzone, h->place->locality.subzone);
+    return same(o->node, h->place->node);
 }
 
 /* Labels that are the names of places. */
@@ -121,10 +121,10 @@ static bool label_agrees(cn_str_t label, const cn_lb_place_t *o, const cn_host_t
     if (word.n)
         return topology_agrees(word, o, h);
     if (!cn_conf_keyval(label, &key, &value))
-        return same(own_label(o, label), cn_host_labels_get(h->labels, label));
+        return same(own_label(o, label), cn_host_labels_get(h->place->labels, label));
     word = topology_word(key);
     if (word.n == 0)
-        return cn_host_labels_have(h->labels, label);
+        return cn_host_labels_have(h->place->labels, label);
     cn_lb_place_t there = {.locality = {value, value, value}, .node = value, .network = value};
     return topology_agrees(word, &there, h);
 }
@@ -144,13 +144,13 @@ static unsigned level_by_words(const cn_lb_conf_t *c, const cn_lb_place_t *o, co
 static unsigned level_by_failover(const cn_lb_conf_t *c, const cn_lb_place_t *o, const cn_host_t *h)
 {
     const cn_str_t *words = c->words.v;
-    unsigned common = cn_locality_common(&o->locality, &h->locality);
+    unsigned common = cn_locality_common(&o->locality, &h->place->locality);
 
     if (common)
         return 3 - common;
     for (uint32_t i = 0; i + 1 < c->words.n; i += 2)
         if (same(o->locality.region, words[i]))
-            return cn_str_eq(h->locality.region, words[i + 1]) ? 3 : 4;
+            return cn_str_eq(h->place->locality.region, words[i + 1]) ? 3 : 4;
     return 3;
 }
 
@@ -196,7 +196,7 @@ static uint32_t share_of(const cn_lb_split_t *split, const cn_host_t *h)
     const cn_lb_share_t *v = split->shares.v;
     uint32_t i = 0;
 
-    while (i < split->shares.n && !fits(&v[i].to, &h->locality))
+    while (i < split->shares.n && !fits(&v[i].to, &h->place->locality))
         i++;
     return i;
 }
@@ -224,7 +224,7 @@ static void add_host(cn_lb_level_t *l, uint32_t group, cn_host_t *h)
 /* internalTrafficPolicy: Local knows nothing but the node. */
 static bool takes_part(const cn_lb_t *lb, const cn_lb_place_t *o, const cn_host_t *h)
 {
-    return h->weight && (!lb->conf->local || same(o->node, h->node));
+    return h->weight && (!lb->conf->local || same(o->node, h->place->node));
 }
 
 static void make_shares(const cn_lb_t *lb, const cn_lb_place_t *o, const cn_lb_split_t *split,

@@ -269,8 +269,8 @@ static json_t *host_json(cn_worker_t *w, cn_cluster_t *c, cn_host_t *h)
                                    : "UNHEALTHY",
                      "failed_outlier_check", !cn_cluster_admits(c, &pick, h), "active",
                      (json_int_t)h->active, "tunnel", cn_admin_text(cn_host_tunnel(h)), "identity",
-                     cn_admin_text(h->identity), "locality", locality_json(&h->locality), "stats",
-                     numbers);
+                     cn_admin_text(h->identity), "locality", locality_json(&h->place->locality),
+                     "stats", numbers);
 }
 
 static json_t *cluster_hosts_json(cn_worker_t *w, cn_str_t name, cn_cluster_t *c)

@@ -230,6 +230,7 @@ static host_index_t index_known(const cn_clusters_t *cs, const cn_cluster_t *c,
 
 static void add_line(const host_index_t *old, host_set_t *set, cn_str_t line, bool outside)
 {
+    const cn_host_t *like = set->n ? set->v[set->n - 1] : NULL;
     cn_endpoint_t ep;
     cn_host_t *h;
     const char *why;
@@ -239,9 +240,9 @@ static void add_line(const host_index_t *old, host_set_t *set, cn_str_t line, bo
         return; /* bad lines were refused when the configuration was checked */
     h = take_over(old, &ep);
     if (!h)
-        h = cn_host_create(&ep);
+        h = cn_host_create(&ep, like);
     h->healthy &= !h->gone; /* one that comes back warms up */
-    cn_host_set(h, &ep);
+    cn_host_set(h, &ep, like);
     h->outside = outside;
     if (set->n == set->cap) {
         set->cap = set->cap ? set->cap * 2 : 8;
@@ -288,7 +289,7 @@ static void set_hosts(cn_clusters_t *cs, cn_cluster_t *c, cn_str_t text)
     free(ix.slots);
     mark_gone(&old);
     mark_present(&set);
-    c->hosts = set.v;
+    c->hosts = cn_xrealloc(set.v, set.n * sizeof(cn_host_t *));
     c->nhosts = set.n;
     if (c->lb && c->lb->build)
         c->lb_ctx = c->lb->build(c, c->lb_ctx);
@@ -474,6 +475,13 @@ cn_host_t *cn_cluster_pick(cn_cluster_t *c, const cn_pick_t *pick)
 
 /* ---- hosts that clients choose ---- */
 
+/* Of a passed host's address, or of one like it. */
+static cn_str_t passed_key(const cn_addr_t *addr)
+{
+    _Static_assert(sizeof(*addr) == 20, "a key has no padding");
+    return cn_str_make((const char *)addr, sizeof(*addr));
+}
+
 /* Makes room by forgetting what nobody uses. */
 static void forget_passed(cn_clusters_t *cs, cn_cluster_t *c)
 {
@@ -484,7 +492,7 @@ static void forget_passed(cn_clusters_t *cs, cn_cluster_t *c)
 
         if (h->active)
             continue;
-        cn_map_del(&c->passed, cn_str_c(h->lb));
+        cn_map_del(&c->passed, passed_key(&h->addr));
         h->gone = true;
         depart(cs, c, h);
         cn_host_unref(h);
@@ -496,24 +504,24 @@ cn_host_t *cn_clusters_pass(cn_clusters_t *cs, cn_cluster_t *c, const cn_addr_t 
 {
     char text[CN_INET_TEXT];
     size_t n = cn_inet_put(text, to, true);
-    cn_host_t *h = cn_map_get(&c->passed, cn_str_make(text, n));
     cn_endpoint_t ep;
     const char *why;
+    cn_host_t *h;
 
-    if (h)
-        return h;
     if (to->family == 0 || to->port == 0 ||
         cn_endpoint_parse(cn_str_make(text, n), &ep, &why) != CN_OK)
         return NULL;
+    ep.addr.bits = 0;
+    h = cn_map_get(&c->passed, passed_key(&ep.addr));
+    if (h)
+        return h;
     if (c->passed.used >= PASSED_MAX)
         forget_passed(cs, c);
     if (c->passed.used >= PASSED_MAX)
         return NULL;
-    h = cn_host_create(&ep);
-    cn_host_set(h, &ep);
+    h = cn_host_create(&ep, NULL);
     h->outside = true;
-    h->lb = cn_pool_cstr(h->pool, cn_str_make(text, n)); /* no balancer sees it: its key */
-    cn_map_put(&c->passed, cn_str_c(h->lb), h);
+    cn_map_put(&c->passed, passed_key(&h->addr), h);
     return h;
 }
 

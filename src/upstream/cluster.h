@@ -31,34 +31,39 @@ typedef enum {
 } cn_proto;
 typedef enum { CN_TUNNEL_NONE, CN_TUNNEL_HBONE } cn_tunnel_kind;
 
+/* Where a host is and what it is; shared by neighbours that say the same. */
+typedef struct {
+    uint32_t refs;
+    cn_str_t gateway_identity; /* of the gateway to it; empty: any of the mesh */
+    cn_locality_t locality;
+    cn_str_t node, network;
+    cn_str_t labels; /* of the pod: "app=reviews,version=v1" */
+} cn_place_t;
+
+/* There are tens of thousands: what few of them need is not in here. */
 struct cn_host {
-    uint32_t refs;  /* cluster, pools, requests */
-    cn_addr_t addr; /* port 0: the port that the client asked for (workload) */
-    cn_tunnel_kind tunnel;
+    cn_list_t idle;          /* pool.c: idle connections, newest first */
+    cn_list_t sessions;      /* h2share.c: HTTP/2 sessions that take requests, oldest first */
+    cn_list_t tunnels;       /* transports: shared outer sessions */
+    void *lb;                /* private to the balancer */
+    cn_str_t identity;       /* exact SPIFFE URI to expect; empty: any of the mesh */
+    const cn_place_t *place; /* never NULL */
+    uint64_t fresh_ns;       /* monotonic: since when it is there, or healthy again */
+    uint32_t refs;           /* cluster, pools, requests */
+    uint32_t weight;
+    uint32_t active;       /* requests and relays now on it, in this worker */
+    uint32_t left;         /* which departure of all this is; 0: it takes requests */
+    cn_addr_t addr;        /* port 0: the port that the client asked for (workload) */
     cn_addr_t tunnel_addr; /* where the tunnel ends: same IP, 15008 unless said */
-    cn_str_t identity;     /* exact SPIFFE URI to expect; empty: any of the mesh */
+    uint8_t tunnel;        /* cn_tunnel_kind */
     /* The gateway of another network: tunnel_addr is where it is, who has the
      * identity is in a second tunnel inside of the one to it. */
     bool doubled;
-    bool cut;                  /* what still runs on it has had its time, and is ended */
-    uint32_t left;             /* which departure of all this is; 0: it takes requests */
-    cn_str_t gateway_identity; /* of the gateway itself; empty: any of the mesh */
-    uint32_t weight;
     bool healthy;  /* as configured (readiness) */
     bool draining; /* not healthy: keeps the sessions it has, gets no new ones */
     bool gone;     /* no longer in the set */
     bool outside;  /* a name service or a client named it: who knows how far it is */
-    cn_locality_t locality;
-    cn_str_t node, network;
-    cn_str_t labels;   /* of the pod: "app=reviews,version=v1" */
-    char *attributes;  /* what locality, node, network and labels point into */
-    uint64_t fresh_ns; /* monotonic: since when it is there, or healthy again */
-    uint32_t active;   /* requests and relays now on it, in this worker */
-    cn_pool_t *pool;
-    cn_list_t idle;     /* pool.c: idle connections, newest first */
-    cn_list_t sessions; /* h2share.c: HTTP/2 sessions that take requests, oldest first */
-    cn_list_t tunnels;  /* transports: shared outer sessions */
-    void *lb;           /* private to the balancer */
+    bool cut;      /* what still runs on it has had its time, and is ended */
 };
 
 cn_host_t *cn_host_ref(cn_host_t *);
@@ -103,7 +108,7 @@ struct cn_cluster {
     uint32_t nhosts;
     uint64_t hosts_hash;
     cn_str_t resolved; /* endpoint lines of cn_clusters_set_resolved(), heap memory */
-    cn_map_t passed;   /* text of an address -> cn_host_t: see cn_clusters_pass() */
+    cn_map_t passed;   /* bytes of an address -> cn_host_t: see cn_clusters_pass() */
     const struct cn_lb_ops *lb;
     const void *lb_conf;  /* CLUSTER settings of the module that brings it */
     void *lb_ctx;         /* balancer's state for this host set */

@@ -156,76 +156,145 @@ cn_str_t cn_host_labels_get(cn_str_t labels, cn_str_t wanted)
     return CN_STR_NULL;
 }
 
-/* ---- attributes ---- */
+/* ---- texts that hosts share ---- */
 
-#define ATTRIBUTES 6
+/* In front of the characters. */
+typedef struct {
+    uint32_t refs;
+    char p[];
+} text_t;
 
-/* The same fields of a host and of an endpoint line, in one order. */
-static void list_of_endpoint(const cn_endpoint_t *ep, cn_str_t v[ATTRIBUTES])
+static void text_unref(cn_str_t s)
+{
+    text_t *t;
+
+    if (s.n == 0)
+        return;
+    t = (text_t *)(uintptr_t)(s.p - offsetof(text_t, p));
+    if (--t->refs == 0)
+        free(t);
+}
+
+/* One that says the same as s: the other one's own when it does. */
+static cn_str_t text_share(cn_str_t s, cn_str_t other)
+{
+    text_t *t;
+
+    if (s.n == 0)
+        return CN_STR_NULL;
+    if (cn_str_eq(s, other)) {
+        ((text_t *)(uintptr_t)(other.p - offsetof(text_t, p)))->refs++;
+        return other;
+    }
+    t = cn_xmalloc(sizeof(*t) + s.n);
+    t->refs = 1;
+    return cn_str_make(memcpy(t->p, s.p, s.n), s.n);
+}
+
+/* ---- places ---- */
+
+static const cn_place_t nowhere;
+
+#define PLACE_TEXTS 7
+
+static void list_of_endpoint(const cn_endpoint_t *ep, cn_str_t v[PLACE_TEXTS])
 {
     v[0] = ep->locality.region, v[1] = ep->locality.zone, v[2] = ep->locality.subzone;
-    v[3] = ep->node, v[4] = ep->network, v[5] = ep->labels;
+    v[3] = ep->node, v[4] = ep->network, v[5] = ep->labels, v[6] = ep->gateway_identity;
 }
 
-static void list_of_host(cn_host_t *h, cn_str_t *v[ATTRIBUTES])
+static void list_of_place(const cn_place_t *p, cn_str_t v[PLACE_TEXTS])
 {
-    v[0] = &h->locality.region, v[1] = &h->locality.zone, v[2] = &h->locality.subzone;
-    v[3] = &h->node, v[4] = &h->network, v[5] = &h->labels;
+    v[0] = p->locality.region, v[1] = p->locality.zone, v[2] = p->locality.subzone;
+    v[3] = p->node, v[4] = p->network, v[5] = p->labels, v[6] = p->gateway_identity;
 }
 
-static void set_attributes(cn_host_t *h, const cn_endpoint_t *ep)
+static bool is_at(const cn_endpoint_t *ep, const cn_place_t *place)
 {
-    cn_str_t from[ATTRIBUTES], *to[ATTRIBUTES];
-    bool same = true;
-    size_t total = 0;
-    char *p;
+    cn_str_t a[PLACE_TEXTS], b[PLACE_TEXTS];
+    unsigned i = 0;
 
-    list_of_endpoint(ep, from);
-    list_of_host(h, to);
-    for (unsigned i = 0; i < ATTRIBUTES; i++) {
-        same = same && cn_str_eq(from[i], *to[i]);
-        total += from[i].n;
-    }
-    if (same)
+    list_of_endpoint(ep, a);
+    list_of_place(place, b);
+    while (i < PLACE_TEXTS && cn_str_eq(a[i], b[i]))
+        i++;
+    return i == PLACE_TEXTS;
+}
+
+static const cn_place_t *place_ref(const cn_place_t *place)
+{
+    if (place != &nowhere)
+        ((cn_place_t *)(uintptr_t)place)->refs++;
+    return place;
+}
+
+static void place_unref(const cn_place_t *place)
+{
+    cn_place_t *p = (cn_place_t *)(uintptr_t)place;
+    cn_str_t v[PLACE_TEXTS];
+
+    if (place == &nowhere || --p->refs)
         return;
-    free(h->attributes);
-    h->attributes = p = total ? cn_xmalloc(total) : NULL;
-    for (unsigned i = 0; i < ATTRIBUTES; i++) {
-        *to[i] = cn_str_make(p, from[i].n);
-        if (from[i].n)
-            memcpy(p, from[i].p, from[i].n);
-        p = from[i].n ? p + from[i].n : p;
-    }
+    list_of_place(p, v);
+    for (unsigned i = 0; i < PLACE_TEXTS; i++)
+        text_unref(v[i]);
+    free(p);
 }
 
-void cn_host_set(cn_host_t *h, const cn_endpoint_t *ep)
+/* like: a neighbour's, whose texts are shared where they are the same. */
+static const cn_place_t *place_of(const cn_endpoint_t *ep, const cn_place_t *like)
 {
+    cn_str_t want[PLACE_TEXTS], have[PLACE_TEXTS];
+    cn_place_t *p;
+
+    if (is_at(ep, &nowhere))
+        return &nowhere;
+    if (is_at(ep, like))
+        return place_ref(like);
+    list_of_endpoint(ep, want);
+    list_of_place(like, have);
+    for (unsigned i = 0; i < PLACE_TEXTS; i++)
+        want[i] = text_share(want[i], have[i]);
+    p = cn_xmalloc(sizeof(*p));
+    *p = (cn_place_t){.refs = 1,
+                      .locality = {want[0], want[1], want[2]},
+                      .node = want[3],
+                      .network = want[4],
+                      .labels = want[5],
+                      .gateway_identity = want[6]};
+    return p;
+}
+
+/* ---- hosts ---- */
+
+void cn_host_set(cn_host_t *h, const cn_endpoint_t *ep, const cn_host_t *like)
+{
+    const cn_place_t *before = h->place;
+
     if (ep->healthy && !h->healthy)
         h->fresh_ns = cn_clock_mono_ns();
     h->weight = ep->weight;
     h->healthy = ep->healthy;
     h->draining = ep->draining;
-    set_attributes(h, ep);
+    if (is_at(ep, before))
+        return;
+    h->place = place_of(ep, like ? like->place : before);
+    place_unref(before);
 }
 
-/* First bytes for a host, beside its identities: there are tens of thousands.  The pool's heads,
- * the host, and the key of one that was passed through. */
-#define HOST_POOL (sizeof(cn_host_t) + 120)
-
-cn_host_t *cn_host_create(const cn_endpoint_t *ep)
+cn_host_t *cn_host_create(const cn_endpoint_t *ep, const cn_host_t *like)
 {
-    cn_pool_t *pool = cn_pool_create(HOST_POOL + ep->identity.n + ep->gateway_identity.n);
-    cn_host_t *h = cn_pool_zalloc(pool, sizeof(*h));
+    cn_host_t *h = cn_xzalloc(sizeof(*h));
 
     h->refs = 1;
-    h->pool = pool;
     h->addr = ep->addr;
-    h->tunnel = ep->tunnel;
+    h->addr.bits = 0;
+    h->tunnel = (uint8_t)ep->tunnel;
     h->tunnel_addr = ep->tunnel_addr;
-    h->identity = cn_pool_dup(pool, ep->identity);
+    h->identity = text_share(ep->identity, like ? like->identity : CN_STR_NULL);
     h->doubled = ep->doubled;
-    h->gateway_identity = cn_pool_dup(pool, ep->gateway_identity);
-    cn_host_set(h, ep);
+    h->place = &nowhere;
+    cn_host_set(h, ep, like);
     cn_list_init(&h->idle);
     cn_list_init(&h->sessions);
     cn_list_init(&h->tunnels);
@@ -238,7 +307,7 @@ bool cn_host_is(const cn_host_t *h, const cn_endpoint_t *ep)
            h->tunnel == ep->tunnel && h->tunnel_addr.port == ep->tunnel_addr.port &&
            cn_inet_same_ip(&h->tunnel_addr, &ep->tunnel_addr) && h->doubled == ep->doubled &&
            cn_str_eq(h->identity, ep->identity) &&
-           cn_str_eq(h->gateway_identity, ep->gateway_identity);
+           cn_str_eq(h->place->gateway_identity, ep->gateway_identity);
 }
 
 cn_str_t cn_host_tunnel(const cn_host_t *h)
@@ -269,6 +338,7 @@ void cn_host_unref(cn_host_t *h)
         return;
     CN_BUG_ON(!cn_list_empty(&h->idle) || !cn_list_empty(&h->tunnels) ||
               !cn_list_empty(&h->sessions));
-    free(h->attributes);
-    cn_pool_destroy(h->pool);
+    text_unref(h->identity);
+    place_unref(h->place);
+    free(h);
 }

@@ -110,7 +110,7 @@ static cn_host_t *host_new(world_t *t, const char *addr, const char *identity)
     assert_int_equal(cn_inet_parse_hostport(cn_str_c(addr), true, &ep.addr), CN_OK);
     ep.tunnel_addr = t->at;
     ep.identity = cn_str_c(identity);
-    return cn_host_create(&ep);
+    return cn_host_create(&ep, NULL);
 }
 
 static void on_task(cn_task_t *task CN_UNUSED, uint32_t why CN_UNUSED)
@@ -522,7 +522,7 @@ static cn_host_t *gateway_new(world_t *t, const char *gateway, const char *pod)
     ep.addr = ep.tunnel_addr = t->at;
     ep.identity = cn_str_c(pod);
     ep.gateway_identity = cn_str_c(gateway);
-    return cn_host_create(&ep);
+    return cn_host_create(&ep, NULL);
 }
 
 static void test_a_doubled_tunnel_is_the_inner_peers(void **state)

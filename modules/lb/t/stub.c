@@ -87,7 +87,7 @@ void bed_open(bed_t *b, const char *lb, uint32_t nhosts)
     for (uint32_t i = 0; i < BED_HOSTS; i++) {
         char text[CN_INET_TEXT];
 
-        b->hosts[i] = (cn_host_t){.weight = 1, .healthy = true};
+        b->hosts[i] = (cn_host_t){.weight = 1, .healthy = true, .place = &b->places[i]};
         (void)snprintf(text, sizeof(text), "10.0.0.%u:8080", i + 1);
         assert_int_equal(cn_inet_parse_hostport(cn_str_c(text), false, &b->hosts[i].addr), CN_OK);
         b->v[i] = &b->hosts[i];
@@ -119,7 +119,7 @@ void bed_eject(bed_t *b, unsigned host, bool ejected)
 
 void bed_place(bed_t *b, unsigned host, const char *locality)
 {
-    assert_int_equal(cn_locality_parse(cn_str_c(locality), &b->hosts[host].locality), CN_OK);
+    assert_int_equal(cn_locality_parse(cn_str_c(locality), &b->places[host].locality), CN_OK);
 }
 
 void bed_client(bed_t *b, const char *locality, const char *node)

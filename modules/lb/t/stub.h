@@ -28,6 +28,7 @@ struct cn_req {
 
 typedef struct {
     cn_host_t hosts[BED_HOSTS]; /* 10.0.0.1:8080 and up, weight 1 */
+    cn_place_t places[BED_HOSTS];
     cn_host_t *v[BED_HOSTS];
     cn_cluster_t cluster;
     cn_lb_conf_t conf;

@@ -152,9 +152,9 @@ static void test_priority_goes_by_labels_from_the_first_on(void **state CN_UNUSE
     prefer(&b, CN_LB_PRIORITY, labels);
     bed_client(&b, "r1/z9", "");
     b.req.source.version = CN_STR("v2");
-    b.hosts[1].labels = CN_STR("version=v2");
-    b.hosts[5].labels = CN_STR("app=x,version=v2,tier=gold");
-    b.hosts[9].labels = CN_STR("version=v1,tier=gold");
+    b.places[1].labels = CN_STR("version=v2");
+    b.places[5].labels = CN_STR("app=x,version=v2,tier=gold");
+    b.places[9].labels = CN_STR("version=v1,tier=gold");
     bed_build(&b);
     bed_run(&b, 100);
     assert_int_equal(b.hits[5], 100);
@@ -175,10 +175,10 @@ static void test_the_same_node_comes_first_and_other_networks_last(void **state 
     open_places(&b);
     prefer(&b, CN_LB_PREFER, words);
     bed_client(&b, "r1/z1/a", "n7");
-    b.hosts[2].node = CN_STR("n7");
-    b.hosts[3].node = CN_STR("n7");
-    b.hosts[3].network = CN_STR("net-b");
-    b.hosts[0].network = CN_STR("net-a"); /* ours */
+    b.places[2].node = CN_STR("n7");
+    b.places[3].node = CN_STR("n7");
+    b.places[3].network = CN_STR("net-b");
+    b.places[0].network = CN_STR("net-a"); /* ours */
     bed_build(&b);
     bed_run(&b, 100);
     assert_int_equal(b.hits[2], 100);
@@ -194,7 +194,7 @@ static void test_local_traffic_knows_no_other_node(void **state CN_UNUSED)
 
     open_places(&b);
     b.conf.local = true;
-    b.hosts[9].node = b.hosts[10].node = CN_STR("n1");
+    b.places[9].node = b.places[10].node = CN_STR("n1");
     bed_build(&b);
     bed_client(&b, "", "n1");
     bed_run(&b, 100);

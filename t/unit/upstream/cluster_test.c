@@ -92,7 +92,7 @@ static void test_a_gateway_of_another_network_is_told_by_its_own_address(void **
         assert_int_equal(cn_endpoint_parse(cn_str_c(lines[i][0]), &ep, &why), CN_OK);
         cn_inet_put(at, &ep.tunnel_addr, true);
         assert_string_equal(at, lines[i][1]);
-        h = cn_host_create(&ep);
+        h = cn_host_create(&ep, NULL);
         assert_true(cn_str_eq(cn_host_tunnel(h), i < 3 ? CN_STR("double_hbone") : CN_STR("hbone")));
         assert_true(cn_host_is(h, &ep));
         ep.doubled = !ep.doubled;
@@ -232,18 +232,45 @@ static void test_a_host_that_stays_takes_new_attributes(void **state)
     h = cn_clusters_find(fx->clusters, CN_STR("a:80"))->hosts[0];
     uint64_t since = h->fresh_ns;
     assert_true(since > 0);
-    assert_true(cn_str_eq(h->locality.zone, CN_STR("z")));
+    assert_true(cn_str_eq(h->place->locality.zone, CN_STR("z")));
     load(fx, "cluster a:80 { endpoint 10.0.0.1:80 health=draining locality=r/y labels=v=2; }");
     assert_ptr_equal(cn_clusters_find(fx->clusters, CN_STR("a:80"))->hosts[0], h);
-    assert_true(cn_str_eq(h->locality.zone, CN_STR("y")));
-    assert_true(cn_str_eq(h->labels, CN_STR("v=2")));
-    assert_int_equal(h->node.n, 0);
+    assert_true(cn_str_eq(h->place->locality.zone, CN_STR("y")));
+    assert_true(cn_str_eq(h->place->labels, CN_STR("v=2")));
+    assert_int_equal(h->place->node.n, 0);
     assert_true(h->draining && !h->healthy);
     assert_true(h->fresh_ns == since);
     load(fx, "cluster a:80 { endpoint 10.0.0.1:80; }");
     assert_true(h->healthy && !h->draining);
     assert_true(h->fresh_ns > since); /* it warms up again */
-    assert_int_equal(h->labels.n, 0);
+    assert_int_equal(h->place->labels.n, 0);
+}
+
+/* Many endpoints of a service have one identity, and much else in common. */
+static void test_hosts_keep_what_they_have_in_common_once(void **state)
+{
+    fixture_t *fx = *state;
+    cn_host_t **v, *kept;
+
+    load(fx,
+         "cluster a:80 { endpoint 10.0.0.1:80 identity=spiffe://td/ns/a/sa/b node=n1 labels=v=1;"
+         " endpoint 10.0.0.2:80 identity=spiffe://td/ns/a/sa/b node=n1 labels=v=1;"
+         " endpoint 10.0.0.3:80 identity=spiffe://td/ns/a/sa/b node=n2 labels=v=1;"
+         " endpoint 10.0.0.4:80 identity=spiffe://td/ns/a/sa/c; }");
+    v = cn_clusters_find(fx->clusters, CN_STR("a:80"))->hosts;
+    assert_ptr_equal(v[0]->identity.p, v[2]->identity.p);
+    assert_ptr_equal(v[0]->place, v[1]->place);
+    assert_ptr_not_equal(v[0]->place, v[2]->place);
+    assert_ptr_equal(v[0]->place->labels.p, v[2]->place->labels.p);
+    assert_true(cn_str_eq(v[2]->place->node, CN_STR("n2")));
+    assert_true(cn_str_eq(v[3]->identity, CN_STR("spiffe://td/ns/a/sa/c")));
+    assert_int_equal(v[3]->place->labels.n, 0);
+    kept = cn_host_ref(v[2]);
+    load(fx, "cluster a:80 { endpoint 10.0.0.9:80; }");
+    assert_true(cn_str_eq(kept->identity, CN_STR("spiffe://td/ns/a/sa/b")));
+    assert_true(cn_str_eq(kept->place->labels, CN_STR("v=1")));
+    cn_host_unref(kept);
+    assert_true(sizeof(cn_host_t) <= 152); /* there are tens of thousands */
 }
 
 static void test_resolved_endpoints_stand_beside_the_others_and_stay(void **state)
@@ -725,6 +752,8 @@ static void test_who_wants_to_know_is_told_of_the_clusters_that_change(void **st
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_hosts_keep_what_they_have_in_common_once, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_each_host_that_leaves_is_told_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_host_that_is_not_ready_any_more_is_told_once, setup,
                                         teardown),

@@ -64,7 +64,7 @@ static void new_host(fix_t *f, const char *line)
 
     cn_host_unref(f->host);
     assert_int_equal(cn_endpoint_parse(cn_str_c(line), &ep, &why), CN_OK);
-    f->host = cn_host_create(&ep);
+    f->host = cn_host_create(&ep, NULL);
 }
 
 static int setup(void **state)
