@@ -874,7 +874,7 @@ static bool take(cn_str_t *rest, uint64_t n, cn_str_t *piece)
     return true;
 }
 
-static cn_rc read_entries(cn_bundle_t *b, cn_str_t rest, uint32_t n)
+static cn_rc read_entries(cn_bundle_t *b, cn_str_t rest, uint32_t n, const cn_pause_t *pause)
 {
     for (uint32_t i = 0; i < n; i++) {
         cn_str_t piece;
@@ -882,6 +882,7 @@ static cn_rc read_entries(cn_bundle_t *b, cn_str_t rest, uint32_t n)
         cn_str_t text;
         record_t r;
 
+        cn_pause(pause);
         if (!take(&rest, sizeof(r), &piece))
             return CN_ERR;
         memcpy(&r, piece.p, sizeof(r));
@@ -897,6 +898,11 @@ static cn_rc read_entries(cn_bundle_t *b, cn_str_t rest, uint32_t n)
 }
 
 cn_rc cn_bundle_open(int fd, cn_bundle_t **out)
+{
+    return cn_bundle_open_pausing(fd, NULL, out);
+}
+
+cn_rc cn_bundle_open_pausing(int fd, const cn_pause_t *pause, cn_bundle_t **out)
 {
     int seals = fcntl(fd, F_GET_SEALS);
     struct stat st;
@@ -921,7 +927,7 @@ cn_rc cn_bundle_open(int fd, cn_bundle_t **out)
     *out = create(piece, false);
     (*out)->map = map;
     (*out)->map_len = (size_t)st.st_size;
-    if (read_entries(*out, rest, head.n) == CN_OK)
+    if (read_entries(*out, rest, head.n, pause) == CN_OK)
         return CN_OK;
     cn_bundle_destroy(*out);
     *out = NULL;

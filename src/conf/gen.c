@@ -560,6 +560,7 @@ static cn_rc set_section(cn_conf_t *cf, const cn_directive_t *d, void *conf CN_U
     if (other)
         return cn_conf_error(cf, "%s \"%.*s\" is given again: the first one is at %.*s", d->name,
                              CN_STR_ARG(argv[1]), CN_STR_ARG(other->where));
+    cn_pause(cf->load->pause);
     end = cn_lex_skip(&behind, cf->depth + 1, NULL);
     cf->unread = false;
     if (end.kind == CN_LEX_CLOSE && !cf->load->main_only)
@@ -648,13 +649,15 @@ cn_gen_t *cn_gen_create(const cn_conf_load_t *load, cn_section_t *main)
     return gen;
 }
 
-static void unref_all(cn_map_t *map)
+static void unref_all(cn_map_t *map, const cn_pause_t *pause)
 {
     size_t iter = 0;
     cn_map_slot_t *slot;
 
-    while ((slot = cn_map_next(map, &iter)))
+    while ((slot = cn_map_next(map, &iter))) {
         cn_section_unref(slot->value);
+        cn_pause(pause);
+    }
     cn_map_fini(map);
 }
 
@@ -665,6 +668,11 @@ cn_gen_t *cn_gen_ref(cn_gen_t *gen)
 }
 
 void cn_gen_unref(cn_gen_t *gen)
+{
+    cn_gen_drop(gen, NULL);
+}
+
+void cn_gen_drop(cn_gen_t *gen, const cn_pause_t *pause)
 {
     size_t iter = 0;
     cn_map_slot_t *slot;
@@ -677,10 +685,12 @@ void cn_gen_unref(cn_gen_t *gen)
     cn_map_fini(&gen->addresses);
     cn_multi_fini(&gen->by_file);
     cn_multi_fini(&gen->by_text);
-    unref_all(&gen->services);
-    unref_all(&gen->clusters);
-    while ((slot = cn_map_next(&gen->texts, &iter)))
+    unref_all(&gen->services, pause);
+    unref_all(&gen->clusters, pause);
+    while ((slot = cn_map_next(&gen->texts, &iter))) {
         cn_gen_text_unref(slot->value);
+        cn_pause(pause);
+    }
     cn_map_fini(&gen->texts);
     cn_section_unref(gen->main);
     cn_pool_destroy(gen->pool);

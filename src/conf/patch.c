@@ -341,6 +341,13 @@ const cn_vec_t *cn_patch_clusters(const cn_patch_t *p)
     return &p->clusters;
 }
 
+const cn_text_t *cn_patch_text_find(const cn_patch_t *p, const cn_gen_t *gen, cn_str_t path)
+{
+    const cn_text_t *t = cn_gen_text_find(p->gen, path);
+
+    return t ? t : cn_gen_text_find(gen, path);
+}
+
 const cn_vec_t *cn_patch_texts(const cn_patch_t *p)
 {
     return &p->texts;

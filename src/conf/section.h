@@ -15,6 +15,7 @@
 #include "core/inet.h"
 #include "core/map.h"
 #include "core/multi.h"
+#include "core/pause.h"
 
 /* One route of a service: settings of all units on ROUTE level. */
 typedef struct {
@@ -113,6 +114,8 @@ CN_MUST cn_rc cn_bundle_save(const cn_bundle_t *, int *fd);
 /* From such a memfd, which may be closed then; its file offset plays no role,
  * so processes may share it.  Reads no disk any more. CN_ERR: not a bundle. */
 CN_MUST cn_rc cn_bundle_open(int fd, cn_bundle_t **);
+/* The same with pauses. */
+CN_MUST cn_rc cn_bundle_open_pausing(int fd, const cn_pause_t *, cn_bundle_t **);
 void cn_bundle_destroy(cn_bundle_t *);
 
 /* What is other in one bundle than in another: paths, absolute. */
@@ -143,12 +146,13 @@ bool cn_bundle_same(const cn_bundle_t *, const cn_bundle_t *);
 typedef struct {
     const cn_units_t *units;
     cn_bundle_t *bundle;
-    cn_str_t file;        /* main conf file, as given */
-    cn_str_t extra;       /* text of -g; its directives win over the file's */
-    const cn_gen_t *prev; /* sections to share, or NULL */
-    bool main_only;       /* the master: skips service and cluster blocks */
-    bool part;            /* the bundle is a part: what is not in it is as in prev */
-    FILE *dump;           /* -T: each file's text as it is read, or NULL */
+    cn_str_t file;           /* main conf file, as given */
+    cn_str_t extra;          /* text of -g; its directives win over the file's */
+    const cn_gen_t *prev;    /* sections to share, or NULL */
+    bool main_only;          /* the master: skips service and cluster blocks */
+    bool part;               /* the bundle is a part: what is not in it is as in prev */
+    FILE *dump;              /* -T: each file's text as it is read, or NULL */
+    const cn_pause_t *pause; /* before each section; NULL: in one go.  prev may not change then */
 } cn_conf_load_t;
 
 /* CN_ERR: *why is one line "file:line: message" (pool).  Warnings go to the log.
@@ -166,6 +170,9 @@ CN_MUST cn_rc cn_gen_patch(const cn_conf_load_t *, const cn_bundle_diff_t *, boo
 void cn_gen_merge(cn_gen_t *, const cn_patch_t *);
 /* Names (cn_str_t) of the clusters that are other than before, or gone. */
 const cn_vec_t *cn_patch_clusters(const cn_patch_t *);
+/* A text as it will be: what cn_gen_text_find() says after the merge, unless
+ * nothing needs it any more. */
+const cn_text_t *cn_patch_text_find(const cn_patch_t *, const cn_gen_t *, cn_str_t path);
 /* Paths (cn_str_t) of the texts that it read. */
 const cn_vec_t *cn_patch_texts(const cn_patch_t *);
 void cn_patch_destroy(cn_patch_t *);
@@ -177,6 +184,8 @@ cn_gen_t *cn_gen_ref(cn_gen_t *);
 CN_MUST cn_rc cn_conf_peek(const cn_conf_load_t *, cn_str_t name, cn_pool_t *pool, cn_str_t *value,
                            cn_str_t *why);
 void cn_gen_unref(cn_gen_t *);
+/* The same, with pauses when it was the last reference. */
+void cn_gen_drop(cn_gen_t *, const cn_pause_t *);
 
 /* During parsing, for the core unit: this service answers at addr (port 0: any
  * port of that IP).  CN_ERR and a conf error when another service has it. */

@@ -21,6 +21,11 @@ uint64_t cn_clock_mono_ns(void)
     return clock_ns(CLOCK_MONOTONIC);
 }
 
+uint64_t cn_clock_cpu_ns(void)
+{
+    return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 uint64_t cn_clock_wall_us(void)
 {
     return clock_ns(CLOCK_REALTIME) / 1000;

@@ -6,6 +6,8 @@
 
 /* Monotonic; unaffected by clock changes.  For durations and timers. */
 uint64_t cn_clock_mono_ns(void);
+/* Processor time that this process has used: a system call. */
+uint64_t cn_clock_cpu_ns(void);
 /* Since 1970 UTC.  For log lines and certificate validity only. */
 uint64_t cn_clock_wall_us(void);
 

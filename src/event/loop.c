@@ -99,17 +99,37 @@ void cn_loop_destroy(cn_loop_t *loop)
     free(loop);
 }
 
+static void end_turn(cn_loop_t *loop, uint64_t began_ns)
+{
+    if (loop->now_ns - began_ns > loop->longest_ns && loop->pass > 0)
+        loop->longest_ns = loop->now_ns - began_ns;
+}
+
+uint64_t cn_loop_longest_ns(cn_loop_t *loop)
+{
+    uint64_t ns = loop->longest_ns;
+
+    loop->longest_ns = 0;
+    return ns;
+}
+
 /* Returns whether there were any. */
 static bool collect_events(cn_loop_t *loop, int max_ms)
 {
+    uint64_t began_ns = loop->now_ns;
+    bool idle = cn_list_empty(&loop->queue);
     int wait = 0;
-    if (cn_list_empty(&loop->queue)) {
+
+    if (idle) {
         loop->now_ns = cn_clock_mono_ns();
+        end_turn(loop, began_ns);
         wait = cn_timer_wait_ms(loop, max_ms);
     }
     int n = epoll_wait(loop->epfd, loop->events, CN_LOOP_EVENTS, wait);
     CN_BUG_ON(n < 0 && errno != EINTR);
     loop->now_ns = cn_clock_mono_ns();
+    if (!idle)
+        end_turn(loop, began_ns);
     for (int i = 0; i < n; i++)
         cn_io_event(loop, &loop->events[i]);
     return n > 0;

@@ -107,6 +107,9 @@ void cn_loop_stop(cn_loop_t *);
 /* Milliseconds and nanoseconds of the monotonic clock as of this round's start. */
 uint64_t cn_loop_ms(const cn_loop_t *);
 uint64_t cn_loop_ns(const cn_loop_t *);
+/* The longest turn since the last call: from the look at the descriptors to the
+ * next one. */
+uint64_t cn_loop_longest_ns(cn_loop_t *);
 /* fn(p) after the current round's run queue is empty: late events may still
  * mention an object that ended in this round. */
 void cn_loop_retire(cn_loop_t *, void (*fn)(void *), void *p);

@@ -36,8 +36,9 @@ struct cn_loop {
     int epfd;
     bool stop;
     uint64_t now_ns;
-    uint64_t lost_ms;   /* in which timers did not run, because we did not */
-    unsigned late_left; /* rounds for what came meanwhile, before timers run again */
+    uint64_t longest_ns; /* turn, since somebody asked */
+    uint64_t lost_ms;    /* in which timers did not run, because we did not */
+    unsigned late_left;  /* rounds for what came meanwhile, before timers run again */
 
     cn_list_t queue; /* tasks woken, for the next pass */
     uint64_t pass;   /* passes over the queue that have ended */

@@ -112,7 +112,7 @@ static void check(keeper_t *k)
     cn_reload_checked_t result = {.bundle = -1};
     cn_str_t why = CN_STR_NULL;
     cn_rc rc = check_part(k, pool, &result, &why);
-    bool torn = rc == CN_ERR; /* the patch is half in force here */
+    bool torn = rc == CN_ERR; /* what is held says more than what is in force, or nothing */
 
     if (rc == CN_DECLINE)
         rc = check_whole(k, pool, &result, &why);
@@ -154,7 +154,8 @@ static cn_rc load(keeper_t *k, cn_pool_t *pool, cn_str_t *why)
     }
     if (!k->fresh)
         drop_bundle(k);
-    if (!k->fresh && cn_reload_open(s, k->start->bundle, false, NULL, pool, &gen, why) != CN_OK)
+    if (!k->fresh &&
+        cn_reload_open(s, k->start->bundle, false, NULL, NULL, pool, &gen, why) != CN_OK)
         return CN_ERR;
     k->w.checked = true;
     cn_rc rc = cn_worker_apply(&k->w, gen, pool, why);

@@ -92,7 +92,7 @@ static cn_rc adopt(cn_master_t *m, const cn_reload_checked_t *checked, bool pati
     int bundle = checked->bundle;
     cn_gen_t *gen;
 
-    if (cn_reload_open(m->args->source, bundle, true, NULL, pool, &gen, why) != CN_OK) {
+    if (cn_reload_open(m->args->source, bundle, true, NULL, NULL, pool, &gen, why) != CN_OK) {
         close(bundle);
         return CN_ERR;
     }

@@ -20,6 +20,8 @@ enum {
     CONNECTIONS,
     TUNNELS,
     HANDED,
+    STEP,
+    TURN,
     OWN_MAX
 };
 
@@ -44,6 +46,13 @@ static const cn_metric_def_t own[OWN_MAX] = {
     [TUNNELS] = {"cairn_worker_tunnels", CN_METRIC_GAUGE, "Tunnels now open, by worker."},
     [HANDED] = {"cairn_worker_handed_over_total", CN_METRIC_COUNTER,
                 "Connections that a worker accepted and gave to another one with fewer."},
+    [STEP] = {"cairn_worker_config_step_microseconds", CN_METRIC_GAUGE,
+              "The longest time that the worker spent at a stretch on taking its last "
+              "configuration, in microseconds of processor time: requests waited for no longer "
+              "than this. By worker."},
+    [TURN] = {"cairn_worker_loop_longest_microseconds", CN_METRIC_GAUGE,
+              "The longest turn of the worker's event loop in the last minute or half of one, in "
+              "microseconds: what came meanwhile waited. By worker."},
 };
 
 const cn_metric_def_t **cn_metrics_all(unsigned *n)
@@ -86,6 +95,8 @@ void cn_metrics_worker(cn_metrics_worker_t *m, cn_stats_t *stats, unsigned n, un
     m->conns = cn_stats_series(stats, first + CONNECTIONS, worker);
     m->tunnels = cn_stats_series(stats, first + TUNNELS, worker);
     m->handed = cn_stats_series(stats, first + HANDED, CN_STR_NULL);
+    m->step_us = cn_stats_series(stats, first + STEP, worker);
+    m->turn_us = cn_stats_series(stats, first + TURN, worker);
 }
 
 void cn_metrics_close(cn_metrics_t *m)

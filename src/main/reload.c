@@ -84,16 +84,23 @@ cn_rc cn_reload_open_part(const cn_reload_source_t *s, int fd, const cn_gen_t *g
 }
 
 cn_rc cn_reload_open(const cn_reload_source_t *s, int fd, bool main_only, const cn_gen_t *prev,
-                     cn_pool_t *pool, cn_gen_t **out, cn_str_t *why)
+                     const cn_pause_t *pause, cn_pool_t *pool, cn_gen_t **out, cn_str_t *why)
 {
-    cn_bundle_t *b;
+    cn_conf_load_t how = {
+        .units = s->units,
+        .file = s->file,
+        .extra = s->extra,
+        .prev = prev,
+        .main_only = main_only,
+        .pause = pause,
+    };
 
-    if (cn_bundle_open(fd, &b) != CN_OK) {
+    if (cn_bundle_open_pausing(fd, pause, &how.bundle) != CN_OK) {
         *why = CN_STR("the checked configuration cannot be read back");
         return CN_ERR;
     }
-    cn_rc rc = load(s, b, NULL, main_only, prev, pool, out, why);
-    cn_bundle_destroy(b);
+    cn_rc rc = cn_gen_load(&how, pool, out, why);
+    cn_bundle_destroy(how.bundle);
     return rc;
 }
 

@@ -36,9 +36,11 @@ CN_MUST cn_rc cn_reload_read_again(const cn_reload_source_t *, const cn_gen_t *p
  * not meant for it. */
 CN_MUST cn_rc cn_reload_open_part(const cn_reload_source_t *, int fd, const cn_gen_t *gen,
                                   cn_patch_t **out);
-/* Loads from a checker's memfd, which stays the caller's. */
+/* Loads from a checker's memfd, which stays the caller's.  pause: see
+ * cn_conf_load_t; NULL: in one go. */
 CN_MUST cn_rc cn_reload_open(const cn_reload_source_t *, int fd, bool main_only,
-                             const cn_gen_t *prev, cn_pool_t *pool, cn_gen_t **out, cn_str_t *why);
+                             const cn_gen_t *prev, const cn_pause_t *pause, cn_pool_t *pool,
+                             cn_gen_t **out, cn_str_t *why);
 /* A running check. */
 typedef struct {
     pid_t pid;   /* 0: none */

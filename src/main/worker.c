@@ -29,6 +29,7 @@
 #include "event/listen.h"
 #include "main/admin.h"
 #include "main/metrics.h"
+#include "main/take.h"
 #include "os/channel.h"
 #include "os/priv.h"
 #include "os/sig.h"
@@ -37,6 +38,7 @@
 
 #define BEAT_MS 1000
 #define LEAVING_BEAT_MS 20
+#define TURN_BEATS 30u
 /* What a connection with TLS and HTTP/2, and a tunnel in it, take about. */
 #define CONN_BYTES (32u << 10)
 #define TUNNEL_BYTES (8u << 10)
@@ -66,6 +68,9 @@ typedef struct proc {
     cn_task_t task;
     cn_timer_t beat, deadline, farewell;
     cn_trim_t trim;
+    cn_take_t *take;
+    uint64_t turn_us, turn_before_us; /* longest turns, of now and of half a minute before */
+    unsigned turn_beats;
     cn_io_t sig_io, channel_io;
     int sig_fd;
     cn_stats_t *stats;
@@ -345,6 +350,21 @@ static void trim(proc_t *p, uint64_t conns)
         cn_trim();
 }
 
+/* Whoever asks at least every half minute sees each long turn. */
+static void publish_turns(proc_t *p)
+{
+    uint64_t us = cn_loop_longest_ns(p->loop) / 1000;
+
+    if (++p->turn_beats >= TURN_BEATS) {
+        p->turn_before_us = p->turn_us;
+        p->turn_us = p->turn_beats = 0;
+    }
+    if (us > p->turn_us)
+        p->turn_us = us;
+    cn_series_set(p->metrics.turn_us,
+                  p->turn_us > p->turn_before_us ? p->turn_us : p->turn_before_us);
+}
+
 static void publish(proc_t *p)
 {
     uint64_t conns = count_conns(p);
@@ -354,53 +374,20 @@ static void publish(proc_t *p)
     cn_series_set(p->metrics.conns, conns);
     cn_series_set(p->metrics.tunnels, p->w.tunnels);
     cn_board_set(&p->slot->beat, cn_board_get(&p->slot->beat) + 1);
+    publish_turns(p);
     trim(p, conns);
 }
 
 /* ---- configurations ---- */
 
-static cn_rc take(proc_t *p, int bundle, uint64_t number, cn_pool_t *pool, cn_str_t *why)
+static void on_taken(void *ctx, uint64_t number, cn_rc rc, cn_str_t why)
 {
-    cn_gen_t *gen;
+    proc_t *p = ctx;
 
-    if (cn_reload_open(p->start->source, bundle, false, p->w.gen, pool, &gen, why) != CN_OK)
-        return CN_ERR;
-    gen->id = number;
-    cn_rc rc = cn_worker_apply(&p->w, gen, pool, why);
-    cn_gen_unref(gen);
     if (rc == CN_OK)
         cn_board_set(&p->slot->gen, number);
-    return rc;
-}
-
-/* Each part is made for the configuration just before it. */
-static cn_rc take_part(proc_t *p, int part, uint64_t number, cn_pool_t *pool, cn_str_t *why)
-{
-    cn_patch_t *patch;
-
-    *why = CN_STR("the change does not fit the configuration in force");
-    if (p->w.gen->id + 1 != number ||
-        cn_reload_open_part(p->start->source, part, p->w.gen, &patch) != CN_OK)
-        return CN_ERR;
-    cn_rc rc = cn_worker_patch(&p->w, patch, number, pool, why);
-    cn_patch_destroy(patch);
-    if (rc == CN_OK)
-        cn_board_set(&p->slot->gen, number);
-    return rc;
-}
-
-typedef cn_rc take_fn(proc_t *, int fd, uint64_t number, cn_pool_t *, cn_str_t *why);
-
-static void reload(proc_t *p, take_fn *how, int fd, uint64_t number)
-{
-    cn_pool_t *pool = cn_pool_create(0);
-    cn_str_t why = CN_STR_NULL;
-
-    if (how(p, fd, number, pool, &why) == CN_OK)
-        tell(p, CN_FROM_ACK, number, CN_STR_NULL);
-    else
-        tell(p, CN_FROM_NACK, number, why);
-    cn_pool_destroy(pool);
+    cn_series_set(p->metrics.step_us, cn_take_longest_us(p->take));
+    tell(p, rc == CN_OK ? CN_FROM_ACK : CN_FROM_NACK, number, why);
 }
 
 /* ---- orders ---- */
@@ -429,6 +416,7 @@ static void bind_to(const cn_main_conf_t *m, unsigned nth)
 
 static void serve(proc_t *p, unsigned nth)
 {
+    cn_take_hurry(p->take, false);
     bind_to(cn_main_conf(p->w.gen), nth);
     open_doors(p);
     set_state(p, SERVING);
@@ -440,11 +428,11 @@ static void obey(proc_t *p, const cn_channel_msg_t *m)
     switch (m->type) {
     case CN_TO_RELOAD:
         if (m->fd >= 0)
-            reload(p, take, m->fd, m->number);
+            cn_take_add(p->take, true, m->fd, m->number);
         break;
     case CN_TO_PATCH:
         if (m->fd >= 0)
-            reload(p, take_part, m->fd, m->number);
+            cn_take_add(p->take, false, m->fd, m->number);
         break;
     case CN_TO_RETIRE:
         leave(p, true);
@@ -598,9 +586,11 @@ static cn_rc begin(proc_t *p)
         return CN_ERR;
     cn_worker_share(&p->w, s->shared);
     p->w.checked = true;
-    cn_rc rc = take(p, s->bundle, s->gen - s->nparts, pool, &why);
+    p->take = cn_take_create(&p->w, s->source, on_taken, p);
+    cn_rc rc = cn_take_now(p->take, true, s->bundle, s->gen - s->nparts, pool, &why);
     for (unsigned i = 0; rc == CN_OK && i < s->nparts; i++)
-        rc = take_part(p, s->parts[i], s->gen - s->nparts + i + 1, pool, &why);
+        rc = cn_take_now(p->take, false, s->parts[i], s->gen - s->nparts + i + 1, pool, &why);
+    cn_board_set(&p->slot->gen, s->gen);
     if (rc == CN_OK)
         rc = limit(s, cn_main_conf(p->w.gen));
     else
@@ -640,6 +630,7 @@ static void end(proc_t *p)
     cn_io_close(&p->sig_io);
     cn_io_close(&p->channel_io);
     cn_task_fini(&p->task);
+    cn_take_destroy(p->take);
     cn_worker_fini(&p->w);
     cn_loop_destroy(p->loop);
     cn_stats_close(p->stats);
@@ -682,6 +673,7 @@ void cn_worker_main(const cn_worker_start_t *s)
     cn_timer_set(&p->beat, BEAT_MS);
     publish(p);
     if (s->spare) {
+        cn_take_hurry(p->take, true);
         cn_board_set(&p->slot->state, CN_BOARD_SPARE);
         tell(p, CN_FROM_READY, s->gen, CN_STR_NULL);
     } else {

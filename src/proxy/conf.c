@@ -81,7 +81,7 @@ static cn_rc set_workloads(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, voi
     pc->workloads = argv[1];
     if (cn_conf_text(cf, argv[1], &text) != CN_OK)
         return CN_ERR;
-    if (cn_workloads_parse(text, cn_conf_pool(cf), &ws, &why) != CN_OK)
+    if (cn_workloads_parse(text, NULL, cn_conf_pool(cf), &ws, &why) != CN_OK)
         return cn_conf_error(cf, "%.*s: %.*s", CN_STR_ARG(argv[1]), CN_STR_ARG(why));
     cn_workloads_unref(ws); /* checked here; each worker makes its own */
     return CN_OK;

@@ -14,19 +14,21 @@
 #include "proxy/req_int.h"
 #include "proxy/tally.h"
 
-static uint64_t drain_ms(const cn_worker_t *w, const cn_cluster_t *c, const cn_host_t *host)
+static uint64_t drain_ms(const cn_cluster_t *c, const cn_host_t *host)
 {
     uint64_t own = c->conf->drain_ms;
+    const cn_proxy_conf_t *main = c->section->parent->confs[CN_UNIT_PROXY];
 
     if (host->outside) /* an answer that leaves out an address says nothing of it */
         return 0;
-    return own == UINT64_MAX ? w->conf->endpoint_drain_ms : own;
+    /* MAIN of the cluster's own generation, which may not be the worker's yet. */
+    return own == UINT64_MAX ? main->endpoint_drain_ms : own;
 }
 
 static uint64_t on_left(void *ctx, const cn_cluster_t *c, cn_host_t *host)
 {
     cn_worker_t *w = ctx;
-    uint64_t ms = drain_ms(w, c, host), due = cn_loop_ms(w->loop) + ms;
+    uint64_t ms = drain_ms(c, host), due = cn_loop_ms(w->loop) + ms;
 
     cn_upool_retire(w->upool, host);
     if (!ms || !host->active)

@@ -194,10 +194,34 @@ static uint64_t identity_hash(const cn_tls_conf_t *tc)
     return all;
 }
 
-static uint64_t cert_hash(const cn_gen_t *gen)
+/* A generation as it is, or as a patch will make it. */
+typedef struct {
+    const cn_gen_t *gen;
+    const cn_patch_t *patch; /* NULL: none */
+} coming_t;
+
+static const cn_proxy_conf_t *proxy_conf(const coming_t *x)
 {
-    const cn_proxy_conf_t *pc = gen->main->confs[CN_UNIT_PROXY];
-    const cn_text_t *cert = pc->cert_file.n ? cn_gen_text_find(gen, pc->cert_file) : NULL;
+    return x->gen->main->confs[CN_UNIT_PROXY]; /* no patch changes MAIN settings */
+}
+
+static const cn_text_t *find_text(const coming_t *x, cn_str_t path)
+{
+    if (path.n == 0)
+        return NULL;
+    return x->patch ? cn_patch_text_find(x->patch, x->gen, path) : cn_gen_text_find(x->gen, path);
+}
+
+static cn_str_t text_of(const coming_t *x, cn_str_t path)
+{
+    const cn_text_t *t = find_text(x, path);
+
+    return t ? t->text : CN_STR_NULL;
+}
+
+static uint64_t cert_hash(const coming_t *x)
+{
+    const cn_text_t *cert = find_text(x, proxy_conf(x)->cert_file);
 
     return cert ? cert->hash : 0;
 }
@@ -205,17 +229,17 @@ static uint64_t cert_hash(const cn_gen_t *gen)
 /* The same files make the same context, which stays: handshakes go on with it.
  * A certificate that is in force stays, too, when a clock that was set says that
  * it is not valid: a change of something else is no worse for it. */
-static cn_rc load_identity(const cn_worker_t *w, const cn_gen_t *gen, cn_pool_t *pool,
+static cn_rc load_identity(const cn_worker_t *w, const coming_t *x, cn_pool_t *pool,
                            cn_tls_ctx_t **tls, uint64_t *hash, cn_str_t *why)
 {
-    uint64_t cert = cert_hash(gen);
-    const cn_proxy_conf_t *pc = gen->main->confs[CN_UNIT_PROXY];
+    uint64_t cert = cert_hash(x);
+    const cn_proxy_conf_t *pc = proxy_conf(x);
     cn_tls_conf_t tc = {.cert_file = pc->cert_file,
                         .key_file = pc->key_file,
                         .bundle_file = pc->bundle_file,
-                        .cert = cn_gen_text(gen, pc->cert_file),
-                        .key = cn_gen_text(gen, pc->key_file),
-                        .bundle = cn_gen_text(gen, pc->bundle_file)};
+                        .cert = text_of(x, pc->cert_file),
+                        .key = text_of(x, pc->key_file),
+                        .bundle = text_of(x, pc->bundle_file)};
     cn_str_t *domains = cn_pool_alloc(pool, (pc->trust_domain_aliases.n + 1) * sizeof(*domains));
 
     *tls = NULL;
@@ -247,7 +271,7 @@ static cn_rc load_workloads(const cn_worker_t *w, const cn_text_t *text, cn_pool
         *ws = cn_workloads_ref(w->workloads);
         return CN_OK;
     }
-    return cn_workloads_parse(text->text, pool, ws, why);
+    return cn_workloads_parse(text->text, w->pause, pool, ws, why);
 }
 
 /* Requests point into the set that goes, and may last for days. */
@@ -288,17 +312,16 @@ typedef struct {
     uint64_t tls_hash, cert_hash;
 } made_t;
 
-static cn_rc make_all(const cn_worker_t *w, const cn_gen_t *gen, cn_pool_t *pool, made_t *m,
+static cn_rc make_all(const cn_worker_t *w, const coming_t *x, cn_pool_t *pool, made_t *m,
                       cn_str_t *why)
 {
-    const cn_proxy_conf_t *pc = gen->main->confs[CN_UNIT_PROXY];
-    const cn_text_t *text = pc->workloads.n ? cn_gen_text_find(gen, pc->workloads) : NULL;
+    const cn_text_t *text = find_text(x, proxy_conf(x)->workloads);
 
     m->workloads_hash = text ? text->hash : 0;
-    m->cert_hash = cert_hash(gen);
+    m->cert_hash = cert_hash(x);
     if (load_workloads(w, text, pool, &m->workloads, why) != CN_OK)
         return CN_ERR;
-    if (load_identity(w, gen, pool, &m->tls, &m->tls_hash, why) != CN_OK) {
+    if (load_identity(w, x, pool, &m->tls, &m->tls_hash, why) != CN_OK) {
         cn_workloads_unref(m->workloads);
         return CN_ERR;
     }
@@ -327,29 +350,32 @@ static void use_seed(cn_worker_t *w)
 
 cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *why)
 {
+    const coming_t coming = {gen, NULL};
+    cn_gen_t *before = w->gen;
     made_t made;
 
-    if (have_shared(w, gen, pool, why) != CN_OK || make_all(w, gen, pool, &made, why) != CN_OK)
+    if (have_shared(w, gen, pool, why) != CN_OK || make_all(w, &coming, pool, &made, why) != CN_OK)
         return CN_ERR;
-    cn_gen_ref(gen);
-    cn_gen_unref(w->gen);
-    w->gen = gen;
+    cn_clusters_put_all(w->clusters, gen, w->pause);
+    w->gen = cn_gen_ref(gen);
     w->conf = gen->main->confs[CN_UNIT_PROXY];
     use_seed(w);
     use_all(w, &made);
-    cn_clusters_update(w->clusters, gen);
     tell_modules(w);
+    cn_clusters_drop_others(w->clusters, gen, w->pause);
+    cn_gen_drop(before, w->pause);
     return CN_OK;
 }
 
 cn_rc cn_worker_patch(cn_worker_t *w, const cn_patch_t *patch, uint64_t id, cn_pool_t *pool,
                       cn_str_t *why)
 {
+    const coming_t coming = {w->gen, patch};
     made_t made;
 
-    cn_gen_merge(w->gen, patch);
-    if (make_all(w, w->gen, pool, &made, why) != CN_OK)
+    if (make_all(w, &coming, pool, &made, why) != CN_OK)
         return CN_ERR;
+    cn_gen_merge(w->gen, patch);
     w->gen->id = id;
     use_all(w, &made);
     cn_clusters_patch(w->clusters, w->gen, cn_patch_clusters(patch));

@@ -56,6 +56,7 @@ struct cn_worker {
     uint64_t tls_hash;           /* of what it was made from */
     uint64_t cert_hash;          /* of its certificate, which is not judged by the clock again */
     bool checked;                /* what it takes was judged by another process */
+    const cn_pause_t *pause;     /* a generation is put in force with these; NULL: in one go */
     cn_clusters_t *clusters;
     cn_workloads_t *workloads; /* may be NULL */
     uint64_t workloads_hash;
@@ -95,11 +96,13 @@ CN_MUST cn_rc cn_worker_init(cn_worker_t *, cn_loop_t *, unsigned id, cn_stats_t
  * generation makes a private one. */
 void cn_worker_share(cn_worker_t *, cn_shared_t *);
 /* Puts a generation in force: takes a reference, updates clusters, workloads
- * and identity, tells the modules.  CN_ERR (logged, *why in pool): something
- * it names cannot be loaded; the old one stays. */
+ * and identity, tells the modules.  With pauses, requests in between find the
+ * services of the old one, or of the new one, and the clusters of both.  One call
+ * of this or the next at a time.  CN_ERR (logged, *why in pool): something it names
+ * cannot be loaded; the old one stays. */
 CN_MUST cn_rc cn_worker_apply(cn_worker_t *, cn_gen_t *, cn_pool_t *pool, cn_str_t *why);
-/* Changes the generation in force by a patch of it, whose number is then id.
- * CN_ERR: as above, but the worker is of no use any more. */
+/* Changes the generation in force by a patch of it, whose number is then id: at
+ * once, after what may take long.  CN_ERR: as above. */
 CN_MUST cn_rc cn_worker_patch(cn_worker_t *, const cn_patch_t *, uint64_t id, cn_pool_t *pool,
                               cn_str_t *why);
 /* Log files were moved away: tells the modules. */

@@ -371,8 +371,8 @@ void cn_clusters_set_resolved(cn_clusters_t *cs, cn_cluster_t *c, cn_str_t lines
     set_hosts(cs, c, text ? text->text : CN_STR_NULL);
 }
 
-/* Clusters that the generation does not know any more. */
-static void remove_others(cn_clusters_t *cs, const cn_gen_t *gen)
+/* No other change comes in a pause, so nobody else takes clusters out. */
+void cn_clusters_drop_others(cn_clusters_t *cs, const cn_gen_t *gen, const cn_pause_t *pause)
 {
     cn_map_slot_t *slot;
     size_t iter = 0;
@@ -380,11 +380,15 @@ static void remove_others(cn_clusters_t *cs, const cn_gen_t *gen)
     size_t n = 0;
 
     gone = cn_xmalloc((cs->by_name.used + 1) * sizeof(cn_cluster_t *));
-    while ((slot = cn_map_next(&cs->by_name, &iter)) != NULL)
+    while ((slot = cn_map_next(&cs->by_name, &iter)) != NULL) {
         if (!cn_map_get(&gen->clusters, slot->key))
             gone[n++] = slot->value;
-    for (size_t i = 0; i < n; i++)
+        cn_pause(pause);
+    }
+    for (size_t i = 0; i < n; i++) {
         remove_cluster(cs, gone[i]);
+        cn_pause(pause);
+    }
     free(gone);
 }
 
@@ -424,15 +428,22 @@ void cn_clusters_patch(cn_clusters_t *cs, const cn_gen_t *gen, const cn_vec_t *n
     }
 }
 
-void cn_clusters_update(cn_clusters_t *cs, const cn_gen_t *gen)
+void cn_clusters_put_all(cn_clusters_t *cs, const cn_gen_t *gen, const cn_pause_t *pause)
 {
     cn_map_slot_t *slot;
     size_t iter = 0;
 
     cs->gen = gen;
-    remove_others(cs, gen);
-    while ((slot = cn_map_next(&gen->clusters, &iter)) != NULL)
+    while ((slot = cn_map_next(&gen->clusters, &iter)) != NULL) {
         put_cluster(cs, gen, slot->value);
+        cn_pause(pause);
+    }
+}
+
+void cn_clusters_update(cn_clusters_t *cs, const cn_gen_t *gen)
+{
+    cn_clusters_put_all(cs, gen, NULL);
+    cn_clusters_drop_others(cs, gen, NULL);
 }
 
 cn_cluster_t *cn_clusters_find(cn_clusters_t *cs, cn_str_t name)

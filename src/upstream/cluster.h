@@ -152,6 +152,11 @@ cn_clusters_t *cn_clusters_create(const struct cn_balancer *balancers, unsigned 
 void cn_clusters_destroy(cn_clusters_t *);
 /* Makes the set what the generation says; keeps clusters and hosts that stay. */
 void cn_clusters_update(cn_clusters_t *, const cn_gen_t *);
+/* Its two halves, with pauses (NULL: none): first all that the generation has, so
+ * that its routes find their clusters and those of the one before still do; then
+ * what it does not have goes. */
+void cn_clusters_put_all(cn_clusters_t *, const cn_gen_t *, const cn_pause_t *);
+void cn_clusters_drop_others(cn_clusters_t *, const cn_gen_t *, const cn_pause_t *);
 /* The same for the clusters of these names (cn_str_t) only. */
 void cn_clusters_patch(cn_clusters_t *, const cn_gen_t *, const cn_vec_t *names);
 /* fn is told of each host that takes no requests from an update on, once, during

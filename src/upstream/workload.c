@@ -108,7 +108,8 @@ static const char *parse_line(cn_workloads_t *ws, cn_str_t line)
     return NULL;
 }
 
-cn_rc cn_workloads_parse(cn_str_t text, cn_pool_t *pool, cn_workloads_t **out, cn_str_t *why)
+cn_rc cn_workloads_parse(cn_str_t text, const cn_pause_t *pause, cn_pool_t *pool,
+                         cn_workloads_t **out, cn_str_t *why)
 {
     cn_pool_t *own = cn_pool_create(0);
     cn_workloads_t *ws = cn_pool_zalloc(own, sizeof(*ws));
@@ -120,6 +121,7 @@ cn_rc cn_workloads_parse(cn_str_t text, cn_pool_t *pool, cn_workloads_t **out, c
     for (unsigned n = 1; cn_str_split(&text, '\n', &line); n++) {
         const char *error;
 
+        cn_pause(pause);
         line = cn_str_trim(line);
         if (line.n == 0 || line.p[0] == '#')
             continue;

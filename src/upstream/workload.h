@@ -11,6 +11,7 @@
 #define CN_UPSTREAM_WORKLOAD_H
 
 #include "core/inet.h"
+#include "core/pause.h"
 #include "core/pool.h"
 
 typedef struct {
@@ -26,8 +27,8 @@ typedef struct {
 typedef struct cn_workloads cn_workloads_t;
 
 /* CN_ERR: *why is "line N: ...", in pool. */
-CN_MUST cn_rc cn_workloads_parse(cn_str_t text, cn_pool_t *pool, cn_workloads_t **out,
-                                 cn_str_t *why);
+CN_MUST cn_rc cn_workloads_parse(cn_str_t text, const cn_pause_t *, cn_pool_t *pool,
+                                 cn_workloads_t **out, cn_str_t *why);
 cn_workloads_t *cn_workloads_ref(cn_workloads_t *);
 void cn_workloads_unref(cn_workloads_t *);
 /* By address (port ignored); NULL: unknown, also for w == NULL. */

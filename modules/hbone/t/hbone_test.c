@@ -269,7 +269,7 @@ static void know_ourselves(world_t *t)
         cn_workloads_parse(CN_STR("127.0.0.1 namespace=bookinfo workload=wp type=deployment "
                                   "canonical_name=wp canonical_revision=v1 cluster=c1 "
                                   "locality=eu/eu-1/a\n"),
-                           t->pool, &t->w.workloads, &why),
+                           NULL, t->pool, &t->w.workloads, &why),
         CN_OK);
 }
 

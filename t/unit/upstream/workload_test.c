@@ -32,7 +32,7 @@ static void test_pods_are_found_by_address_whatever_the_port(void **state)
     assert_int_equal(
         cn_workloads_parse(CN_STR("# pods\n10.0.0.5 name=a-1 namespace=shop workload=a\n\n"
                                   "fd00::5  name=b-1\n"),
-                           pool, &ws, &why),
+                           NULL, pool, &ws, &why),
         CN_OK);
     addr.port = 1234;
     w = cn_workloads_find(ws, &addr);
@@ -60,7 +60,7 @@ static void test_records_that_say_the_same_have_the_same_id(void **state)
     assert_int_equal(cn_workloads_parse(CN_STR("10.0.0.5 namespace=shop workload=a\n"
                                                "10.0.0.6 workload=a namespace=shop\n"
                                                "10.0.0.7 workload=shop namespace=a\n"),
-                                        pool, &ws, &why),
+                                        NULL, pool, &ws, &why),
                      CN_OK);
     assert_true(cn_workloads_find(ws, &a)->id != 0);
     assert_true(cn_workloads_find(ws, &a)->id == cn_workloads_find(ws, &b)->id);
@@ -80,7 +80,7 @@ static void expect_refused(const char *text, const char *message)
     cn_workloads_t *ws;
     cn_str_t why = CN_STR_NULL;
 
-    assert_int_equal(cn_workloads_parse(cn_str_c(text), pool, &ws, &why), CN_ERR);
+    assert_int_equal(cn_workloads_parse(cn_str_c(text), NULL, pool, &ws, &why), CN_ERR);
     assert_str(why, message);
     cn_pool_destroy(pool);
 }
