@@ -106,41 +106,79 @@ def quantile_ms(load, name):
     return load.counted()[name] / 1000
 
 
-def test_one_endpoint_of_50000_is_in_force_soon_and_nobody_notices(wide, load):
-    """Side by side: three phases without and three with changes, in turn."""
+def quantiles(v):
+    v = sorted(v)
+    return 'median %.1f, 90 %% %.1f, most %.1f' % (statistics.median(v), v[len(v) * 9 // 10], v[-1])
+
+
+def side_by_side(one, load, phases=14, seconds=4):
+    """p99 in ms of a steady load, by whether endpoints change: phases in turn, since the machine changes too."""
     p99 = {False: [], True: []}
-    since = len(wide.log)
-    for phase in range(6):
+    for phase in range(phases):
         changing = phase % 2 == 1
-        under = load(wide, '-r', 300)
-        until = time.monotonic() + 5
+        under = load(one, '-r', 300)
+        until = time.monotonic() + seconds
         i = 0
         while time.monotonic() < until:
             if changing:
-                change(wide, phase * 1000 + i)
+                change(one, phase * 1000 + i)
                 i += 1
             time.sleep(0.1)
         p99[changing].append(quantile_ms(under, 'p99'))
         under.expect_nothing_lost('%d changes' % i if changing else 'no changes')
+    return p99
+
+
+def test_one_endpoint_of_50000_is_in_force_soon_and_nobody_notices(wide, load):
+    since = len(wide.log)
+    p99 = side_by_side(wide, load)
     took = steady.effect_ms(wide.log[since:])
-    print('from the signal to all workers: median %.0f ms, 90 %% %.0f ms, most %.0f ms of %d; p99 without changes %s ms, '
-          'with %s ms' % (statistics.median(took), took[len(took) * 9 // 10], took[-1], len(took),
-                          ['%.1f' % v for v in p99[False]], ['%.1f' % v for v in p99[True]]))
+    print('from the signal to all workers: %s ms of %d; p99 without changes: %s ms, with: %s ms' % (
+        quantiles(took), len(took), quantiles(p99[False]), quantiles(p99[True])))
     assert statistics.median(took) <= 50
-    assert min(p99[True]) <= 1.5 * max(p99[False]) + 5
+    assert statistics.median(p99[True]) <= 1.25 * statistics.median(p99[False]) + 1
+
+
+def change_policy(one, files, i):
+    text = files['conf.d/svc7.wide:9080.conf'].replace('service svc7', '# change %d\nservice svc7' % i)
+    one.put('conf.d/svc7.wide:9080.conf', text.replace('route r0', 'route r%d' % i))
+    steady.wait_in_force(one, lambda: one.send_signal(signal.SIGHUP))
 
 
 def test_a_policy_of_5000_services_is_in_force_soon(wide, load, wide_files):
     under = load(wide, '-r', 300)
     since = len(wide.log)
-    for i in range(40):
-        text = wide_files['conf.d/svc7.wide:9080.conf'].replace('service svc7', '# change %d\nservice svc7' % i)
-        wide.put('conf.d/svc7.wide:9080.conf', text.replace('route r0', 'route r%d' % i))
-        steady.wait_in_force(wide, lambda: wide.send_signal(signal.SIGHUP))
+    for i in range(100):
+        change_policy(wide, wide_files, i)
     took = steady.effect_ms(wide.log[since:])
-    under.expect_nothing_lost('40 policy changes at %d services: median %.0f ms, most %.0f ms' % (
-        SERVICES, statistics.median(took), took[-1]))
+    under.expect_nothing_lost('100 policy changes at %d services: %s ms' % (SERVICES, quantiles(took)))
     assert statistics.median(took) <= 50
+
+
+def change_main(one, _files, i):
+    """MAIN settings, which all sections inherit: each is read anew."""
+    one.write(one.body, main='hbone_rotation %ds;' % (100 + i))
+    steady.wait_in_force(one, lambda: one.send_signal(signal.SIGHUP))
+
+
+@pytest.mark.parametrize('what, times, cpu_ms', [
+    (lambda one, files, i: change(one, i), 60, 2), (change_policy, 60, 2), (change_main, 6, None),
+], ids=['endpoint', 'policy', 'main'])
+def test_what_a_change_costs_in_processor_time(wide, load, wide_files, what, times, cpu_ms):
+    """What the machine's other work does not blur: no worker is held for long, and only what changed is looked at."""
+    what(wide, wide_files, 1000)
+    workers = {w['id']: w['pid'] for w in wide.info()['workers'] if w['state'] == 'serving'}
+    before, pieces = [steady.cpu_ms(pid) for pid in workers.values()], []
+    for i in range(times):
+        what(wide, wide_files, i)
+        metrics = wide.metrics() if i % 5 == 0 else {}
+        pieces += [v / 1000 for k, v in metrics.items() if k.startswith('cairn_worker_config_step') and
+                   int(k.split('"')[1]) in workers]
+    cost = [(steady.cpu_ms(pid) - was) / times for pid, was in zip(workers.values(), before)]
+    print('a worker: %s ms a change (scrapes and all), at most %.2f ms at a stretch' % (
+        ', '.join('%.2f' % c for c in cost), max(pieces)))
+    assert max(pieces) <= 2
+    assert cpu_ms is None or max(cost) <= cpu_ms
 
 
 def test_killed_worker_is_replaced_within_100_ms(wide):

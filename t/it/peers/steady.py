@@ -374,6 +374,11 @@ def resident_kib(pid, what='VmRSS'):
     return int(re.search(what + r':\s+(\d+) kB', text).group(1))
 
 
+def cpu_ms(pid):
+    """Processor time that it has used, to the microsecond."""
+    return int(pathlib.Path('/proc/%d/schedstat' % pid).read_text().split()[0]) / 1e6
+
+
 def elapsed(action, *arguments):
     """Seconds that it took."""
     start = time.monotonic()
