@@ -188,6 +188,35 @@ static uint64_t tick_of(const cn_circuit_breaker_conf_t *cc)
     return tick < TICK_MIN_MS ? TICK_MIN_MS : tick;
 }
 
+static void find_tick(cn_circuit_breaker_t *b)
+{
+    const cn_map_slot_t *slot;
+    size_t iter = 0;
+
+    b->tick_unknown = false;
+    b->tick_ms = UINT64_MAX;
+    while ((slot = cn_map_next(&b->watched, &iter)) != NULL) {
+        uint64_t tick = tick_of(((const watched_t *)slot->value)->conf);
+
+        if (tick < b->tick_ms)
+            b->tick_ms = tick;
+    }
+}
+
+/* Changes come faster than ticks, so a tick that is the same goes on. */
+static void tend_timer(cn_circuit_breaker_t *b)
+{
+    uint64_t before = b->timer_ms;
+
+    if (b->tick_unknown)
+        find_tick(b);
+    b->timer_ms = b->tick_ms;
+    if (b->tick_ms == UINT64_MAX)
+        cn_timer_stop(&b->timer);
+    else if (b->tick_ms != before)
+        cn_timer_set(&b->timer, b->tick_ms);
+}
+
 static void run(cn_task_t *task, uint32_t why CN_UNUSED)
 {
     cn_circuit_breaker_t *b = cn_container_of(task, cn_circuit_breaker_t, task);
@@ -203,7 +232,8 @@ static void run(cn_task_t *task, uint32_t why CN_UNUSED)
         if (x->conf->outlier)
             cn_circuit_breaker_sweep(b, x->cluster, x->conf, now);
     }
-    cn_timer_set(&b->timer, b->tick_ms);
+    b->timer_ms = 0;
+    tend_timer(b);
 }
 
 /* ---- clusters that come, change and go ---- */
@@ -244,21 +274,8 @@ static void on_cluster(cn_worker_t *w CN_UNUSED, void *wctx, cn_cluster_t *c, co
         watch(b, c, cc);
     else
         unwatch(b, c);
-}
-
-static void find_tick(cn_circuit_breaker_t *b)
-{
-    const cn_map_slot_t *slot;
-    size_t iter = 0;
-
-    b->tick_unknown = false;
-    b->tick_ms = UINT64_MAX;
-    while ((slot = cn_map_next(&b->watched, &iter)) != NULL) {
-        uint64_t tick = tick_of(((const watched_t *)slot->value)->conf);
-
-        if (tick < b->tick_ms)
-            b->tick_ms = tick;
-    }
+    if (b->watched.used == 0) /* the last ones go after everybody was told of the new generation */
+        tend_timer(b);
 }
 
 static void open_tables(cn_circuit_breaker_t *b)
@@ -277,16 +294,9 @@ static void open_tables(cn_circuit_breaker_t *b)
 static void reconfigured(cn_worker_t *w CN_UNUSED, void *wctx, const void *main CN_UNUSED)
 {
     cn_circuit_breaker_t *b = wctx;
-    uint64_t before = b->timer_ms;
 
     open_tables(b);
-    if (b->tick_unknown)
-        find_tick(b);
-    b->timer_ms = b->tick_ms;
-    if (b->tick_ms == UINT64_MAX)
-        cn_timer_stop(&b->timer);
-    else if (b->tick_ms != before) /* changes come faster than ticks */
-        cn_timer_set(&b->timer, b->tick_ms);
+    tend_timer(b);
 }
 
 static cn_rc worker_init(cn_worker_t *w, void **wctx)
