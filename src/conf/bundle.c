@@ -76,12 +76,13 @@ struct cn_bundle {
     cn_vec_t missed;          /* entry_t *: MISSED and FAILED */
     size_t total;             /* bytes of texts */
     const char *unfinished;   /* the path of CN_CONF_UNFINISHED */
-    bool waited;              /* for it to go away, in vain */
-    cn_watch_t *watch;        /* NULL: every file is looked at */
-    cn_vec_t globs;           /* entry_t *: patterns */
-    cn_vec_t loose;           /* entry_t *: files read from disk that are not watched */
-    cn_vec_t touched;         /* entry_t *: watched files to look at; those forgotten too */
-    void *map;                /* opened from a memfd */
+    cn_disk_stamp_t begun; /* of the folder in which that comes and goes, before the first read */
+    bool waited;           /* for it to go away, in vain */
+    cn_watch_t *watch;     /* NULL: every file is looked at */
+    cn_vec_t globs;        /* entry_t *: patterns */
+    cn_vec_t loose;        /* entry_t *: files read from disk that are not watched */
+    cn_vec_t touched;      /* entry_t *: watched files to look at; those forgotten too */
+    void *map;             /* opened from a memfd */
     size_t map_len;
 };
 
@@ -100,8 +101,10 @@ static cn_bundle_t *create(cn_str_t prefix, bool disk)
     b->pool = pool;
     b->prefix = cn_pool_dup(pool, prefix);
     b->disk = disk;
-    if (disk)
+    if (disk) {
         b->unfinished = cn_pool_printf(pool, "%.*s/" CN_CONF_UNFINISHED, CN_STR_ARG(prefix)).p;
+        (void)cn_disk_look(b->prefix.p, &b->begun);
+    }
     return b;
 }
 
@@ -257,10 +260,21 @@ static bool is_unfinished(cn_bundle_t *b)
     if (!b->unfinished || !cn_disk_look(b->unfinished, &stamp))
         return false;
     b->waited = b->waited || !cn_disk_wait(b->unfinished);
+    if (b->entries.n == 0)
+        (void)cn_disk_look(b->prefix.p, &b->begun);
     stamp.sure = true; /* what it says plays no role */
     if (b->waited)
         miss(b, KIND_MISSED, cn_str_c(b->unfinished), &stamp);
     return b->waited;
+}
+
+/* The mark came, and went again perhaps: either changes its folder. */
+bool cn_bundle_is_torn(const cn_bundle_t *b)
+{
+    cn_disk_stamp_t begun = b->begun, now;
+
+    begun.sure = true;
+    return b->disk && cn_disk_look(b->prefix.p, &now) && !cn_disk_same(&begun, &now);
 }
 
 cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char **why)
@@ -842,6 +856,7 @@ cn_rc cn_bundle_refresh(cn_bundle_t *b, const cn_gen_t *gen, cn_pool_t *pool, cn
     *d = (cn_bundle_diff_t){0};
     if (is_unfinished(b))
         return CN_DECLINE;
+    (void)cn_disk_look(b->prefix.p, &b->begun);
     if (b->watch && (folders_moved(b, pool) || cn_watch_take(b->watch, on_touched, &news) != CN_OK))
         look_at_all(b);
     if (refresh_globs(b, pool, &news.names, d) != CN_OK)

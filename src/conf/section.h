@@ -134,6 +134,9 @@ CN_MUST cn_rc cn_bundle_refresh(cn_bundle_t *, const struct cn_gen *gen, cn_pool
 /* From now on refreshing looks only at files that the system says were touched,
  * where it can be relied on.  To be called before the files are read. */
 void cn_bundle_watch(cn_bundle_t *);
+/* Has cairn-gen written to the prefix, or begun to, since reading from there
+ * began, with the bundle or with cn_bundle_refresh()?  Or somebody else there. */
+bool cn_bundle_is_torn(const cn_bundle_t *);
 /* A sealed memfd with only what the diff names and the texts that `more`
  * (paths, cn_str_t) names; for cn_gen_patch() elsewhere. */
 CN_MUST cn_rc cn_bundle_save_part(const cn_bundle_t *, const cn_bundle_diff_t *,

@@ -80,6 +80,10 @@ static cn_rc check_part(keeper_t *k, cn_pool_t *pool, cn_reload_checked_t *out, 
     if (!k->fresh || cn_bundle_refresh(k->bundle, k->w.gen, pool, &diff) != CN_OK ||
         cn_gen_patch(&how, &diff, true, &patch) != CN_OK)
         return CN_DECLINE;
+    if (cn_bundle_is_torn(k->bundle)) {
+        cn_patch_destroy(patch);
+        return CN_DECLINE;
+    }
     cn_rc rc = cn_worker_patch(&k->w, patch, k->w.gen->id, pool, why);
     if (rc == CN_OK &&
         cn_bundle_save_part(k->bundle, &diff, cn_patch_texts(patch), &out->bundle) != CN_OK) {

@@ -24,6 +24,8 @@
 
 /* A configuration that needs more than this to be read is a mistake. */
 #define CHECK_CPU_S 60u
+/* A folder that changes all the time is taken as it is. */
+#define TRIES_MAX 3
 
 static cn_rc load(const cn_reload_source_t *s, cn_bundle_t *bundle, FILE *dump, bool main_only,
                   const cn_gen_t *prev, cn_pool_t *pool, cn_gen_t **out, cn_str_t *why)
@@ -41,11 +43,31 @@ static cn_rc load(const cn_reload_source_t *s, cn_bundle_t *bundle, FILE *dump, 
     return cn_gen_load(&how, pool, out, why);
 }
 
+/* When cairn-gen has written meanwhile, some files are of before and some of
+ * after, whatever came of it: they are read again. */
+static cn_rc load_whole(const cn_reload_source_t *s, bool watch, FILE *dump, bool main_only,
+                        const cn_gen_t *prev, cn_pool_t *pool, cn_bundle_t **bundle, cn_gen_t **out,
+                        cn_str_t *why)
+{
+    for (int tries = 1;; tries++) {
+        cn_bundle_t *b = cn_bundle_create(s->dir);
+
+        if (watch)
+            cn_bundle_watch(b);
+        *bundle = b;
+        cn_rc rc = load(s, b, dump, main_only, prev, pool, out, why);
+        if (dump || tries == TRIES_MAX || !cn_bundle_is_torn(b))
+            return rc;
+        cn_gen_unref(*out);
+        cn_bundle_destroy(b);
+    }
+}
+
 cn_rc cn_reload_read(const cn_reload_source_t *s, FILE *dump, bool main_only, cn_pool_t *pool,
                      cn_bundle_t **bundle, cn_gen_t **out, cn_str_t *why)
 {
-    cn_bundle_t *b = cn_bundle_create(s->dir);
-    cn_rc rc = load(s, b, dump, main_only, NULL, pool, out, why);
+    cn_bundle_t *b;
+    cn_rc rc = load_whole(s, false, dump, main_only, NULL, pool, &b, out, why);
 
     if (bundle)
         *bundle = b;
@@ -57,11 +79,7 @@ cn_rc cn_reload_read(const cn_reload_source_t *s, FILE *dump, bool main_only, cn
 cn_rc cn_reload_read_again(const cn_reload_source_t *s, const cn_gen_t *prev, cn_pool_t *pool,
                            cn_bundle_t **bundle, cn_gen_t **out, cn_str_t *why)
 {
-    cn_bundle_t *b = cn_bundle_create(s->dir);
-
-    cn_bundle_watch(b);
-    *bundle = b;
-    return load(s, b, NULL, false, prev, pool, out, why);
+    return load_whole(s, true, NULL, false, prev, pool, bundle, out, why);
 }
 
 cn_rc cn_reload_open_part(const cn_reload_source_t *s, int fd, const cn_gen_t *gen,

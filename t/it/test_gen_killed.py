@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cairn-gen is killed in place of each of its system calls in turn while it writes (t/fault/fault.c).
+"""cairn-gen is killed in place of each of its system calls in turn while it writes (t/fault/fault.c); it runs in the
+middle of a reload.
 
 Whatever the moment: cairn reads what was there before as a whole, or the new configuration
 as a whole, or it refuses the folder; and the next run of cairn-gen leaves no trace of it.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,6 +18,8 @@ import yaml
 from peers import net, proxy, steady
 
 from test_fault import CALLS, Fault, KILL, MEMORY
+from test_lifecycle import keeper_of
+from test_process import children
 
 MARK = '.cairn-unfinished'
 REFUSED = 'cairn-gen was interrupted while it wrote this folder: run it again'
@@ -131,3 +135,57 @@ def test_unfinished_folder_changes_nothing(cairn, new_origin, curl, run, keeper)
     (one.folder / MARK).unlink()
     one.reload()
     net.wait_for(lambda: b'late.x:1' in one.get('/clusters').body)
+
+
+class Gate:
+    """A file among those of the configuration at which its reader stands until it is let go."""
+
+    def __init__(self, path):
+        self.path = path
+        os.mkfifo(path)
+        self.fd = os.open(path, os.O_RDWR)
+
+    def reader_of(self, master):
+        """Whether a child of that process has it open."""
+        for pid in children(master):
+            with contextlib.suppress(OSError):
+                if any(os.readlink(fd.path) == str(self.path) for fd in os.scandir('/proc/%d/fd' % pid)):
+                    return True
+        return False
+
+    def open(self):
+        os.close(self.fd)
+
+
+@pytest.mark.parametrize('keeper', ['off', 'on'])
+def test_a_whole_run_in_the_middle_of_a_reload_is_read_as_a_whole(builddir, tmp_path, stopping, waypoint_identity, render, keeper):
+    """The reader stands between two files while all of them are replaced."""
+    out = tmp_path / 'cairn'
+    one = proxy.Cairn(builddir / 'cairn', out, waypoint_identity, 'include conf.d/*.conf;\n', main='config_keeper %s;' % keeper)
+    head = (out / 'cairn.conf').read_text()
+    stopping.append(one)
+
+    def generate(kind):
+        """Services of cairn-gen under a head of ours."""
+        (out / 'cairn.conf').unlink()
+        assert render(out, kind).returncode == 0
+        (out / 'cairn.conf').write_text(head)
+    generate('small')
+    one.start()
+    names = lambda: {s['name'].split('.')[0] for s in one.get('/config_dump').json()['services']}
+    before = names()
+    if keeper == 'on':
+        keeper_of(one)
+        one.reload()
+    assert 'marks' in before and 'ratings' not in before
+    path = out / 'conf.d/n.conf'  # between those that come and go
+    gate = Gate(path)
+    one.send_signal(signal.SIGHUP)
+    net.wait_for(lambda: gate.reader_of(one.process.pid), 20.0, 'a reader at the gate')
+    generate('large')
+    gate.open()
+    net.wait_for(lambda: one.info()['reload_failures'] or names() != before, 20.0, 'another configuration')
+    assert one.info()['reload_failures'] == 0, one.log
+    print('keeper %s: %s, then %s' % (keeper, sorted(before), sorted(names())))
+    assert names() == before - {'marks'} | {'ratings'}
+    assert one.info()['reloads'] == (2 if keeper == 'on' else 1)
