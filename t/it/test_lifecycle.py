@@ -4,6 +4,7 @@
 import os
 import pathlib
 import signal
+import socket
 import time
 
 import pytest
@@ -236,9 +237,10 @@ def test_few_heavy_connections_spread_evenly(cairn, pods, load):
 
 def whose(one, connection):
     """The pid of the worker that has the other end, as /proc tells."""
-    port = ':%04X' % connection.sock.getsockname()[1]
+    there, here = [socket.inet_aton(ip)[::-1].hex().upper() + ':%04X' % port for ip, port in (
+        (one.ip, 15008), connection.sock.getsockname())]
     rows = [line.split() for line in pathlib.Path('/proc/net/tcp').read_text().splitlines()]
-    inode, = [row[9] for row in rows if row[1].endswith(':%04X' % 15008) and row[2].endswith(port)]
+    inode, = [row[9] for row in rows if row[1:3] == [there, here]]
 
     def has(pid):
         links = []

@@ -372,6 +372,27 @@ static void test_a_host_that_is_not_ready_has_left(void **state)
     cn_stream_close(idle, false);
 }
 
+/* An answer that leaves out an address says nothing of it. */
+static void test_a_host_that_a_name_service_named_has_no_limit(void **state)
+{
+    cn_rig_t *rig = *state;
+    cn_cluster_t *c;
+    cn_stream_t *s;
+
+    load(rig, LIMIT, "");
+    rig->retired = 0;
+    c = cn_clusters_find(rig->w.clusters, CN_STR("web"));
+    cn_clusters_set_resolved(rig->w.clusters, c, CN_STR("10.1.0.7:80 tunnel=hbone"));
+    s = client(rig, POST "hello");
+    assert_string_equal(rig->target[0], "10.1.0.7:80");
+    cn_clusters_set_resolved(rig->w.clusters, c, CN_STR("10.1.0.8:80 tunnel=hbone"));
+    assert_int_equal(rig->retired, 1);
+    cn_rig_pass(rig, DRAIN * 2);
+    cn_rig_send(rig, rig->host[0], OK);
+    assert_starts(cn_rig_recv(rig, s), "HTTP/1.1 200 OK");
+    cn_stream_close(s, false);
+}
+
 /* Sessions go on there, and so does what runs. */
 static void test_a_host_that_drains_has_not_left(void **state)
 {
@@ -490,6 +511,7 @@ int main(void)
         T(test_a_host_that_comes_back_goes_on),
         T(test_another_identity_that_comes_instead_is_another_host),
         T(test_a_host_that_is_not_ready_has_left),
+        T(test_a_host_that_a_name_service_named_has_no_limit),
         T(test_a_host_that_drains_has_not_left),
         T(test_a_connection_of_a_host_that_left_serves_nobody_else),
         T(test_many_that_leave_have_each_their_time),
