@@ -300,7 +300,10 @@ cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char *
         err = EINVAL;
     else if (b->disk)
         err = cn_disk_read(path.p, &buf, &len, &stamp);
-    *why = err == EFBIG ? "the file is larger than 64 MiB" : err ? strerror(err) : NULL;
+    *why = err == EFBIG     ? "the file is larger than 64 MiB"
+           : err == ENODATA ? "it is a pipe to which nobody writes"
+           : err            ? strerror(err)
+                            : NULL;
     if (err || check_room(b, len, why) != CN_OK) {
         stamp.sure |= !err; /* it is not this file's fault: it counts when it is touched */
         if (b->disk)

@@ -127,10 +127,12 @@ static int read_open(int fd, char **buf, size_t *len, cn_disk_stamp_t *stamp)
         return EISDIR;
     if (st.st_size > (off_t)CN_CONF_FILE_MAX)
         return EFBIG;
-    return read_all(fd, S_ISREG(st.st_mode) ? (size_t)st.st_size : 4095, buf, len);
+    int err = read_all(fd, S_ISREG(st.st_mode) ? (size_t)st.st_size : 4095, buf, len);
+    return !err && S_ISFIFO(st.st_mode) && *len == 0 ? ENODATA : err;
 }
 
-/* Opens without waiting, so that a pipe without a writer cannot hold us. */
+/* Opens without waiting, so that a pipe without a writer cannot hold us; one is
+ * told from an empty file, or its settings would be lost without a word. */
 int cn_disk_read(const char *path, char **buf, size_t *len, cn_disk_stamp_t *stamp)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);

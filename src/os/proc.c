@@ -279,7 +279,8 @@ cn_rc cn_proc_pid_write(const char *path, pid_t pid)
 {
     char text[24];
     int n = snprintf(text, sizeof(text), "%ld\n", (long)pid);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    /* without waiting, should it be a pipe */
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0644);
 
     if (fd < 0)
         return CN_ERR;
@@ -296,7 +297,7 @@ cn_rc cn_proc_pid_write(const char *path, pid_t pid)
 cn_rc cn_proc_pid_read(const char *path, pid_t *pid)
 {
     char text[32];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     uint64_t v;
 
     if (fd < 0)

@@ -129,12 +129,12 @@ static void test_a_file_that_is_too_large_is_refused(void **state)
     expect_refusal(f->b, CN_STR("/dev/zero"), "larger than 64 MiB");
 }
 
-static void test_a_pipe_without_a_writer_is_empty(void **state)
+static void test_a_pipe_without_a_writer_is_refused(void **state)
 {
     fixture_t *f = *state;
 
     assert_int_equal(mkfifo(path_of(f, "pipe").p, 0600), 0);
-    expect_text(f->b, path_of(f, "pipe"), "");
+    expect_refusal(f->b, path_of(f, "pipe"), "it is a pipe to which nobody writes");
 }
 
 static void test_a_pipe_is_read_to_its_end(void **state)
@@ -294,7 +294,7 @@ int main(void)
         T(test_a_file_is_read_once),
         T(test_missing_and_odd_files_are_refused),
         T(test_a_file_that_is_too_large_is_refused),
-        T(test_a_pipe_without_a_writer_is_empty),
+        T(test_a_pipe_without_a_writer_is_refused),
         T(test_a_pipe_is_read_to_its_end),
         T(test_paths_begin_at_the_prefix),
         T(test_patterns_match_in_byte_order_without_hidden_files),

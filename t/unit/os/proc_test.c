@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -142,9 +143,27 @@ static void test_pid_file_round_trip_and_bad_content(void **state)
     assert_int_equal(cn_proc_pid_write("/nonexistent/dir/pid", 1), CN_ERR);
 }
 
+static void test_pid_file_that_is_a_pipe_is_not_waited_for(void **state)
+{
+    char path[] = "/tmp/cairn-pid-XXXXXX";
+    int fd = mkstemp(path);
+    pid_t pid;
+
+    (void)state;
+    close(fd);
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(cn_proc_pid_read(path, &pid), CN_ERR);
+    assert_int_equal(errno, EINVAL);
+    assert_int_equal(cn_proc_pid_write(path, 4711), CN_ERR);
+    assert_int_equal(errno, ENXIO);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pid_file_that_is_a_pipe_is_not_waited_for),
         cmocka_unit_test(test_reap_tells_exit_status_and_signal),
         cmocka_unit_test(test_close_others_keeps_exactly_the_named),
         cmocka_unit_test(test_quota_is_rounded_up_and_max_means_none),
