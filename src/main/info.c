@@ -89,7 +89,7 @@ static void put_row(FILE *out, const char *name, const char *kind, const char *h
 
 static void put_metrics(FILE *out)
 {
-    static const char *const kinds[] = {"counter", "gauge", "histogram"};
+    static const char *const kinds[] = {"counter", "gauge", "histogram", "gauge"};
     unsigned n;
     const cn_metric_def_t **v = cn_metrics_all(&n);
 

@@ -46,13 +46,13 @@ static const cn_metric_def_t own[OWN_MAX] = {
     [TUNNELS] = {"cairn_worker_tunnels", CN_METRIC_GAUGE, "Tunnels now open, by worker."},
     [HANDED] = {"cairn_worker_handed_over_total", CN_METRIC_COUNTER,
                 "Connections that a worker accepted and gave to another one with fewer."},
-    [STEP] = {"cairn_worker_config_step_microseconds", CN_METRIC_GAUGE,
+    [STEP] = {"cairn_worker_config_step_seconds", CN_METRIC_GAUGE_MICROS,
               "The longest time that the worker spent at a stretch on taking its last "
-              "configuration, in microseconds of processor time: requests waited for no longer "
+              "configuration, in seconds of processor time: requests waited for no longer "
               "than this. By worker."},
-    [TURN] = {"cairn_worker_loop_longest_microseconds", CN_METRIC_GAUGE,
+    [TURN] = {"cairn_worker_loop_longest_seconds", CN_METRIC_GAUGE_MICROS,
               "The longest turn of the worker's event loop in the last minute or half of one, in "
-              "microseconds: what came meanwhile waited. By worker."},
+              "seconds: what came meanwhile waited. By worker."},
 };
 
 const cn_metric_def_t **cn_metrics_all(unsigned *n)

@@ -3,6 +3,7 @@
  * The reading side: all slots merged by family and label bytes, as Prometheus
  * text 0.0.4 in the shape that Envoy prints (facts/observability 1.4).
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/hash.h"
@@ -57,7 +58,7 @@ static void merge_slot(merge_t *m, cn_stats_slot_t *slot, bool own)
     cn_series_t *s = NULL;
 
     while ((s = cn_stats_next(m->st, slot, s, used)) != NULL) {
-        if (!own && cn_stats_kind(m->st, s) == CN_METRIC_GAUGE)
+        if (!own && cn_metric_is_gauge(cn_stats_kind(m->st, s)))
             continue;
         sample_t *sample = find(m, s);
 
@@ -88,25 +89,37 @@ static void put_u64(cn_chain_t *out, uint64_t v)
     cn_chain_copy(out, digits, cn_str_put_u64(digits, v));
 }
 
-static void put_value(cn_chain_t *out, const char *name, const char *suffix, cn_str_t labels,
-                      uint64_t v)
+static void put_millionths(cn_chain_t *out, uint64_t v)
 {
-    cn_chain_puts(out, cn_str_c(name));
+    char text[28];
+    int n = snprintf(text, sizeof(text), "%llu.%06llu", (unsigned long long)(v / 1000000),
+                     (unsigned long long)(v % 1000000));
+
+    cn_chain_copy(out, text, (size_t)n);
+}
+
+static void put_value(cn_chain_t *out, const cn_metric_def_t *def, const char *suffix,
+                      cn_str_t labels, uint64_t v)
+{
+    cn_chain_puts(out, cn_str_c(def->name));
     cn_chain_puts(out, cn_str_c(suffix));
     cn_chain_puts(out, CN_STR("{"));
     cn_chain_puts(out, labels);
     cn_chain_puts(out, CN_STR("} "));
-    put_u64(out, v);
+    if (def->kind == CN_METRIC_GAUGE_MICROS)
+        put_millionths(out, v);
+    else
+        put_u64(out, v);
     cn_chain_puts(out, CN_STR("\n"));
 }
 
-static void put_histogram(cn_chain_t *out, const char *name, const sample_t *s)
+static void put_histogram(cn_chain_t *out, const cn_metric_def_t *def, const sample_t *s)
 {
     uint64_t total = 0;
 
     for (unsigned i = 0; i < CN_STATS_BUCKETS; i++) {
         total += s->values[i];
-        cn_chain_puts(out, cn_str_c(name));
+        cn_chain_puts(out, cn_str_c(def->name));
         cn_chain_puts(out, CN_STR("_bucket{"));
         cn_chain_puts(out, s->labels);
         cn_chain_puts(out, s->labels.n ? CN_STR(",le=\"") : CN_STR("le=\""));
@@ -115,8 +128,8 @@ static void put_histogram(cn_chain_t *out, const char *name, const sample_t *s)
         put_u64(out, total);
         cn_chain_puts(out, CN_STR("\n"));
     }
-    put_value(out, name, "_sum", s->labels, s->values[CN_STATS_SUM]);
-    put_value(out, name, "_count", s->labels, total);
+    put_value(out, def, "_sum", s->labels, s->values[CN_STATS_SUM]);
+    put_value(out, def, "_count", s->labels, total);
 }
 
 /* Families that Istio defines look as Envoy prints them, which is without. */
@@ -133,7 +146,7 @@ static void put_help(cn_chain_t *out, const char *name, const char *help)
 
 static void put_type(cn_chain_t *out, const cn_metric_def_t *def)
 {
-    static const char *const kinds[] = {" counter\n", " gauge\n", " histogram\n"};
+    static const char *const kinds[] = {" counter\n", " gauge\n", " histogram\n", " gauge\n"};
 
     put_help(out, def->name, def->help);
     cn_chain_puts(out, CN_STR("# TYPE "));
@@ -143,11 +156,12 @@ static void put_type(cn_chain_t *out, const cn_metric_def_t *def)
 
 static void put_overflow(cn_chain_t *out, uint64_t n)
 {
-    static const char name[] = "cairn_stats_overflow_total";
+    static const cn_metric_def_t def = {
+        "cairn_stats_overflow_total", CN_METRIC_COUNTER,
+        "Series that found no room in shared memory and are not counted."};
 
-    put_help(out, name, "Series that found no room in shared memory and are not counted.");
-    cn_chain_puts(out, CN_STR("# TYPE cairn_stats_overflow_total counter\n"));
-    put_value(out, name, "", CN_STR_NULL, n);
+    put_type(out, &def);
+    put_value(out, &def, "", CN_STR_NULL, n);
 }
 
 /* A family that only the other binary has is told without help. */
@@ -182,9 +196,9 @@ void cn_stats_expose(const cn_stats_t *st, cn_chain_t *out)
         if (i == 0 || m.v[i - 1]->family != m.v[i]->family)
             put_type(out, def);
         if (def->kind == CN_METRIC_HISTOGRAM)
-            put_histogram(out, def->name, m.v[i]);
+            put_histogram(out, def, m.v[i]);
         else
-            put_value(out, def->name, "", m.v[i]->labels, m.v[i]->values[0]);
+            put_value(out, def, "", m.v[i]->labels, m.v[i]->values[0]);
     }
     cn_map_fini(&m.map);
     free(m.v);

@@ -193,7 +193,7 @@ static void inherit(cn_stats_t *st)
     cn_series_t *s = NULL;
 
     while ((s = cn_stats_next(st, st->own, s, st->own->used)) != NULL) {
-        if (cn_stats_kind(st, s) == CN_METRIC_GAUGE)
+        if (cn_metric_is_gauge(cn_stats_kind(st, s)))
             cn_series_set(s, 0);
         index_add(st, s);
     }
@@ -244,7 +244,7 @@ void cn_stats_close(cn_stats_t *st)
     if (!st)
         return;
     for (size_t i = 0; i < st->cap; i++)
-        if (st->index[i] && cn_stats_kind(st, st->index[i]) == CN_METRIC_GAUGE)
+        if (st->index[i] && cn_metric_is_gauge(cn_stats_kind(st, st->index[i])))
             cn_series_set(st->index[i], 0);
     if (st->own)
         __atomic_store_n(&st->own->writer, 0, __ATOMIC_RELAXED);

@@ -21,7 +21,17 @@
 #include "core/chain.h"
 #include "core/str.h"
 
-typedef enum { CN_METRIC_COUNTER, CN_METRIC_GAUGE, CN_METRIC_HISTOGRAM } cn_metric_kind;
+typedef enum {
+    CN_METRIC_COUNTER,
+    CN_METRIC_GAUGE,
+    CN_METRIC_HISTOGRAM,
+    CN_METRIC_GAUGE_MICROS /* set in millionths and shown as a fraction: microseconds of _seconds */
+} cn_metric_kind;
+
+static inline bool cn_metric_is_gauge(cn_metric_kind kind)
+{
+    return kind == CN_METRIC_GAUGE || kind == CN_METRIC_GAUGE_MICROS;
+}
 
 /* A family; constant, one per metric name, known to all processes by name. */
 typedef struct {

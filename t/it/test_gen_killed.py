@@ -154,6 +154,8 @@ class Gate:
         return False
 
     def open(self):
+        os.unlink(self.path)
+        os.write(self.fd, b'# passed\n')
         os.close(self.fd)
 
 

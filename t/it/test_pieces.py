@@ -39,7 +39,7 @@ def steps(one):
     metrics = one.metrics()
     mine = {w['state']: [] for w in one.info()['workers']}
     for worker in one.info()['workers']:
-        mine[worker['state']].append(metrics['cairn_worker_config_step_microseconds{worker="%d"}' % worker['id']] / 1000)
+        mine[worker['state']].append(metrics['cairn_worker_config_step_seconds{worker="%d"}' % worker['id']] * 1000)
     return mine['serving'], mine['spare']
 
 

@@ -172,7 +172,7 @@ def test_what_a_change_costs_in_processor_time(wide, load, wide_files, what, tim
     for i in range(times):
         what(wide, wide_files, i)
         metrics = wide.metrics() if i % 5 == 0 else {}
-        pieces += [v / 1000 for k, v in metrics.items() if k.startswith('cairn_worker_config_step') and
+        pieces += [v * 1000 for k, v in metrics.items() if k.startswith('cairn_worker_config_step') and
                    int(k.split('"')[1]) in workers]
     cost = [(steady.cpu_ms(pid) - was) / times for pid, was in zip(workers.values(), before)]
     print('a worker: %s ms a change (scrapes and all), at most %.2f ms at a stretch' % (

@@ -90,6 +90,24 @@ static void test_counters_survive_their_worker_and_gauges_do_not(void **state)
     free(mem);
 }
 
+static void test_microseconds_are_shown_as_seconds(void **state)
+{
+    static const cn_metric_def_t def = {"x_busy_seconds", CN_METRIC_GAUGE_MICROS, "Busy."};
+    const cn_metric_def_t *const one[] = {&def};
+    void *mem = make_region(1, 4096);
+    cn_stats_t *st = NULL, *next = NULL;
+
+    (void)state;
+    assert_int_equal(cn_stats_open(mem, 0, one, 1, &st), CN_OK);
+    cn_series_set(cn_stats_series(st, 0, CN_STR("")), 12000345);
+    expect_line(st, "# TYPE x_busy_seconds gauge\nx_busy_seconds{} 12.000345\n");
+    assert_int_equal(cn_stats_open(mem, 0, one, 1, &next), CN_OK); /* it died without closing */
+    expect_line(next, "x_busy_seconds{} 0.000000\n");
+    cn_stats_close(next);
+    cn_stats_close(st);
+    free(mem);
+}
+
 static void test_histogram_buckets_are_cumulative_and_bounds_inclusive(void **state)
 {
     void *mem = make_region(1, 4096);
@@ -268,6 +286,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slots_are_summed_by_labels),
         cmocka_unit_test(test_counters_survive_their_worker_and_gauges_do_not),
+        cmocka_unit_test(test_microseconds_are_shown_as_seconds),
         cmocka_unit_test(test_histogram_buckets_are_cumulative_and_bounds_inclusive),
         cmocka_unit_test(test_full_slot_refuses_and_counts),
         cmocka_unit_test(test_same_labels_give_the_same_series_after_growth),
