@@ -91,6 +91,7 @@ def wide(cairn, pods, wide_files):
     kib = [steady.resident_kib(pid) for pid in one.workers()]
     print('%d services, %d endpoints: ready after %.0f ms, workers of %s MiB' % (
         SERVICES, SERVICES * ENDPOINTS, took * 1000, ', '.join('%.1f' % (k / 1024) for k in kib)))
+    assert max(kib) <= 60 * 1024
     states = lambda: sorted(w['state'] for w in one.info()['workers'])
     net.wait_for(lambda: states() == ['serving', 'serving', 'spare'], 60.0, 'the spare worker')
     one.reload()  # the keeper is there from now on
