@@ -65,6 +65,8 @@ void cn_timer_init(cn_timer_t *, cn_task_t *, uint32_t why);
  * stopped: a limit on a peer is not over before what it did was looked at.
  * Cheap when it is merely pushed back. */
 void cn_timer_set(cn_timer_t *, uint64_t ms);
+/* Until it expires; UINT64_MAX: it is not set. */
+uint64_t cn_timer_left_ms(const cn_timer_t *);
 /* A wake that was given before stays given: check the state when it comes. */
 void cn_timer_stop(cn_timer_t *);
 static inline bool cn_timer_is_set(const cn_timer_t *t)

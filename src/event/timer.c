@@ -109,6 +109,15 @@ void cn_timer_stop(cn_timer_t *t)
         take_out(t->task->loop, t);
 }
 
+uint64_t cn_timer_left_ms(const cn_timer_t *t)
+{
+    uint64_t now = clock_ms(t->task->loop);
+
+    if (!cn_timer_is_set(t))
+        return UINT64_MAX;
+    return t->at_ms > now ? t->at_ms - now : 0;
+}
+
 int cn_timer_wait_ms(const cn_loop_t *loop, int max)
 {
     if (loop->heap_n == 0)

@@ -33,7 +33,7 @@ static uint64_t on_left(void *ctx, const cn_cluster_t *c, cn_host_t *host)
     cn_upool_retire(w->upool, host);
     if (!ms || !host->active)
         return 0;
-    if (!cn_timer_is_set(&w->leave_timer) || due < w->leave_timer.at_ms)
+    if (ms < cn_timer_left_ms(&w->leave_timer))
         cn_timer_set(&w->leave_timer, ms);
     return due;
 }

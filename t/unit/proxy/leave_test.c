@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "../fixture/owner.h"
+#include "event/loop_int.h"
 #include "expect.h"
 
 #define WEB                                                                                        \
@@ -444,6 +445,25 @@ static void test_many_that_leave_have_each_their_time(void **state)
     cn_stream_close(second, false);
 }
 
+/* A timer counts only the time in which the process could run. */
+static void test_who_is_due_first_is_first_although_the_process_was_stopped(void **state)
+{
+    cn_rig_t *rig = *state;
+    cn_stream_t *first = client(rig, POST "hello"), *second;
+
+    rig->loop->lost_ms = 10000;
+    load(rig, "endpoint_drain_timeout 4s; ", TWO);
+    second = client(rig, POST "hello");
+    load(rig, "endpoint_drain_timeout 1s; ", OTHER);
+    cn_rig_pass(rig, 1500);
+    assert_true(cn_memstream_peer_closed(rig->host[1]));
+    assert_false(cn_memstream_peer_closed(rig->host[0]));
+    cn_rig_pass(rig, 3000);
+    assert_true(cn_memstream_peer_closed(rig->host[0]));
+    cn_stream_close(first, false);
+    cn_stream_close(second, false);
+}
+
 /* ---- connections that are not HTTP ---- */
 
 static void test_a_relay_is_cut(void **state)
@@ -515,6 +535,7 @@ int main(void)
         T(test_a_host_that_drains_has_not_left),
         T(test_a_connection_of_a_host_that_left_serves_nobody_else),
         T(test_many_that_leave_have_each_their_time),
+        T(test_who_is_due_first_is_first_although_the_process_was_stopped),
         T(test_a_relay_is_cut),
         T(test_a_connection_that_is_not_made_goes_elsewhere),
         T(test_a_connection_that_is_not_made_and_has_nowhere_to_go_is_cut),
