@@ -274,8 +274,6 @@ static void on_cluster(cn_worker_t *w CN_UNUSED, void *wctx, cn_cluster_t *c, co
         watch(b, c, cc);
     else
         unwatch(b, c);
-    if (b->watched.used == 0) /* the last ones go after everybody was told of the new generation */
-        tend_timer(b);
 }
 
 static void open_tables(cn_circuit_breaker_t *b)

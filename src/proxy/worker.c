@@ -361,8 +361,8 @@ cn_rc cn_worker_apply(cn_worker_t *w, cn_gen_t *gen, cn_pool_t *pool, cn_str_t *
     w->conf = gen->main->confs[CN_UNIT_PROXY];
     use_seed(w);
     use_all(w, &made);
-    tell_modules(w);
     cn_clusters_drop_others(w->clusters, gen, w->pause);
+    tell_modules(w); /* of all clusters before, and while what they hold is there */
     cn_gen_drop(before, w->pause);
     return CN_OK;
 }
