@@ -127,25 +127,22 @@ static unsigned free_nth(const cn_master_t *m, const cn_crew_t *self)
 
 static cn_rc fork_worker(cn_master_t *m, cn_crew_t *c)
 {
-    int ends[2];
+    pid_t pid;
+    int channel;
 
-    if (cn_channel_pair(ends) != CN_OK)
+    if (cn_channel_fork(&pid, &channel) != CN_OK)
         return CN_ERR;
-    pid_t pid = fork();
     if (pid == 0)
-        run_child(m, c, ends[1]);
-    int err = errno;
-    close(ends[1]);
-    if (pid < 0 || cn_io_open(&c->io, m->loop, ends[0], &m->task) != CN_OK) {
-        err = pid < 0 ? err : errno;
-        if (pid > 0)
-            kill(pid, SIGKILL);
-        close(ends[0]);
+        run_child(m, c, channel);
+    if (cn_io_open(&c->io, m->loop, channel, &m->task) != CN_OK) {
+        int err = errno;
+        kill(pid, SIGKILL);
+        close(channel);
         errno = err;
         return CN_ERR;
     }
     c->pid = pid;
-    c->channel = ends[0];
+    c->channel = channel;
     return CN_OK;
 }
 

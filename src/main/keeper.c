@@ -227,24 +227,10 @@ static CN_NORETURN void run(const cn_keeper_start_t *s, int channel)
 
 cn_rc cn_keeper_start(cn_keeper_t *k, const cn_keeper_start_t *s)
 {
-    int fds[2];
-
-    if (cn_channel_pair(fds) != CN_OK)
+    if (cn_channel_fork(&k->pid, &k->channel) != CN_OK)
         return CN_ERR;
-    k->pid = fork();
-    if (k->pid == 0) {
-        close(fds[0]);
-        run(s, fds[1]);
-    }
-    int err = errno;
-    close(fds[1]);
-    if (k->pid < 0) {
-        close(fds[0]);
-        k->pid = 0;
-        errno = err;
-        return CN_ERR;
-    }
-    k->channel = fds[0];
+    if (k->pid == 0)
+        run(s, k->channel);
     return CN_OK;
 }
 

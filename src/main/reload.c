@@ -206,24 +206,10 @@ static CN_NORETURN void run_checker(const cn_reload_source_t *s, uint64_t cert_h
 
 cn_rc cn_reload_check_start(cn_reload_check_t *c, const cn_reload_source_t *s, uint64_t cert_hash)
 {
-    int fds[2];
-
-    if (cn_channel_pair(fds) != CN_OK)
+    if (cn_channel_fork(&c->pid, &c->channel) != CN_OK)
         return CN_ERR;
-    c->pid = fork();
-    if (c->pid == 0) {
-        close(fds[0]);
-        run_checker(s, cert_hash, fds[1]);
-    }
-    int err = errno;
-    close(fds[1]);
-    if (c->pid < 0) {
-        close(fds[0]);
-        c->pid = 0;
-        errno = err;
-        return CN_ERR;
-    }
-    c->channel = fds[0];
+    if (c->pid == 0)
+        run_checker(s, cert_hash, c->channel);
     c->kept = false;
     return CN_OK;
 }

@@ -223,22 +223,10 @@ static CN_NORETURN void run(const cn_proc_title_t *title, int channel, uint64_t 
 
 cn_rc cn_watcher_start(cn_watcher_t *w, const cn_proc_title_t *title, uint64_t settle_ms)
 {
-    int fds[2];
-
-    if (cn_channel_pair(fds) != CN_OK)
+    if (cn_channel_fork(&w->pid, &w->channel) != CN_OK)
         return CN_ERR;
-    w->pid = fork();
     if (w->pid == 0)
-        run(title, fds[1], settle_ms);
-    int err = errno;
-    close(fds[1]);
-    if (w->pid < 0) {
-        close(fds[0]);
-        w->pid = 0;
-        errno = err;
-        return CN_ERR;
-    }
-    w->channel = fds[0];
+        run(title, w->channel, settle_ms);
     w->settle_ms = settle_ms;
     return CN_OK;
 }

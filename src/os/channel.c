@@ -36,6 +36,26 @@ cn_rc cn_channel_pair(int fds[2])
                                                                                            : CN_ERR;
 }
 
+cn_rc cn_channel_fork(pid_t *pid, int *fd)
+{
+    int ends[2];
+
+    *pid = 0;
+    if (cn_channel_pair(ends) != CN_OK)
+        return CN_ERR;
+    pid_t child = fork();
+    int err = errno;
+    close(ends[child == 0 ? 0 : 1]);
+    if (child < 0) {
+        close(ends[0]);
+        errno = err;
+        return CN_ERR;
+    }
+    *pid = child;
+    *fd = ends[child == 0 ? 1 : 0];
+    return CN_OK;
+}
+
 /* ---- for processes that are no relatives ---- */
 
 static socklen_t abstract_name(struct sockaddr_un *sun, cn_str_t name)
