@@ -2,8 +2,8 @@
  *
  * decisions: /decisions on the admin port tells what the waypoint has refused,
  * connections and tunnels too, and what has failed in it lately, each with the
- * reason and with the question to /explain that tells all of it.  What a pod has answered by itself
- * is its own affair and not here.
+ * reason and with the question to /explain that tells all of it.  What a pod has
+ * answered by itself is its own affair and not here.
  */
 #include <stdlib.h>
 

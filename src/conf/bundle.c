@@ -340,19 +340,9 @@ static void glob_known(const cn_bundle_t *b, const char *pattern, cn_pool_t *poo
 static entry_t *remember(cn_bundle_t *b, cn_str_t pattern, const cn_vec_t *paths,
                          cn_disk_stamp_t stamp)
 {
-    const cn_str_t *v = paths->v;
-    size_t len = 0;
-    char *text;
-    char *p;
+    cn_str_t text = cn_disk_join(paths);
+    entry_t *e = add(b, KIND_PATTERN, pattern, text, (char *)(uintptr_t)text.p);
 
-    for (uint32_t i = 0; i < paths->n; i++)
-        len += v[i].n + 1;
-    text = p = cn_xmalloc(len + 1);
-    for (uint32_t i = 0; i < paths->n; i++) {
-        memcpy(p, v[i].p, v[i].n + 1);
-        p += v[i].n + 1;
-    }
-    entry_t *e = add(b, KIND_PATTERN, pattern, cn_str_make(text, len), text);
     e->stamp = stamp;
     return e;
 }

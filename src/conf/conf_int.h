@@ -202,6 +202,8 @@ CN_MUST cn_rc cn_disk_glob(const char *pattern, cn_pool_t *, cn_vec_t *paths);
 /* cn_str_t in byte order, whatever the locale, and each once. */
 void cn_disk_sort(cn_vec_t *paths);
 bool cn_disk_lists(const cn_vec_t *sorted, cn_str_t path);
+/* Each with a NUL behind it, as a pattern's text is; heap. */
+cn_str_t cn_disk_join(const cn_vec_t *paths);
 /* The innermost folder that holds all that can match; direct: and nothing in
  * the folders in it can. */
 const char *cn_disk_folder(cn_pool_t *, cn_str_t pattern, bool *direct);
@@ -251,6 +253,8 @@ CN_MUST cn_rc cn_bundle_glob(cn_bundle_t *, cn_str_t pattern, cn_pool_t *, cn_ve
 /* An empty one; the caller's. */
 cn_gen_t *cn_gen_create(const cn_conf_load_t *, cn_section_t *main);
 cn_map_t *cn_gen_sections(cn_gen_t *, cn_level_t);
+/* cn_str_t, in any order. */
+bool cn_gen_lists(const cn_vec_t *paths, cn_str_t path);
 /* The file that a section was read from; views `where`. */
 cn_str_t cn_section_file(const cn_section_t *);
 /* A section that has been read comes into a generation's maps by name, file and

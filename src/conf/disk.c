@@ -229,6 +229,22 @@ cn_disk_stamp_t cn_disk_pattern(cn_pool_t *pool, cn_str_t pattern)
     return stamp;
 }
 
+cn_str_t cn_disk_join(const cn_vec_t *paths)
+{
+    const cn_str_t *v = paths->v;
+    size_t len = 0;
+    char *text, *p;
+
+    for (uint32_t i = 0; i < paths->n; i++)
+        len += v[i].n + 1;
+    text = p = cn_xmalloc(len + 1);
+    for (uint32_t i = 0; i < paths->n; i++) {
+        memcpy(p, v[i].p, v[i].n + 1);
+        p += v[i].n + 1;
+    }
+    return cn_str_make(text, len);
+}
+
 /* ---- the mark ---- */
 
 /* It locks the file as long as it lives. */

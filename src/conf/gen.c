@@ -397,12 +397,12 @@ cn_section_t *cn_gen_next_of_file(const cn_gen_t *gen, cn_str_t path, size_t *it
     return s;
 }
 
-static bool names_text(const cn_section_t *s, cn_str_t path)
+bool cn_gen_lists(const cn_vec_t *paths, cn_str_t path)
 {
-    const cn_str_t *texts = s->texts.v;
+    const cn_str_t *v = paths->v;
 
-    for (uint32_t i = 0; i < s->texts.n; i++) {
-        if (cn_str_eq(texts[i], path))
+    for (uint32_t i = 0; i < paths->n; i++) {
+        if (cn_str_eq(v[i], path))
             return true;
     }
     return false;
@@ -415,7 +415,7 @@ cn_section_t *cn_gen_next_of_text(const cn_gen_t *gen, cn_str_t path, size_t *it
 
     do
         s = cn_multi_next(&gen->by_text, hash, iter);
-    while (s && !names_text(s, path));
+    while (s && !cn_gen_lists(&s->texts, path));
     return s;
 }
 

@@ -112,23 +112,16 @@ static uint64_t print_file(const char *path, cn_disk_stamp_t *stamp)
 
 static uint64_t print_pattern(cn_pool_t *pool, const char *pattern)
 {
-    cn_str_t text = CN_STR("");
     cn_vec_t paths = {0};
-    size_t n = 0;
-    char *p;
+    cn_str_t text;
+    uint64_t print;
 
     if (cn_disk_glob(pattern, pool, &paths) != CN_OK)
         return UNREADABLE;
-    for (uint32_t i = 0; i < paths.n; i++)
-        n += ((cn_str_t *)paths.v)[i].n + 1;
-    text = cn_str_make(p = cn_pool_bytes(pool, n + 1), n);
-    for (uint32_t i = 0; i < paths.n; i++) {
-        cn_str_t path = ((cn_str_t *)paths.v)[i];
-
-        memcpy(p, path.p, path.n + 1);
-        p += path.n + 1;
-    }
-    return print_text(text);
+    text = cn_disk_join(&paths);
+    print = print_text(text);
+    free((void *)(uintptr_t)text.p);
+    return print;
 }
 
 /* ---- what was read ---- */

@@ -27,17 +27,6 @@ static void add_path(cn_pool_t *pool, cn_vec_t *v, cn_str_t path)
     *(cn_str_t *)cn_vec_push(pool, v, sizeof(path)) = path;
 }
 
-static bool names(const cn_vec_t *paths, cn_str_t path)
-{
-    const cn_str_t *v = paths->v;
-
-    for (uint32_t i = 0; i < paths->n; i++) {
-        if (cn_str_eq(v[i], path))
-            return true;
-    }
-    return false;
-}
-
 static void to_set(cn_map_t *set, const cn_vec_t *paths)
 {
     cn_str_t *v = paths->v;
@@ -87,7 +76,7 @@ static bool touches_main(const cn_gen_t *gen, const cn_vec_t *paths)
     const cn_str_t *v = paths->v;
 
     for (uint32_t i = 0; i < paths->n; i++) {
-        if (names(&gen->main_files, v[i]))
+        if (cn_gen_lists(&gen->main_files, v[i]))
             return true;
     }
     return false;
@@ -301,7 +290,7 @@ static bool is_used(const cn_gen_t *gen, cn_str_t path)
 {
     size_t iter = 0;
 
-    return names(&gen->main->texts, path) || cn_gen_next_of_text(gen, path, &iter);
+    return cn_gen_lists(&gen->main->texts, path) || cn_gen_next_of_text(gen, path, &iter);
 }
 
 /* Texts that nobody names any more. */

@@ -89,7 +89,6 @@ static void put_row(FILE *out, const char *name, const char *kind, const char *h
 
 static void put_metrics(FILE *out)
 {
-    static const char *const kinds[] = {"counter", "gauge", "histogram", "gauge"};
     unsigned n;
     const cn_metric_def_t **v = cn_metrics_all(&n);
 
@@ -98,7 +97,7 @@ static void put_metrics(FILE *out)
           "<tr><th>Name</th><th>Kind</th><th>Meaning</th></tr>\n",
           out);
     for (unsigned i = 0; i < n; i++)
-        put_row(out, v[i]->name, kinds[v[i]->kind], v[i]->help);
+        put_row(out, v[i]->name, cn_stats_kind_name(v[i]->kind), v[i]->help);
     fputs("</table>\n", out);
     free((void *)(uintptr_t)v);
 }

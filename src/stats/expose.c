@@ -146,12 +146,12 @@ static void put_help(cn_chain_t *out, const char *name, const char *help)
 
 static void put_type(cn_chain_t *out, const cn_metric_def_t *def)
 {
-    static const char *const kinds[] = {" counter\n", " gauge\n", " histogram\n", " gauge\n"};
-
     put_help(out, def->name, def->help);
     cn_chain_puts(out, CN_STR("# TYPE "));
     cn_chain_puts(out, cn_str_c(def->name));
-    cn_chain_puts(out, cn_str_c(kinds[def->kind]));
+    cn_chain_puts(out, CN_STR(" "));
+    cn_chain_puts(out, cn_str_c(cn_stats_kind_name(def->kind)));
+    cn_chain_puts(out, CN_STR("\n"));
 }
 
 static void put_overflow(cn_chain_t *out, uint64_t n)

@@ -23,6 +23,13 @@ static const uint64_t bounds[CN_STATS_BUCKETS - 1] = {
     0,    1,    5,     10,    25,    50,     100,    250,     500,    1000,
     2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000};
 
+const char *cn_stats_kind_name(cn_metric_kind kind)
+{
+    static const char *const names[] = {"counter", "gauge", "histogram", "gauge"};
+
+    return names[kind];
+}
+
 size_t cn_stats_region_size(unsigned slots, size_t slot_bytes)
 {
     return sizeof(cn_stats_header_t) + slots * (sizeof(cn_stats_slot_t) + slot_bytes);

@@ -40,6 +40,9 @@ typedef struct {
     const char *help; /* one line: for the generated reference and # HELP */
 } cn_metric_def_t;
 
+/* As Prometheus calls it. */
+const char *cn_stats_kind_name(cn_metric_kind);
+
 typedef struct cn_stats cn_stats_t;   /* this process's view of the region */
 typedef struct cn_series cn_series_t; /* one series in our own slot */
 
