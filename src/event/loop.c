@@ -113,6 +113,11 @@ uint64_t cn_loop_longest_ns(cn_loop_t *loop)
     return ns;
 }
 
+uint64_t cn_loop_lost_ms(const cn_loop_t *loop)
+{
+    return loop->lost_ms;
+}
+
 /* Returns whether there were any. */
 static bool collect_events(cn_loop_t *loop, int max_ms)
 {

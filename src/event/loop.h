@@ -109,6 +109,8 @@ void cn_loop_stop(cn_loop_t *);
 /* Milliseconds and nanoseconds of the monotonic clock as of this round's start. */
 uint64_t cn_loop_ms(const cn_loop_t *);
 uint64_t cn_loop_ns(const cn_loop_t *);
+/* Milliseconds, in all, by which timers came late because the process did not run. */
+uint64_t cn_loop_lost_ms(const cn_loop_t *);
 /* The longest turn since the last call: from the look at the descriptors to the
  * next one. */
 uint64_t cn_loop_longest_ns(cn_loop_t *);

@@ -617,8 +617,6 @@ bool cn_crew_reaped(cn_master_t *m, const cn_proc_end_t *end)
 
 /* ---- the watchdog ---- */
 
-/* Counts our own ticks, not the clock: when all of us were stopped, nobody is
- * to blame. */
 static void watch(cn_master_t *m, cn_crew_t *c)
 {
     uint64_t limit_s = cn_main_conf(m->target.gen)->watchdog_ms / 1000;
@@ -639,8 +637,16 @@ static void watch(cn_master_t *m, cn_crew_t *c)
     kill(c->pid, SIGKILL);
 }
 
+/* Counts our own ticks, not the clock, and only those of a whole second: when all
+ * of us were stopped, nobody is to blame. */
 void cn_crew_tick(cn_master_t *m)
 {
+    uint64_t lost_ms = cn_loop_lost_ms(m->loop);
+    bool stopped = lost_ms != m->lost_ms;
+
+    m->lost_ms = lost_ms;
+    if (stopped)
+        return;
     for (unsigned i = 0; i < m->crew_n; i++) {
         if (is_alive(&m->crew[i]))
             watch(m, &m->crew[i]);

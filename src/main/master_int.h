@@ -107,6 +107,7 @@ typedef struct cn_master {
     cn_metrics_t metrics;
     cn_crew_t *crew;
     unsigned crew_n;
+    uint64_t lost_ms; /* cn_loop_lost_ms() at the last tick */
     bool spare_wanted;
     uint64_t spare_ms; /* no spare worker before that time */
 
