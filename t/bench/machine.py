@@ -27,7 +27,7 @@ def first(pattern, *words):
 def versions(builddir):
     found = {'cairn': first(r'cairn\S* ?(?:version:?)? ?(?:cairn/)?([0-9.]+)', builddir / 'cairn', '-V'),
              'nginx': first(r'nginx/(\S+)', parties.nginx_binary(), '-v'),
-             'OpenSSL': first(r'OpenSSL (\S+)', 'openssl', 'version')}
+             'OpenSSL': first(r'runs with (\S+)', builddir / 'cairn', '-V')}
     if parties.envoy.binary():
         found['Envoy'] = first(r'/(\d+\.\d+\.\d+)', parties.envoy.binary(), '--version')
     return found
