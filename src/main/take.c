@@ -13,7 +13,6 @@
  */
 #include "main/take.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -145,8 +144,9 @@ static void finish(cn_take_t *t)
     t->w->pause = NULL;
     cn_fiber_destroy(t->fiber);
     t->fiber = NULL;
-    t->told(t->ctx, o->number, t->rc, t->why);
+    uint64_t number = o->number;
     free_order(o);
+    t->told(t->ctx, number, t->rc, t->why);
     cn_pool_destroy(t->pool);
 }
 
@@ -216,14 +216,9 @@ void cn_take_destroy(cn_take_t *t)
 
 void cn_take_add(cn_take_t *t, bool whole, int fd, uint64_t number)
 {
-    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-
-    if (own < 0) {
-        t->told(t->ctx, number, CN_ERR, CN_STR("no descriptor is left"));
-        return;
-    }
     order_t *o = cn_xmalloc(sizeof(*o));
-    *o = (order_t){.whole = whole, .fd = own, .number = number};
+
+    *o = (order_t){.whole = whole, .fd = fd, .number = number};
     cn_list_init(&o->link);
     if (whole)
         drop_waiting(t); /* it says all that they would have */

@@ -19,7 +19,7 @@ cn_take_t *cn_take_create(cn_worker_t *, const cn_reload_source_t *, cn_take_tol
 /* Ends in order what has begun, and forgets the rest. */
 void cn_take_destroy(cn_take_t *);
 /* whole: else fd is a part, made for the configuration just before it.  fd is
- * copied.  It begins at once when nothing else is under way. */
+ * taken.  It begins at once when nothing else is under way. */
 void cn_take_add(cn_take_t *, bool whole, int fd, uint64_t number);
 /* In one go, with nothing under way; told is not called. */
 CN_MUST cn_rc cn_take_now(cn_take_t *, bool whole, int fd, uint64_t number, cn_pool_t *pool,

@@ -18,6 +18,7 @@
 #include "main/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,7 @@ typedef struct proc {
     door_t *doors;
     unsigned ndoors;
     state_t state;
+    int reserve;   /* a descriptor that makes room for one in a message; -1: there is none now */
     uint32_t owed; /* a CN_FROM_* that could not be sent; 0: none */
     cn_channel_msg_t msg;
 } proc_t;
@@ -380,10 +382,17 @@ static void publish(proc_t *p)
 
 /* ---- configurations ---- */
 
+static void keep_reserve(proc_t *p)
+{
+    if (p->reserve < 0)
+        p->reserve = fcntl(p->start->channel, F_DUPFD_CLOEXEC, 0);
+}
+
 static void on_taken(void *ctx, uint64_t number, cn_rc rc, cn_str_t why)
 {
     proc_t *p = ctx;
 
+    keep_reserve(p);
     if (rc == CN_OK)
         cn_board_set(&p->slot->gen, number);
     cn_series_set(p->metrics.step_us, cn_take_longest_us(p->take));
@@ -423,6 +432,7 @@ static void serve(proc_t *p, unsigned nth)
     tell(p, CN_FROM_READY, p->w.gen->id, CN_STR_NULL);
 }
 
+/* A descriptor that comes with an order other than to take something is nobody's. */
 static void obey(proc_t *p, const cn_channel_msg_t *m)
 {
     switch (m->type) {
@@ -460,6 +470,23 @@ static void obey(proc_t *p, const cn_channel_msg_t *m)
     default:
         cn_log(CN_LOG_ERROR, "worker", "unknown order %u", m->type);
     }
+    if (m->fd >= 0 && m->type != CN_TO_RELOAD && m->type != CN_TO_PATCH)
+        close(m->fd);
+}
+
+/* When clients have taken all descriptors, a message would lose its own: the
+ * reserve is given up for it, and nothing is read while there is none. */
+static cn_rc next_message(proc_t *p, cn_channel_msg_t *m)
+{
+    keep_reserve(p);
+    if (p->reserve < 0)
+        return CN_DECLINE;
+    close(p->reserve);
+    p->reserve = -1;
+    cn_rc rc = cn_channel_recv(p->start->channel, m);
+    if (rc != CN_OK || m->fd < 0)
+        keep_reserve(p);
+    return rc;
 }
 
 static void read_channel(proc_t *p)
@@ -467,15 +494,14 @@ static void read_channel(proc_t *p)
     cn_channel_msg_t m;
     cn_rc rc;
 
-    while ((rc = cn_channel_recv(p->start->channel, &m)) == CN_OK) {
-        if (m.type == CN_TO_CONN && m.fd >= 0) {
+    while ((rc = next_message(p, &m)) == CN_OK) {
+        if (m.type == CN_TO_CONN && m.fd >= 0)
             take_conn(p, (unsigned)m.number, m.fd);
-            continue;
-        }
-        obey(p, &m);
-        if (m.fd >= 0)
-            close(m.fd);
+        else
+            obey(p, &m);
     }
+    if (rc == CN_DECLINE)
+        return; /* tried again with the next heartbeat */
     if (rc == CN_AGAIN) {
         p->channel_io.readable = false;
         return;
@@ -636,6 +662,8 @@ static void end(proc_t *p)
     cn_stats_close(p->stats);
     free((void *)(uintptr_t)p->defs);
     free(p->doors);
+    if (p->reserve >= 0)
+        close(p->reserve);
     close(p->sig_fd);
 }
 
@@ -650,6 +678,7 @@ void cn_worker_main(const cn_worker_start_t *s)
     proc_t *p = cn_xzalloc(sizeof(*p));
 
     p->start = s;
+    p->reserve = -1;
     p->slot = &s->board->v[s->slot];
     /* The log's descriptor is about to be closed; it is opened again by name
      * once the configuration tells it. */

@@ -96,6 +96,29 @@ def test_no_descriptor_left_refuses_new_connections_only(cairn, pods, echo, curl
     assert one.info()['worker_respawns'] == 0
 
 
+@pytest.mark.parametrize('keeper', ['off', 'on'])
+def test_no_descriptor_left_keeps_no_configuration_away(cairn, pods, echo, curl, keeper):  # noqa: F811
+    conf = steady.body(*pods, echo=echo)
+    one = cairn(conf, main='worker_rlimit_nofile 64; config_keeper %s;' % keeper)
+    worker = one.workers()[0]
+    with one.connection(curl) as connection:
+        tunnel = connection.connect(steady.ECHO)
+        crowd = [socket.create_connection((one.ip, 15008)) for _ in range(100)]
+        try:
+            net.wait_for(lambda: len(os.listdir('/proc/%d/fd' % worker)) >= 64, 10.0, 'all descriptors in use')
+            for i in range(3):
+                one.write(conf + proxy.service('s%d.x:1' % i, '127.1.1.1:1', cluster=steady.NAME))
+                steady.wait_in_force(one, lambda: one.send_signal(signal.SIGHUP))
+            tunnel.send(b'still')
+            assert tunnel.recv() == b'still'
+        finally:
+            for sock in crowd:
+                sock.close()
+        net.wait_for(lambda: len(os.listdir('/proc/%d/fd' % worker)) < 40, 20.0, 'descriptors free again')
+        assert 's2.x:1' in [s['name'] for s in one.get('/config_dump').json()['services']]
+    assert one.workers() == [worker] and one.info()['worker_respawns'] == 0
+
+
 def net_waits(condition, seconds):
     """True when it came true in that time."""
     try:
