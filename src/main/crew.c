@@ -171,6 +171,7 @@ static void start_worker(cn_master_t *m, cn_crew_t *c, bool spare)
     *c = (cn_crew_t){.channel = -1, .deaths = deaths, .epoch = m->target.epoch, .spare = spare};
     c->nth = free_nth(m, c);
     c->sent = m->target.id;
+    c->reopens = m->reopens;
     c->started_ms = cn_loop_ms(m->loop);
     /* From its fork on the worker writes there too. */
     m->board->v[place] = (cn_board_slot_t){.state = CN_BOARD_STARTING};
@@ -449,9 +450,24 @@ static void count(cn_master_t *m)
     cn_series_set(m->metrics.workers, serving);
 }
 
+/* Who starts, or does not listen, when log files are to be opened anew, hears of it later. */
+static void tell_reopen(cn_master_t *m)
+{
+    cn_channel_msg_t msg;
+
+    cn_channel_msg_init(&msg, CN_TO_REOPEN, 0);
+    for (unsigned i = 0; i < m->crew_n; i++) {
+        cn_crew_t *c = &m->crew[i];
+        if (c->reopens != m->reopens && c->channel >= 0 && c->state >= CN_CREW_RUNNING &&
+            cn_channel_send(c->channel, &msg) == CN_OK)
+            c->reopens = m->reopens;
+    }
+}
+
 void cn_crew_reconcile(cn_master_t *m)
 {
     count(m);
+    tell_reopen(m);
     if (m->state != CN_MASTER_RUNNING || m->paused)
         return;
     drop_outdated(m);

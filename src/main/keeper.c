@@ -24,7 +24,7 @@
 #include "os/sig.h"
 #include "proxy/worker.h"
 
-enum { ASK_CHECK = 1, ASK_WHOLE };
+enum { ASK_CHECK = 1, ASK_WHOLE, ASK_REOPEN };
 
 typedef struct {
     const cn_keeper_start_t *start;
@@ -216,8 +216,10 @@ static CN_NORETURN void run(const cn_keeper_start_t *s, int channel)
     while (cn_channel_wait(channel, -1) == CN_OK && cn_channel_recv(channel, msg) == CN_OK) {
         if (msg->type == ASK_CHECK)
             check(k);
-        else
+        else if (msg->type == ASK_WHOLE)
             give_whole(k);
+        else if (cn_log_reopen() != CN_OK)
+            cn_log(CN_LOG_ERROR, "keeper", "the error log cannot be reopened: %s", strerror(errno));
     }
     /* The master's objects are in this memory too and are not ours to end. */
     _exit(0);
@@ -243,6 +245,14 @@ cn_rc cn_keeper_ask(const cn_keeper_t *k, bool whole, cn_reload_check_t *check)
         return CN_ERR;
     *check = (cn_reload_check_t){.pid = k->pid, .channel = k->channel, .kept = true};
     return CN_OK;
+}
+
+cn_rc cn_keeper_reopen(const cn_keeper_t *k)
+{
+    cn_channel_msg_t msg;
+
+    cn_channel_msg_init(&msg, ASK_REOPEN, 0);
+    return cn_channel_send(k->channel, &msg) == CN_OK ? CN_OK : CN_ERR;
 }
 
 void cn_keeper_end(cn_keeper_t *k)

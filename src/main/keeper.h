@@ -30,6 +30,8 @@ CN_MUST cn_rc cn_keeper_start(cn_keeper_t *, const cn_keeper_start_t *);
  * answer is the configuration in force in one piece (CN_CHECKED_SAME).
  * CN_ERR: it does not listen. */
 CN_MUST cn_rc cn_keeper_ask(const cn_keeper_t *, bool whole, cn_reload_check_t *);
+/* It opens its log file by name again.  CN_ERR: it does not listen. */
+CN_MUST cn_rc cn_keeper_reopen(const cn_keeper_t *);
 /* It has ended, or is ended now. */
 void cn_keeper_end(cn_keeper_t *);
 

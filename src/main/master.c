@@ -35,6 +35,9 @@
 #define TERM_PATIENCE_MS 5000
 /* Longest time that a checker may take, in ticks. */
 #define CHECK_TICKS_MAX 120
+/* A check that came to nothing is done again so often, after 1, 4 and 16 s; while
+ * another binary is there, until that is gone. */
+#define RETRIES_MAX 3u
 /* From this size on, in bytes, reading a configuration takes noticeable time. */
 #define LARGE_CONF (1 << 20)
 /* Ticks without a change after which parts are gathered. */
@@ -223,6 +226,30 @@ static void accept_target(cn_master_t *m)
     cn_control_checked(&m->control, m->check_nth, m->target.id, CN_STR_NULL);
 }
 
+/* Another master serves on the same sockets. */
+static bool has_peer(const cn_master_t *m)
+{
+    return m->new_binary || (m->old_binary && m->old_binary == getppid());
+}
+
+/* For a refusal that says nothing of the files: whoever changed them may not ask
+ * again, and the watcher takes for known what it told. */
+static void retry_later(cn_master_t *m)
+{
+    if (m->state != CN_MASTER_RUNNING || (m->retries >= RETRIES_MAX && !has_peer(m)))
+        return;
+    m->retry_ticks = 1u << 2 * (m->retries < RETRIES_MAX ? m->retries : RETRIES_MAX - 1);
+    m->retries++;
+    m->beside = has_peer(m);
+    cn_log(CN_LOG_NOTICE, "master", "the configuration is read again in %u s", m->retry_ticks);
+}
+
+static void expect_no_retry(cn_master_t *m)
+{
+    m->retries = m->retry_ticks = 0;
+    m->beside = false;
+}
+
 /* ---- the keeper ---- */
 
 static void lose_keeper(cn_master_t *m)
@@ -292,6 +319,15 @@ static cn_rc ask_keeper(cn_master_t *m)
 
 /* ---- checks ---- */
 
+static void not_started(cn_master_t *m)
+{
+    cn_pool_t *pool = cn_pool_create(0);
+
+    refuse(m, cn_pool_printf(pool, "the checker cannot be started: %s", strerror(errno)));
+    retry_later(m);
+    cn_pool_destroy(pool);
+}
+
 /* Which check will answer: the running one may have read before the change. */
 static unsigned start_check(cn_master_t *m)
 {
@@ -302,18 +338,20 @@ static unsigned start_check(cn_master_t *m)
         return m->check_nth + 1;
     }
     m->reload_again = false;
+    m->retry_ticks = 0;
     m->check_ticks = 0;
     m->check_nth++;
     if (ask_keeper(m) == CN_OK)
         return m->check_nth;
     if (cn_reload_check_start(&m->check, m->args->source, m->target.cert_hash) != CN_OK) {
-        cn_log(CN_LOG_ERROR, "master", "reload: the checker cannot be started: %s",
-               strerror(errno));
+        not_started(m);
         return 0;
     }
     if (cn_io_open(&m->check_io, m->loop, m->check.channel, &m->task) != CN_OK) {
-        cn_log(CN_LOG_ERROR, "master", "reload: %s", strerror(errno));
+        int err = errno;
         cn_reload_check_abort(&m->check);
+        errno = err;
+        not_started(m);
         return 0;
     }
     return m->check_nth;
@@ -327,6 +365,19 @@ static void end_check(cn_master_t *m)
     m->gathering = false;
 }
 
+/* The one that runs is not waited for any more. */
+static void drop_check(cn_master_t *m)
+{
+    bool kept = m->check.kept;
+
+    if (!m->check.pid)
+        return;
+    kill(m->check.pid, SIGKILL);
+    end_check(m);
+    if (kept)
+        lose_keeper(m);
+}
+
 static void take_result(cn_master_t *m, cn_rc rc, const cn_reload_checked_t *checked,
                         cn_pool_t *pool, cn_str_t *why)
 {
@@ -334,6 +385,8 @@ static void take_result(cn_master_t *m, cn_rc rc, const cn_reload_checked_t *che
         rc = adopt(m, checked, false, pool, why);
     else if (rc == CN_OK)
         adopt_part(m, checked);
+    if (rc == CN_OK || checked->kind == CN_CHECKED_BAD)
+        expect_no_retry(m);
     if (rc == CN_OK) {
         accept_target(m);
         return;
@@ -345,6 +398,9 @@ static void take_result(cn_master_t *m, cn_rc rc, const cn_reload_checked_t *che
     else if (checked->bundle >= 0)
         close(checked->bundle);
     refuse(m, *why);
+    /* Nobody answered; or the files are good, and the other binary has what they ask for. */
+    if (checked->kind == 0 || (checked->kind != CN_CHECKED_BAD && has_peer(m)))
+        retry_later(m);
 }
 
 static void take_check(cn_master_t *m)
@@ -378,6 +434,7 @@ static unsigned reload(cn_master_t *m)
     if (m->state != CN_MASTER_RUNNING)
         return 0;
     m->paused = false;
+    expect_no_retry(m);
     cn_log(CN_LOG_INFO, "master", "reading the configuration again");
     return start_check(m);
 }
@@ -437,16 +494,12 @@ static void reopen(cn_master_t *m)
                    strerror(errno));
     }
     cn_pool_destroy(pool);
-    cn_crew_tell(m, CN_TO_REOPEN, 0);
+    if (m->keeper.pid && cn_keeper_reopen(&m->keeper) != CN_OK)
+        lose_keeper(m);
+    m->reopens++; /* the crew is told of it when it is reconciled */
 }
 
 /* ---- ends ---- */
-
-/* Another master serves on the same sockets. */
-static bool has_peer(const cn_master_t *m)
-{
-    return m->new_binary || (m->old_binary && m->old_binary == getppid());
-}
 
 /* Ours are closed too, so that clients are refused instead of waiting. */
 static void dismiss_all(cn_master_t *m)
@@ -458,6 +511,16 @@ static void dismiss_all(cn_master_t *m)
     cn_sockets_close(&m->sockets);
 }
 
+/* What is still read will not be taken. */
+static void stop_reading(cn_master_t *m)
+{
+    drop_check(m);
+    m->reload_again = false;
+    expect_no_retry(m);
+    cn_control_checked(&m->control, m->check_nth + 1, 0, CN_STR("the master is about to end"));
+    tend_watcher(m);
+}
+
 /* First "not ready", then the drain: who is told to go elsewhere must not be
  * sent here again. */
 static void quit(cn_master_t *m)
@@ -467,7 +530,7 @@ static void quit(cn_master_t *m)
     if (m->state != CN_MASTER_RUNNING)
         return;
     m->state = CN_MASTER_QUITTING;
-    tend_watcher(m);
+    stop_reading(m);
     if (delay == 0 || has_peer(m)) {
         dismiss_all(m);
         return;
@@ -484,7 +547,7 @@ static void terminate(cn_master_t *m)
         return;
     cn_log(CN_LOG_NOTICE, "master", "terminating");
     m->state = CN_MASTER_TERMINATING;
-    tend_watcher(m);
+    stop_reading(m);
     cn_crew_signal(m, SIGTERM);
     cn_timer_set(&m->kill, TERM_PATIENCE_MS);
 }
@@ -591,12 +654,15 @@ static void tick(cn_master_t *m)
 {
     cn_crew_tick(m);
     if (m->check.pid && ++m->check_ticks > CHECK_TICKS_MAX) {
-        bool kept = m->check.kept;
-        kill(m->check.pid, SIGKILL);
-        end_check(m);
-        if (kept)
-            lose_keeper(m);
+        drop_check(m);
         refuse(m, CN_STR("the checker took too long"));
+        retry_later(m);
+    }
+    if (m->beside && !has_peer(m))
+        m->retry_ticks = 1;
+    if (m->retry_ticks > 0 && --m->retry_ticks == 0) {
+        m->beside = false;
+        (void)start_check(m);
     }
     if (++m->quiet >= QUIET_TICKS || m->target.nparts > CN_PARTS_MAX / 2)
         gather_parts(m);
@@ -793,7 +859,10 @@ static cn_rc start(cn_master_t *m, cn_pool_t *pool)
         cn_log(CN_LOG_NOTICE, "master", "%u listening sockets taken over", n);
     }
     if (first_conf(m, pool) != CN_OK || go_to_background(m) != CN_OK || share_memory(m) != CN_OK ||
-        write_pid(m, pool) != CN_OK || open_loop(m) != CN_OK)
+        open_loop(m) != CN_OK)
+        return CN_ERR;
+    /* Whoever reads it may send a signal at once, so those are watched by now. */
+    if (write_pid(m, pool) != CN_OK)
         return CN_ERR;
     leave_starter(m, pool);
     warn_about_user(m);

@@ -62,6 +62,7 @@ typedef struct {
     uint64_t gen;     /* it has this configuration in force */
     uint64_t sent;    /* and was sent this one */
     uint64_t refused; /* and could not take this one */
+    unsigned reopens; /* of the master's that it knows of */
     uint64_t started_ms, retry_ms, left_ms;
     unsigned deaths; /* in a row, soon after the start */
     bool spare;      /* stands by: is none of the workers wanted */
@@ -99,6 +100,9 @@ typedef struct cn_master {
     cn_io_t check_io;
     unsigned check_ticks;
     bool reload_again;
+    unsigned retries, retry_ticks; /* of checks that came to nothing; until the next one, 0: none */
+    bool beside;                   /* that was when another binary was there */
+    unsigned reopens;              /* how often log files were opened anew */
 
     cn_shm_t *shm;
     cn_shared_t *shared; /* the modules' regions in it */
