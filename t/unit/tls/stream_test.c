@@ -379,7 +379,8 @@ typedef struct {
     size_t alpn_n;
     int max_version;
     bool server;
-    const char *key; /* of another leaf, instead of the leaf's own */
+    const char *key;    /* of another leaf, instead of the leaf's own */
+    const char *suites; /* NULL: OpenSSL's, AES-256 first */
 } raw_conf_t;
 
 static int raw_alpn(SSL *ssl CN_UNUSED, const unsigned char **out, unsigned char *n,
@@ -445,6 +446,8 @@ static void raw_start(world_t *w, const raw_conf_t *rc)
     else if (rc->leaf)
         SSL_CTX_use_PrivateKey_file(w->raw_ctx, cn_pki_path(w->pki, rc->leaf, "key").p,
                                     SSL_FILETYPE_PEM);
+    if (rc->suites)
+        assert_int_equal(SSL_CTX_set_ciphersuites(w->raw_ctx, rc->suites), 1);
     if (rc->max_version)
         SSL_CTX_set_max_proto_version(w->raw_ctx, rc->max_version);
     SSL_CTX_set_alpn_select_cb(w->raw_ctx, raw_alpn, rc->alpn ? w : NULL);
@@ -539,6 +542,39 @@ static void test_a_client_of_another_protocol_is_refused(void **state)
 
     raw_connect(w, &(raw_conf_t){.leaf = "curl", .alpn = "\x08http/1.1", .alpn_n = 9});
     assert_failed(&w->server, CN_SERR_TLS, "ALPN h2");
+}
+
+/* With X25519 and P-256 beside them 256 bits keep out nobody more. */
+static void test_our_order_of_suites_counts_not_the_client_s(void **state)
+{
+    world_t *w = *state;
+
+    raw_connect(w, &(raw_conf_t){.leaf = "curl", .alpn = "\x02h2", .alpn_n = 3});
+    assert_true(w->server.ready);
+    assert_string_equal(SSL_get_cipher_name(w->raw), "TLS_AES_128_GCM_SHA256");
+}
+
+static void test_a_client_may_insist_on_its_suite(void **state)
+{
+    static const struct {
+        const char *offered, *chosen;
+    } cases[] = {
+        {"TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"},
+        {"TLS_CHACHA20_POLY1305_SHA256", "TLS_CHACHA20_POLY1305_SHA256"},
+        {"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_256_GCM_SHA384"},
+        /* no AES in hardware */
+        {"TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"},
+    };
+    world_t *w = *state;
+
+    for (unsigned i = 0; i < CN_COUNT(cases); i++) {
+        raw_connect(w,
+                    &(raw_conf_t){
+                        .leaf = "curl", .alpn = "\x02h2", .alpn_n = 3, .suites = cases[i].offered});
+        assert_true(w->server.ready);
+        assert_string_equal(SSL_get_cipher_name(w->raw), cases[i].chosen);
+        part(w);
+    }
 }
 
 static void test_a_server_that_chooses_no_protocol_is_refused(void **state)
@@ -806,6 +842,8 @@ int main(void)
         T(test_an_expired_client_is_refused),
         T(test_a_client_that_offers_no_protocol_is_refused),
         T(test_a_client_of_another_protocol_is_refused),
+        T(test_our_order_of_suites_counts_not_the_client_s),
+        T(test_a_client_may_insist_on_its_suite),
         T(test_a_server_that_chooses_no_protocol_is_refused),
         T(test_older_versions_are_refused),
         T(test_plain_text_is_refused),
