@@ -9,6 +9,8 @@
  *   keys; seen.c adds those, once for each certificate.
  * - Bytes of strangers reach no algorithm that the mesh does not speak.
  *
+ * The key schedule is ours (kdf.c).
+ *
  * A provider's callbacks get the context of the implementations, which here is
  * the default provider's, and nothing of ours: so the tables are per process.
  */
@@ -22,6 +24,7 @@
 #include <openssl/provider.h>
 
 #include "core/pool.h"
+#include "tls/kdf.h"
 
 #define NAMES_MAX 6
 
@@ -32,7 +35,7 @@ static const struct {
     {OSSL_OP_DIGEST, {"SHA2-256", "SHA2-384", "SHA2-512"}},
     {OSSL_OP_CIPHER, {"AES-128-GCM", "AES-256-GCM", "ChaCha20-Poly1305"}},
     {OSSL_OP_MAC, {"HMAC"}},
-    {OSSL_OP_KDF, {"HKDF", "TLS13-KDF"}},
+    {OSSL_OP_KDF, {"HKDF", CN_TLS_KDF_NAME}},
     {OSSL_OP_RAND, {"CTR-DRBG", "SEED-SRC"}},
     {OSSL_OP_KEYMGMT, {"RSA", "RSA-PSS", "EC", "X25519", "ED25519"}},
     {OSSL_OP_KEYEXCH, {"ECDH", "X25519"}},
@@ -89,8 +92,12 @@ static void choose(int operation, const char *const names[], OSSL_ALGORITHM *out
 
     for (; a && a->algorithm_names; a++)
         for (unsigned i = 0; i < NAMES_MAX && names[i]; i++)
-            if (is_named(a->algorithm_names, names[i]))
-                *out++ = *a;
+            if (is_named(a->algorithm_names, names[i])) {
+                *out = *a;
+                if (strcmp(names[i], CN_TLS_KDF_NAME) == 0)
+                    out->implementation = cn_tls_kdf();
+                out++;
+            }
 }
 
 OSSL_LIB_CTX *cn_tls_lib(void)
