@@ -9,7 +9,8 @@
  *   keys; seen.c adds those, once for each certificate.
  * - Bytes of strangers reach no algorithm that the mesh does not speak.
  *
- * The key schedule is ours (kdf.c).
+ * The key schedule is ours (kdf.c), and random numbers are those of OpenSSL's own
+ * context (draw.c).
  *
  * A provider's callbacks get the context of the implementations, which here is
  * the default provider's, and nothing of ours: so the tables are per process.
@@ -24,6 +25,7 @@
 #include <openssl/provider.h>
 
 #include "core/pool.h"
+#include "tls/draw.h"
 #include "tls/kdf.h"
 
 #define NAMES_MAX 6
@@ -36,7 +38,7 @@ static const struct {
     {OSSL_OP_CIPHER, {"AES-128-GCM", "AES-256-GCM", "ChaCha20-Poly1305"}},
     {OSSL_OP_MAC, {"HMAC"}},
     {OSSL_OP_KDF, {"HKDF", CN_TLS_KDF_NAME}},
-    {OSSL_OP_RAND, {"CTR-DRBG", "SEED-SRC"}},
+    {OSSL_OP_RAND, {CN_TLS_DRAW_NAME}},
     {OSSL_OP_KEYMGMT, {"RSA", "RSA-PSS", "EC", "X25519", "ED25519"}},
     {OSSL_OP_KEYEXCH, {"ECDH", "X25519"}},
     {OSSL_OP_SIGNATURE, {"RSA", "ECDSA", "ED25519"}},
@@ -85,6 +87,16 @@ static bool is_named(const char *names, const char *first)
     return strncmp(names, first, n) == 0 && (names[n] == '\0' || names[n] == ':');
 }
 
+/* OpenSSL's, or ours. */
+static const OSSL_DISPATCH *implementation(const char *name, const OSSL_ALGORITHM *theirs)
+{
+    if (strcmp(name, CN_TLS_KDF_NAME) == 0)
+        return cn_tls_kdf();
+    if (strcmp(name, CN_TLS_DRAW_NAME) == 0)
+        return cn_tls_draw;
+    return theirs->implementation;
+}
+
 static void choose(int operation, const char *const names[], OSSL_ALGORITHM *out)
 {
     int no_cache;
@@ -94,16 +106,21 @@ static void choose(int operation, const char *const names[], OSSL_ALGORITHM *out
         for (unsigned i = 0; i < NAMES_MAX && names[i]; i++)
             if (is_named(a->algorithm_names, names[i])) {
                 *out = *a;
-                if (strcmp(names[i], CN_TLS_KDF_NAME) == 0)
-                    out->implementation = cn_tls_kdf();
+                out->implementation = implementation(names[i], a);
                 out++;
             }
 }
 
+/* Whether OpenSSL is as it comes.  FIPS counts where it is only preferred, too. */
+static bool is_plain(void)
+{
+    return OSSL_PROVIDER_available(NULL, "default") && !OSSL_PROVIDER_available(NULL, "fips") &&
+           !EVP_default_properties_is_fips_enabled(NULL);
+}
+
 OSSL_LIB_CTX *cn_tls_lib(void)
 {
-    if (lib.ctx || !OSSL_PROVIDER_available(NULL, "default") ||
-        EVP_default_properties_is_fips_enabled(NULL))
+    if (lib.ctx || !is_plain())
         return lib.ctx;
     lib.all = OSSL_PROVIDER_load(NULL, "default");
     if (!lib.all)

@@ -10,7 +10,7 @@
 
 /* One in a process, made by the first call and never freed.  NULL, which is
  * OpenSSL's own: an operator has put something else in the place of its default
- * provider (FIPS), and that is what must be used. */
+ * provider, or FIPS beside it, and that is what must be used. */
 OSSL_LIB_CTX *cn_tls_lib(void);
 
 #endif

@@ -758,6 +758,30 @@ static void test_a_peer_that_comes_again_is_remembered(void **state)
     assert_int_equal(cn_tls_seen_count(w->ctx[1]->seen), 1);
 }
 
+/* Twice: the second time they are remembered. */
+static void test_identities_of_every_kind_of_key_are_accepted(void **state)
+{
+    static const char *const kinds[] = {"RSA", "P-256", "P-384", "ED25519"};
+    world_t *w = *state;
+
+    for (unsigned i = 0; i < CN_COUNT(kinds); i++) {
+        const char *ca = i % 2 ? "p384-ca" : "rsa-ca";
+
+        cn_pki_ca_of(w->pki, ca, NULL, i % 2 ? "P-384" : "RSA");
+        cn_pki_leaf(w->pki, "client", ca, &(cn_pki_leaf_t){.uri = CURL, .key = kinds[i]});
+        cn_pki_leaf(w->pki, "server", ca, &(cn_pki_leaf_t){.uri = WAYPOINT, .key = kinds[i]});
+        for (int j = 0; j < 2; j++) {
+            connect_as(w, "client", ca, "server", ca, SIZE_MAX);
+            assert_true(w->client.ready && w->server.ready);
+            assert_int_equal(cn_tls_seen_count(w->ctx[1]->seen), 1);
+            part(w);
+        }
+        cn_tls_ctx_unref(w->ctx[0]);
+        cn_tls_ctx_unref(w->ctx[1]);
+        w->ctx[0] = w->ctx[1] = NULL;
+    }
+}
+
 static void test_a_remembered_certificate_without_its_key_is_refused(void **state)
 {
     world_t *w = *state;
@@ -856,6 +880,7 @@ int main(void)
         T(test_a_failed_connect_keeps_its_cause),
         T(test_tls_runs_inside_tls),
         T(test_a_peer_that_comes_again_is_remembered),
+        T(test_identities_of_every_kind_of_key_are_accepted),
         T(test_a_remembered_certificate_without_its_key_is_refused),
         T(test_the_memory_goes_with_the_bundle),
         T(test_the_memory_goes_with_the_trust_domains),
