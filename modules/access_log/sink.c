@@ -2,7 +2,8 @@
  *
  * Where lines go: buffered, written once a second or when enough has come
  * together.  A worker must never wait for a log: a sink that takes nothing
- * keeps a bounded backlog, then lines are dropped and counted.
+ * keeps a bounded backlog, then lines are dropped and counted; so does one that
+ * cannot be opened, which is tried again each second.
  *
  * Several workers append to one file or pipe: writes end at line ends, and to
  * pipes they are at most PIPE_BUF long, so lines do not mix.
@@ -26,7 +27,8 @@ struct al_sink {
     char *path;
     int fd; /* -1: could not be opened */
     bool pipe;
-    bool owned; /* close it */
+    bool owned;   /* close it */
+    bool missing; /* that it cannot be opened was said */
     al_buf_t buf;
     size_t line; /* where the line being written begins */
 };
@@ -54,9 +56,10 @@ static void open_sink(al_sink_t *s)
         s->fd = open(s->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
         s->owned = s->fd >= 0;
     }
-    if (s->fd < 0)
-        cn_log(CN_LOG_ERROR, "access_log", "cannot open %s: %s; its lines are dropped", s->path,
+    if (s->fd < 0 && !s->missing)
+        cn_log(CN_LOG_ERROR, "access_log", "cannot open %s: %s; trying again each second", s->path,
                strerror(errno));
+    s->missing = s->fd < 0;
     s->pipe = s->fd >= 0 && fstat(s->fd, &st) == 0 && !S_ISREG(st.st_mode);
 }
 
@@ -109,6 +112,8 @@ static void run(cn_task_t *task, uint32_t why CN_UNUSED)
     cn_list_each (node, &all->all) {
         al_sink_t *s = cn_list_entry(node, al_sink_t, link);
 
+        if (s->fd < 0)
+            open_sink(s);
         flush(s);
         pending = pending || s->buf.n;
     }
@@ -182,8 +187,8 @@ void al_sink_line(al_sinks_t *all, al_sink_t *s)
 {
     if (s->buf.n >= FLUSH_BYTES)
         flush(s);
-    if (s->fd < 0 || s->buf.n > BACKLOG_BYTES) {
-        s->buf.n = s->fd < 0 ? 0 : s->line;
+    if (s->buf.n > BACKLOG_BYTES) {
+        s->buf.n = s->line;
         cn_series_add(all->dropped, 1);
     }
     if (s->buf.n && !cn_timer_is_set(&all->timer))

@@ -202,6 +202,25 @@ def test_error_log_whose_reader_is_gone_ends_nobody(cairn, pods, curl):  # noqa:
             process.wait()
 
 
+def test_access_log_that_cannot_be_opened_for_a_while_gets_its_lines_later(cairn, pods, curl):  # noqa: F811
+    one = cairn(steady.body(*pods), start=False)
+    one.access_path = one.folder / 'later/access.log'
+    one.write(one.body)
+    one.start()
+    serves_many(one, curl, 5)
+    one.wait_log('cannot open .*later/access.log: No such file')
+    (one.folder / 'later').mkdir()
+    assert len(one.access(5)) == 5
+    # The same when it is opened anew.
+    one.access_path.unlink()
+    (one.folder / 'later').rmdir()
+    one.send_signal(signal.SIGUSR1)
+    net.wait_for(lambda: len(re.findall('cannot open .*later/access.log', one.log)) == 2, 10.0, 'another word of it')
+    serves_many(one, curl, 3)
+    (one.folder / 'later').mkdir()
+    assert len(one.access(3)) == 3 and one.count('cairn_access_log_dropped_total') == 0
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which('unshare'), reason='needs a mount namespace')
 def test_full_disk_under_the_logs_loses_lines_and_no_request(cairn, pods, curl):  # noqa: F811
     one = cairn(steady.body(*pods), start=False, arguments=['-g', 'error_log full/e.log debug;'])
