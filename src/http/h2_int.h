@@ -105,6 +105,7 @@ struct cn_h2 {
     bool served;         /* a stream was opened before */
     bool settings_seen;  /* the peer's */
     bool room;           /* capacity grew: tell the owner */
+    bool drain_late;     /* it begins with the first request, or by the step timer */
     bool last_said;      /* the final GOAWAY went out */
     bool doomed;         /* cn_h2_destroy() from inside run() */
     bool ended;
@@ -122,7 +123,7 @@ void cn_h2_unref(cn_h2_t *);
 void cn_h2_set_error(cn_h2_t *, cn_serr, const char *text);
 
 /* ---- h2frame.c ---- */
-extern const uint8_t cn_h2_ping_alive[8], cn_h2_ping_drain[8];
+extern const uint8_t cn_h2_ping_alive[8], cn_h2_ping_drain[8], cn_h2_ping_last[8];
 void cn_h2_session_create(cn_h2_t *);
 /* The final GOAWAY, once. */
 void cn_h2_say_last(cn_h2_t *);

@@ -27,7 +27,8 @@
 #define RESET_PER_SECOND 500u
 #endif
 
-const uint8_t cn_h2_ping_alive[8] = "cn-alive", cn_h2_ping_drain[8] = "cn-drain";
+const uint8_t cn_h2_ping_alive[8] = "cn-alive", cn_h2_ping_drain[8] = "cn-drain",
+              cn_h2_ping_last[8] = "cn-last ";
 
 /* ---- abuse ---- */
 
@@ -182,9 +183,15 @@ void cn_h2_say_last(cn_h2_t *h)
                           NGHTTP2_NO_ERROR, NULL, 0);
 }
 
+/* A peer that had a stream begun when the first GOAWAY came may answer the PING
+ * first, since answers overtake in many libraries (gRPC's among them): it is
+ * served, too, when the last word waits for a second answer. */
 static void ping_acked(cn_h2_t *h, const uint8_t *data)
 {
     if (memcmp(data, cn_h2_ping_drain, sizeof(cn_h2_ping_drain)) == 0) {
+        if (h->draining && !h->last_said)
+            nghttp2_submit_ping(h->ng, NGHTTP2_FLAG_NONE, cn_h2_ping_last);
+    } else if (memcmp(data, cn_h2_ping_last, sizeof(cn_h2_ping_last)) == 0) {
         if (h->draining)
             cn_h2_say_last(h);
     } else if (memcmp(data, cn_h2_ping_alive, sizeof(cn_h2_ping_alive)) == 0 && h->pinging) {

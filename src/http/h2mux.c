@@ -310,6 +310,11 @@ static void on_head_timer(cn_h2_t *h)
     nghttp2_session_terminate_session(h->ng, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
+static bool had_requests(const cn_h2_t *h)
+{
+    return nghttp2_session_get_last_proc_stream_id(h->ng) > 0;
+}
+
 static void on_timers(cn_h2_t *h, uint32_t why)
 {
     if (why & WHY_HEAD)
@@ -319,7 +324,9 @@ static void on_timers(cn_h2_t *h, uint32_t why)
     if ((why & WHY_IDLE) && h->nstreams == 0)
         cn_h2_drain(h);
     if (why & WHY_STEP) {
-        if (h->draining && h->server)
+        if (h->drain_late)
+            cn_h2_drain(h);
+        else if (h->draining && h->server)
             cn_h2_say_last(h);
         sweep(h);
     }
@@ -377,6 +384,8 @@ static void on_wake(cn_task_t *task, uint32_t why)
     on_timers(h, why);
     if (h->readable && !h->lower_ended)
         got = receive(h);
+    if (h->drain_late && had_requests(h))
+        cn_h2_drain(h);
     watch_head(h);
     hand_out(h);
     tell(h);
@@ -530,6 +539,7 @@ void cn_h2_drain(cn_h2_t *h)
     if (h->ended || h->last_said || (h->draining && h->told))
         return;
     h->draining = true;
+    h->drain_late = false;
     if (h->server) {
         nghttp2_submit_shutdown_notice(h->ng);
         nghttp2_submit_ping(h->ng, NGHTTP2_FLAG_NONE, cn_h2_ping_drain);
@@ -538,6 +548,16 @@ void cn_h2_drain(cn_h2_t *h)
         cn_h2_say_last(h);
     }
     cn_h2_wake(h);
+}
+
+void cn_h2_drain_late(cn_h2_t *h, uint64_t ms)
+{
+    if (ms == 0 || h->ended || h->draining || had_requests(h)) {
+        cn_h2_drain(h);
+        return;
+    }
+    h->drain_late = true;
+    cn_timer_set(&h->step, ms);
 }
 
 void cn_h2_destroy(cn_h2_t *h)

@@ -65,6 +65,9 @@ cn_exch_t *cn_h2_open(cn_h2_t *, cn_task_t *owner);
 
 /* Two-step graceful GOAWAY (RFC 9113 6.8); closed() follows when all streams ended. */
 void cn_h2_drain(cn_h2_t *);
+/* Server: the same, once a first request has come or after ms: some clients fail
+ * the one that they have made a connection for when GOAWAY is there before it. */
+void cn_h2_drain_late(cn_h2_t *, uint64_t ms);
 /* At once: open exchanges and streams see GONE / RESET.  closed() is not called. */
 void cn_h2_destroy(cn_h2_t *);
 

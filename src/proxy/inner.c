@@ -104,7 +104,7 @@ static void serve_http2(cn_inner_t *inner)
 
     inner->h2 = cn_h2_server_create(inner->w->loop, take_stream(inner), &conf, &cbs, inner);
     if (inner->w->draining)
-        cn_h2_drain(inner->h2);
+        cn_h2_drain_late(inner->h2, pc->drain_idle_ms);
 }
 
 static void serve_l4(cn_inner_t *inner)
@@ -263,7 +263,7 @@ void cn_inner_drain(cn_inner_t *inner)
     if (inner->h1)
         cn_h1_server_drain(inner->h1, inner->w->conf->drain_idle_ms);
     else if (inner->h2)
-        cn_h2_drain(inner->h2);
+        cn_h2_drain_late(inner->h2, inner->w->conf->drain_idle_ms);
     else if (inner->stream && inner->head.bytes == 0 && !is_sniffed(inner))
         cn_timer_set(&inner->timer, inner->w->conf->drain_idle_ms);
 }

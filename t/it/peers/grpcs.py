@@ -94,9 +94,10 @@ class Client:
     KINDS = {'Echo': 'unary_unary', 'Fail': 'unary_unary', 'Missing': 'unary_unary', 'Count': 'stream_unary',
              'Repeat': 'unary_stream', 'FailLate': 'unary_stream', 'Talk': 'stream_stream', 'Hang': 'stream_stream'}
 
-    def __init__(self, address, authority='reviews.bookinfo:9080'):
+    def __init__(self, address, authority='reviews.bookinfo:9080', retries=0):
+        """retries=1: as clients come: a call that has not left them when GOAWAY comes is begun again."""
         self.channel = grpc.insecure_channel('%s:%d' % address, options=UNLIMITED + [
-            ('grpc.default_authority', authority), ('grpc.enable_retries', 0), ('grpc.enable_http_proxy', 0)])
+            ('grpc.default_authority', authority), ('grpc.enable_retries', retries), ('grpc.enable_http_proxy', 0)])
 
     def __call__(self, method):
         return getattr(self.channel, self.KINDS[method])('/test.Service/' + method)

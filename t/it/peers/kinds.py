@@ -66,7 +66,7 @@ class Calls(Client):
 
     def __init__(self, *words):
         super().__init__(*words, GRPC)
-        self.client = grpcs.Client(self.tunnel.address)
+        self.client = grpcs.Client(self.tunnel.address, retries=1)
         self.call = self.client('Echo')
         self.start()
 

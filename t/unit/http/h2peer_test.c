@@ -542,17 +542,51 @@ static void test_drain_takes_two_steps(void **state)
     assert_non_null(ping);
     connect_to(w, 3); /* sent before the GOAWAY was seen */
     put(w, NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, ping->head, 8);
+    connect_to(w, 5); /* begun by then, and overtaken by the answer */
     go(w);
-    assert_int_equal(w->requests, 2);
+    assert_int_equal(w->requests, 3);
+    assert_int_equal(count(w, NGHTTP2_GOAWAY), 1);
+    put(w, NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, find_last(w, NGHTTP2_PING)->head, 8);
+    go(w);
     assert_int_equal(count(w, NGHTTP2_GOAWAY), 2);
-    assert_int_equal(u32(find_last(w, NGHTTP2_GOAWAY)->head), 3);
-    connect_to(w, 5); /* too late */
+    assert_int_equal(u32(find_last(w, NGHTTP2_GOAWAY)->head), 5);
+    connect_to(w, 7); /* too late */
     go(w);
-    assert_int_equal(w->requests, 2);
-    put(w, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, "bye", 3);
-    put(w, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 3, "bye", 3);
+    assert_int_equal(w->requests, 3);
+    for (int id = 1; id <= 5; id += 2)
+        put(w, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, id, "bye", 3);
     go(w);
     assert_int_equal(find(w, NGHTTP2_DATA, 3)->len, 3);
+    assert_true(w->closed);
+}
+
+static void test_late_drain_begins_with_the_first_request(void **state)
+{
+    world_t *w = *state;
+
+    start(w);
+    go(w);
+    cn_h2_drain_late(w->server, 60000);
+    go(w);
+    assert_null(find(w, NGHTTP2_GOAWAY, 0));
+    connect_to(w, 1);
+    go(w);
+    assert_int_equal(w->requests, 1);
+    assert_int_equal(u32(find(w, NGHTTP2_GOAWAY, 0)->head), 0x7fffffff);
+    cn_h2_drain_late(w->server, 60000);
+    go(w);
+    assert_int_equal(count(w, NGHTTP2_GOAWAY), 1);
+}
+
+static void test_late_drain_does_not_wait_for_ever(void **state)
+{
+    world_t *w = *state;
+
+    start(w);
+    go(w);
+    cn_h2_drain_late(w->server, 20);
+    for (int i = 0; i < 300 && !w->closed; i++)
+        cn_loop_round(w->loop, 10);
     assert_true(w->closed);
 }
 
@@ -612,6 +646,8 @@ int main(void)
         T(test_bytes_that_nobody_takes_return_to_the_connection),
         T(test_more_than_the_window_is_an_error),
         T(test_drain_takes_two_steps),
+        T(test_late_drain_begins_with_the_first_request),
+        T(test_late_drain_does_not_wait_for_ever),
         T(test_drain_does_not_wait_for_a_deaf_peer),
         T(test_something_else_than_http2_ends_the_session),
         T(test_a_broken_frame_ends_the_session_with_a_word),
