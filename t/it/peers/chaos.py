@@ -30,6 +30,8 @@ STEPS = {
     'upgrade': 3, 'end_upgrade': 3, 'take_back': 2, 'reopen': 2, 'full_disk': 1, 'stop_worker': 2, 'stop_keeper': 2,
     'kill_helper': 2, 'kill_worker': 1, 'twice': 2, 'descriptors': 1, 'renew': 2, 'settle': 2, 'clock': 1,
 }
+# those after which workers start
+STARTING = ('upgrade', 'take_back', 'workers', 'listener', 'kill_worker')
 HOUR = 3600
 
 
@@ -48,6 +50,13 @@ def title(pid):
         return pathlib.Path('/proc/%d/cmdline' % pid).read_bytes().rstrip(b'\0').decode(errors='replace')
     except OSError:
         return ''  # it has just ended
+
+
+def exe(pid):
+    try:
+        return os.readlink('/proc/%d/exe' % pid)
+    except OSError:
+        return ''
 
 
 def is_alive(pid):
@@ -135,7 +144,7 @@ class Chaos:
         self.killed, self.stopped, self.timers = set(), set(), []
         self.excused, self.allowed, self.wrong, self.done = [], 0, [], []
         self.streams, self.calls = [], everything.calls
-        self.turned, self.seen, self.refusable = 0, set(), False
+        self.turned, self.seen, self.refusable, self.short_until = 0, set(), False, 0
         self.over = threading.Event()
         self.sampler = threading.Thread(target=self._sample, daemon=True)
         self.sampler.start()
@@ -195,6 +204,8 @@ class Chaos:
         for name, number, pause in steps:
             self.done.append(name)
             try:
+                if name in STARTING:
+                    time.sleep(max(0, self.short_until - time.monotonic()))
                 getattr(self, 'do_' + name)(random.Random(number))
                 time.sleep(pause)
                 self.look()
@@ -402,7 +413,9 @@ class Chaos:
             self.calls = self.all.start(kinds.Calls)
 
     def do_descriptors(self, rng):
-        """The masters are short of them for a while."""
+        """The masters are short of them for a while, in which no worker starts: it would have none for its clients."""
+        self.settle()
+        self.short_until = time.monotonic() + 0.5
         for pid in self.masters():
             used = len(os.listdir('/proc/%d/fd' % pid))
             with contextlib.suppress(ProcessLookupError):
@@ -526,6 +539,17 @@ class Chaos:
             assert pid in self.killed, 'process %d was killed by nobody:\n%s' % (pid, log)
         for line in log.splitlines():
             assert not re.search(r'ERROR: \w+Sanitizer|runtime error:|cairn: bug:|\) ended with status -?[1-9]|stood still', line), log
+
+    def stop(self):
+        """A run that failed leaves no processes."""
+        for timer in self.timers:
+            timer.cancel()
+        self.over.set()
+        self.sampler.join()
+        for pid in self.seen:
+            if is_alive(pid) and str(self.one.binary) in exe(pid):
+                os.kill(pid, signal.SIGKILL)
+        return ''
 
     def expect_nobody_left(self):
         net.wait_for(lambda: not [p for p in self.seen if is_alive(p) and 'cairn' in title(p)], 10.0, 'the end of all processes')
