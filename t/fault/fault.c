@@ -6,11 +6,19 @@
  * and reads which call was hit.  Only calls that may fail for reasons outside
  * the program are here.  Or, when armed is 2, the n-th allocation; when it is 3
  * the program is killed instead of its n-th system call.
+ *
+ * When armed is 4, every n-th allocation fails, each in a copy of the process
+ * of its own, for which the process waits: so one run tries all of them.  A copy
+ * that does not end of itself is ended at the first call that anybody else could
+ * notice.  When that call is the answer of a checker (main/reload.h), it must be
+ * the refusal or what the process itself answers; what becomes of the others
+ * needs whole runs.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -23,21 +31,50 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Stands for ENOMEM of an allocation: those are counted apart from calls. */
 #define NO_MEMORY (-1)
 /* Stands for the error of a call that never fails here. */
 #define NEVER (-2)
+/* Is not counted at all. */
+#define UNCOUNTED (-3)
 
-enum { FAIL_CALL = 1, FAIL_ALLOC, KILL };
+enum { FAIL_CALL = 1, FAIL_ALLOC, KILL, COPY };
+
+#define COPY_S 3
+/* What a copy ends with: the place of the call in noticed[] behind WENT_ON. */
+enum { REFUSED = 1, ALIKE = 60, UNLIKE, WENT_ON };
+
+static const char *const noticed[] = {"sendmsg",    "bind",     "listen",
+                                      "accept4",    "connect",  "setsockopt",
+                                      "recvmsg",    "fork",     "inotify_add_watch",
+                                      "rename",     "read",     "write",
+                                      "unlink",     "mkdir",    "open",
+                                      "poll",       "kill",     "recv",
+                                      "epoll_wait", "send",     "ftruncate",
+                                      "waitpid",    "epoll_ctl"};
+#define NOTICED (sizeof(noticed) / sizeof(noticed[0]))
+
+/* CN_CHECKED_BAD of main/reload.h. */
+#define ANSWER_BAD 4
+#define ANSWERS 16
 
 /* The same layout in t/it/test_fault.py. */
 struct fault {
     uint32_t armed, nth, count, hit;
-    int32_t pid; /* of whom it hit */
+    int32_t pid; /* of whom it hit; of COPY: the status of the first that ended otherwise */
     char name[48];
+    uint64_t answer[ANSWERS]; /* a hash of the first one of each type */
+    /* How copies ended: by abort(), with a refusal, with the same answer, not at all, before one
+     * of those calls; or as they must not. */
+    uint32_t aborted, refused, alike, stuck, went_on[NOTICED], otherwise;
 };
+
+static int is_copy;
+static unsigned char is_own[1024]; /* descriptors that only the copy has */
 
 static struct fault *fault_shared(void)
 {
@@ -61,14 +98,146 @@ static int fault_counts(uint32_t armed, int error)
 {
     if (error == NO_MEMORY)
         return armed == FAIL_ALLOC;
-    return armed == KILL || (armed == FAIL_CALL && error != NEVER);
+    return error != UNCOUNTED && (armed == KILL || (armed == FAIL_CALL && error != NEVER));
 }
+
+/* ---- copies ---- */
+
+static void fault_end_if_noticed(const char *name)
+{
+    for (size_t i = 0; i < NOTICED; i++) {
+        if (strcmp(noticed[i], name) == 0)
+            _exit(WENT_ON + (int)i);
+    }
+}
+
+static int fault_own(int fd)
+{
+    if (is_copy && fd >= 0 && (size_t)fd < sizeof(is_own))
+        is_own[fd] = 1;
+    return fd;
+}
+
+static int fault_is_own(int fd)
+{
+    return is_copy && fd >= 0 && (size_t)fd < sizeof(is_own) && is_own[fd];
+}
+
+static uint64_t fault_hash(uint64_t h, const unsigned char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ p[i]) * 0x100000001b3u;
+    return h;
+}
+
+static uint64_t fault_hash_file(int fd)
+{
+    unsigned char buf[4096];
+    uint64_t h = 0xcbf29ce484222325u;
+    off_t at = 0;
+    ssize_t n;
+
+    while ((n = pread(fd, buf, sizeof(buf), at)) > 0) {
+        h = fault_hash(h, buf, (size_t)n);
+        at += n;
+    }
+    return h;
+}
+
+/* Whether it is a checker's answer, and what the copy that gives it ends with. */
+static int fault_judge(struct fault *f, const struct msghdr *m, int *status)
+{
+    const struct cmsghdr *c = CMSG_FIRSTHDR(m);
+    uint32_t type;
+    uint64_t h, none = 0; /* then: what was there */
+    int fd;
+
+    if (!c || c->cmsg_type != SCM_RIGHTS || m->msg_iovlen < 1 || m->msg_iov->iov_len < sizeof(type))
+        return 0;
+    memcpy(&type, m->msg_iov->iov_base, sizeof(type));
+    memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+    h = fault_hash_file(fd);
+    *status = REFUSED;
+    if (type == ANSWER_BAD)
+        return 1;
+    int is_first = __atomic_compare_exchange_n(&f->answer[type % ANSWERS], &none, h, 0,
+                                               __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    *status = is_first || none == h ? ALIKE : UNLIKE;
+    return 1;
+}
+
+static uint32_t *fault_end_of(struct fault *f, int status)
+{
+    if (WIFSIGNALED(status))
+        return WTERMSIG(status) == SIGABRT   ? &f->aborted
+               : WTERMSIG(status) == SIGALRM ? &f->stuck
+                                             : &f->otherwise;
+    int code = WEXITSTATUS(status);
+    if (code >= WENT_ON && (size_t)(code - WENT_ON) < NOTICED)
+        return &f->went_on[code - WENT_ON];
+    return code == REFUSED ? &f->refused : code == ALIKE ? &f->alike : &f->otherwise;
+}
+
+static void fault_copy_ended(struct fault *f, uint32_t n, int status)
+{
+    uint32_t *end = fault_end_of(f, status);
+
+    if (__atomic_fetch_add(end, 1, __ATOMIC_RELAXED) == 0 && end == &f->otherwise) {
+        f->hit = n;
+        f->pid = status;
+    }
+}
+
+static void fault_become_copy(void)
+{
+    const struct rlimit core = {0, 0};
+    sigset_t mine;
+
+    is_copy = 1;
+    (void)setrlimit(RLIMIT_CORE, &core);
+    (void)signal(SIGALRM, SIG_DFL);
+    (void)sigemptyset(&mine);
+    (void)sigaddset(&mine, SIGALRM);
+    (void)sigprocmask(SIG_UNBLOCK, &mine, NULL);
+    (void)alarm(COPY_S);
+}
+
+static int fault_copy(struct fault *f)
+{
+    pid_t (*real_waitpid)(pid_t, int *, int) = dlsym(RTLD_NEXT, "waitpid");
+    int status = -1, error = errno;
+    pid_t pid;
+
+    if (is_copy)
+        return 0;
+    uint32_t n = __atomic_add_fetch(&f->count, 1, __ATOMIC_ACQ_REL);
+    if (n % f->nth != 0)
+        return 0;
+    /* Not fork(3): locks that are held know their owner by the thread's id that libc keeps. */
+    pid = (pid_t)syscall(SYS_clone, 0, 0, 0, 0, 0);
+    if (pid == 0) {
+        fault_become_copy();
+        errno = ENOMEM;
+        return 1;
+    }
+    while (pid > 0 && real_waitpid(pid, &status, __WALL) < 0 && errno == EINTR)
+        continue;
+    fault_copy_ended(f, n, status);
+    errno = error;
+    return 0;
+}
+
+/* ---- one that fails ---- */
 
 static int fault_now(const char *name, int error)
 {
     struct fault *f = fault_shared();
     uint32_t armed = f ? __atomic_load_n(&f->armed, __ATOMIC_ACQUIRE) : 0;
 
+    if (is_copy && error != NO_MEMORY)
+        fault_end_if_noticed(name);
+    if (armed == COPY)
+        return error == NO_MEMORY && fault_copy(f);
     if (!fault_counts(armed, error) || __atomic_add_fetch(&f->count, 1, __ATOMIC_ACQ_REL) != f->nth)
         return 0;
     memcpy(f->name, name, strlen(name) + 1); /* all names here are short */
@@ -103,12 +272,8 @@ WRAP(int, -1, ENOBUFS, getsockopt, (int fd, int level, int name, void *v, sockle
      (fd, level, name, v, n))
 WRAP(int, -1, ENOBUFS, getsockname, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
 WRAP(int, -1, ENOTCONN, getpeername, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
-WRAP(ssize_t, -1, ENOBUFS, sendmsg, (int fd, const struct msghdr *m, int flags), (fd, m, flags))
 WRAP(ssize_t, -1, EIO, recvmsg, (int fd, struct msghdr *m, int flags), (fd, m, flags))
-WRAP(int, -1, EMFILE, epoll_create1, (int flags), (flags))
-WRAP(int, -1, ENOSPC, epoll_ctl, (int ep, int op, int fd, struct epoll_event *e), (ep, op, fd, e))
 WRAP(pid_t, -1, EAGAIN, fork, (void), ())
-WRAP(int, -1, EMFILE, memfd_create, (const char *name, unsigned flags), (name, flags))
 WRAP(void *, MAP_FAILED, ENOMEM, mmap, (void *at, size_t n, int prot, int flags, int fd, off_t off),
      (at, n, prot, flags, fd, off))
 WRAP(int, -1, EIO, fstat, (int fd, struct stat *st), (fd, st))
@@ -119,10 +284,120 @@ WRAP(int, -1, ENOSPC, inotify_add_watch, (int fd, const char *path, uint32_t mas
      (fd, path, mask))
 WRAP(int, -1, ENOSPC, rename, (const char *from, const char *to), (from, to))
 WRAP(int, -1, EPERM, setrlimit, (__rlimit_resource_t what, const struct rlimit *r), (what, r))
-WRAP(ssize_t, -1, EIO, read, (int fd, void *p, size_t n), (fd, p, n))
-WRAP(ssize_t, -1, ENOSPC, write, (int fd, const void *p, size_t n), (fd, p, n))
 WRAP(int, -1, NEVER, unlink, (const char *path), (path))
 WRAP(int, -1, NEVER, mkdir, (const char *path, mode_t mode), (path, mode))
+WRAP(int, -1, UNCOUNTED, poll, (struct pollfd * p, nfds_t n, int ms), (p, n, ms))
+WRAP(int, -1, UNCOUNTED, kill, (pid_t pid, int number), (pid, number))
+WRAP(ssize_t, -1, UNCOUNTED, recv, (int fd, void *p, size_t n, int flags), (fd, p, n, flags))
+WRAP(ssize_t, -1, UNCOUNTED, send, (int fd, const void *p, size_t n, int flags), (fd, p, n, flags))
+WRAP(pid_t, -1, UNCOUNTED, waitpid, (pid_t pid, int *status, int how), (pid, status, how))
+
+/* Nor does raise(3) know the id of a copy. */
+void abort(void)
+{
+    static void (*real)(void);
+
+    (void)signal(SIGABRT, SIG_DFL);
+    if (is_copy)
+        (void)syscall(SYS_kill, syscall(SYS_getpid), SIGABRT);
+    real = dlsym(RTLD_NEXT, "abort");
+    real();
+    __builtin_unreachable();
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+{
+    static ssize_t (*real)(int, const struct msghdr *, int);
+    struct fault *f = fault_shared();
+    int status;
+
+    if (!real)
+        real = dlsym(RTLD_NEXT, "sendmsg");
+    if (f && f->armed == COPY && fault_judge(f, m, &status)) {
+        if (is_copy)
+            _exit(status);
+        if (status == UNLIKE)
+            fault_copy_ended(f, 0, UNLIKE << 8);
+    }
+    return fault_now("sendmsg", ENOBUFS) ? -1 : real(fd, m, flags);
+}
+
+int epoll_create1(int flags)
+{
+    static int (*real)(int);
+
+    if (!real)
+        real = dlsym(RTLD_NEXT, "epoll_create1");
+    return fault_now("epoll_create1", EMFILE) ? -1 : fault_own(real(flags));
+}
+
+int epoll_ctl(int ep, int op, int fd, struct epoll_event *e)
+{
+    static int (*real)(int, int, int, struct epoll_event *);
+
+    if (!real)
+        real = dlsym(RTLD_NEXT, "epoll_ctl");
+    if (fault_is_own(ep))
+        return real(ep, op, fd, e);
+    return fault_now("epoll_ctl", ENOSPC) ? -1 : real(ep, op, fd, e);
+}
+
+/* To look, without waiting, is noticed by nobody. */
+int epoll_wait(int ep, struct epoll_event *e, int n, int ms)
+{
+    static int (*real)(int, struct epoll_event *, int, int);
+
+    if (!real)
+        real = dlsym(RTLD_NEXT, "epoll_wait");
+    if (ms != 0)
+        (void)fault_now("epoll_wait", UNCOUNTED);
+    return real(ep, e, n, ms);
+}
+
+int memfd_create(const char *name, unsigned flags)
+{
+    static int (*real)(const char *, unsigned);
+
+    if (!real)
+        real = dlsym(RTLD_NEXT, "memfd_create");
+    return fault_now("memfd_create", EMFILE) ? -1 : fault_own(real(name, flags));
+}
+
+ssize_t read(int fd, void *p, size_t n)
+{
+    static ssize_t (*real)(int, void *, size_t);
+
+    if (!real)
+        real = dlsym(RTLD_NEXT, "read");
+    if (fault_is_own(fd))
+        return real(fd, p, n);
+    return fault_now("read", EIO) ? -1 : real(fd, p, n);
+}
+
+int ftruncate(int fd, off_t n)
+{
+    static int (*real)(int, off_t);
+
+    if (!real)
+        real = dlsym(RTLD_NEXT, "ftruncate");
+    if (fault_is_own(fd))
+        return real(fd, n);
+    return fault_now("ftruncate", UNCOUNTED) ? -1 : real(fd, n);
+}
+
+/* A copy may say why it ends. */
+ssize_t write(int fd, const void *p, size_t n)
+{
+    static ssize_t (*real)(int, const void *, size_t);
+
+    if (!real)
+        real = dlsym(RTLD_NEXT, "write");
+    if (fault_is_own(fd))
+        return real(fd, p, n);
+    if (is_copy && (fd == STDERR_FILENO || (syscall(SYS_fcntl, fd, F_GETFL) & O_APPEND) != 0))
+        return real(fd, p, n);
+    return fault_now("write", ENOSPC) ? -1 : real(fd, p, n);
+}
 
 int open(const char *path, int flags, ...)
 {
@@ -135,6 +410,8 @@ int open(const char *path, int flags, ...)
     va_end(ap);
     if (!real)
         real = dlsym(RTLD_NEXT, "open");
+    if (is_copy && (flags & (O_CREAT | O_WRONLY | O_RDWR)) == 0)
+        return fault_own(real(path, flags, mode));
     return fault_now("open", EMFILE) ? -1 : real(path, flags, mode);
 }
 

@@ -8,6 +8,8 @@ works.  The short form takes every n-th call, `make check-long` all of them.
 import contextlib
 import mmap
 import os
+import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -21,8 +23,12 @@ from peers import net, proxy, steady
 
 from test_process import is_alive
 
-CALLS, MEMORY, KILL = 1, 2, 3
-LAYOUT = struct.Struct('IIIIi48s')
+CALLS, MEMORY, KILL, COPIES = 1, 2, 3, 4
+FAULT = pathlib.Path(__file__).resolve().parent.parent / 'fault/fault.c'
+LAYOUT = struct.Struct('IIIIi48s4x128s')
+NOTICED = re.findall(r'"(\w+)"', re.search(r'noticed\[\] = \{(.*?)\}', FAULT.read_text(), re.S)[1])
+KNOWN = ['abort', 'refusal', 'the same answer', 'stuck']  # how copies ended, or the call until which they went on
+ENDS = struct.Struct('%dI' % (len(KNOWN) + len(NOTICED) + 1))
 STRIDES = [pytest.param(5, id='some'), pytest.param(1, id='all', marks=pytest.mark.slow)]
 
 
@@ -31,29 +37,42 @@ class Fault:
         if 'address' in (builddir / 'cn_flags').read_text() or not shutil.which('cc'):
             pytest.skip('needs cc, and sanitizers must come first')
         self.library, self.path = folder / 'fault.so', folder / 'fault'
-        subprocess.run(['cc', '-shared', '-fPIC', '-O1', '-o', str(self.library), str(top / 't/fault/fault.c'), '-ldl'],
+        subprocess.run(['cc', '-shared', '-fPIC', '-O1', '-o', str(self.library), str(FAULT), '-ldl'],
                        check=True)
-        self.path.write_bytes(bytes(LAYOUT.size))
+        self.path.write_bytes(bytes(LAYOUT.size + ENDS.size))
         self.file = open(self.path, 'r+b')
-        self.map = mmap.mmap(self.file.fileno(), LAYOUT.size)
+        self.map = mmap.mmap(self.file.fileno(), 0)
         self.env = {'LD_PRELOAD': str(self.library), 'FAULT_FILE': str(self.path)}
         self.seen = {}
 
-    def arm(self, nth, what=CALLS):
-        """what: system calls or allocations; KILL ends the program in place of a system call."""
-        self.map[:] = LAYOUT.pack(what, nth, 0, 0, 0, b'')
+    def arm(self, nth, what=CALLS, offset=0):
+        """what: system calls or allocations; KILL ends the program in place of a system call.
+
+        COPIES: every nth allocation but for the first ones (offset), in a copy of its process each.
+        """
+        self.map[:] = LAYOUT.pack(what, nth, nth - 1 - offset if what == COPIES else 0, 0, 0, b'', b'').ljust(len(self.map), b'\0')
 
     def disarm(self):
         """The name of the call that failed, '' when there were fewer calls."""
-        _, _, _, hit, self.pid, name = LAYOUT.unpack(self.map[:])
-        self.map[:] = LAYOUT.pack(0, 0, 0, 0, 0, b'')
+        _, _, _, hit, self.pid, name, _ = LAYOUT.unpack_from(self.map)
+        self.map[:LAYOUT.size] = bytes(LAYOUT.size)
         name = name.rstrip(b'\0').decode() if hit else ''
         self.seen[name] = self.seen.get(name, 0) + bool(name)
         return name
 
+    def copied(self):
+        """Disarms, and counts how copies ended."""
+        _, _, _, first, status, _, _ = LAYOUT.unpack_from(self.map)
+        self.map[:4] = bytes(4)
+        *known, otherwise = ENDS.unpack_from(self.map, LAYOUT.size)
+        assert otherwise == 0, '%d copies ended as they must not, the first at allocation %d with status %#x' % (
+            otherwise, first, status)
+        for name, n in zip(KNOWN + NOTICED, known):
+            self.seen[name] = self.seen.get(name, 0) + n
+
     def report(self, what):
         print('%s: %d calls failed in turn: %s' % (what, sum(self.seen.values()), ', '.join(
-            '%s %d' % pair for pair in sorted(self.seen.items()) if pair[0])))
+            '%s %d' % pair for pair in sorted(self.seen.items()) if pair[0] and pair[1])))
 
 
 @pytest.fixture
@@ -120,11 +139,16 @@ def test_reload_takes_effect_or_the_next_one_does(waypoint, fault, curl, run):
 MISSES = 20  # so many in a row: there are no more calls
 
 
-@pytest.mark.parametrize('keeper, stride', [
-    pytest.param('on', 23, id='some-on'), pytest.param('on', 1, id='all-on', marks=pytest.mark.slow),
-    pytest.param('off', 997, id='some-off'), pytest.param('off', 7, id='more-off', marks=pytest.mark.slow)])
-def test_reload_without_memory_is_whole_or_nothing(waypoint, fault, curl, run, keeper, stride):
-    """Who finds no memory ends: a checker leaves the old configuration, a worker is replaced."""
+@pytest.mark.parametrize('what, keeper, stride', [
+    pytest.param(MEMORY, 'on', 23, id='some-on'), pytest.param(MEMORY, 'on', 1, id='all-on', marks=pytest.mark.slow),
+    pytest.param(MEMORY, 'off', 997, id='some-off'), pytest.param(MEMORY, 'off', 97, id='more-off', marks=pytest.mark.slow),
+    pytest.param(KILL, 'off', 11, id='killed'), pytest.param(KILL, 'off', 1, id='all-killed', marks=pytest.mark.slow)])
+def test_reload_without_memory_is_whole_or_nothing(waypoint, fault, curl, run, what, keeper, stride):
+    """Who finds no memory ends: a checker leaves the old configuration, a worker is replaced.
+
+    For the others that is as if it had been killed at its next system call; where it ends is in
+    test_reload_without_each_allocation_ends_or_is_the_same.
+    """
     waypoint.expect_crash = True
     waypoint.main = 'config_keeper %s;' % keeper
     waypoint.write(waypoint.body)
@@ -132,7 +156,7 @@ def test_reload_without_memory_is_whole_or_nothing(waypoint, fault, curl, run, k
     body, starts, misses = waypoint.body, 1, 0
     for nth in range(1, 100000, stride):
         waypoint.write(body + proxy.cluster('c%d.x:1' % nth, '127.0.0.1:1'))
-        fault.arm(nth, MEMORY)
+        fault.arm(nth, what)
         run(*waypoint.command('-s', 'reload', '--wait'))
         name = fault.disarm()
         if name and fault.pid == waypoint.process.pid:  # whoever started it starts it again
@@ -147,7 +171,8 @@ def test_reload_without_memory_is_whole_or_nothing(waypoint, fault, curl, run, k
         misses = 0 if name else misses + 1
         if misses * stride >= MISSES:
             break
-    fault.report('reload without memory, keeper %s, %d starts of the master' % (keeper, starts))
+    fault.report('reload %s, keeper %s, %d starts of the master' % (
+        'and kill -9' if what == KILL else 'without memory', keeper, starts))
 
 
 @pytest.fixture(params=['plain', 'captured'])
@@ -208,6 +233,28 @@ def test_start_without_memory_serves_or_says_why_not(waypoint, fault, stride):
         if not name:
             break
     fault.report('start without memory')
+
+
+# All of them: as many runs as the stride, each begins one further.
+COPY_STRIDES = [pytest.param(401, 1, id='some'), pytest.param(10, 10, id='all', marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize('stride, runs', COPY_STRIDES)
+def test_reload_without_each_allocation_ends_or_is_the_same(waypoint, fault, run, stride, runs):
+    """A process ends, or the checker refuses, or what it answers is what it would have been."""
+    waypoint.main = 'config_keeper off;'
+    waypoint.write(waypoint.body)
+    waypoint.start()
+    body, reload = waypoint.body, waypoint.command('-s', 'reload', '--wait')
+    for n in range(runs):
+        waypoint.write(body)
+        assert run(*reload, timeout=60).returncode == 0
+        waypoint.write(body + proxy.cluster('more.x:1', '127.0.0.1:1'))
+        fault.arm(stride, COPIES, n)
+        done = run(*reload, timeout=300)
+        fault.copied()
+        assert done.returncode == 0, done.stderr
+    fault.report('allocations of a reload')
 
 
 def speak(tunnel):
@@ -279,7 +326,7 @@ def two(request, cairn, new_origin, new_tcp_origin, capture, fault, curl):
         connection.close()
 
 
-@pytest.mark.parametrize('stride', [pytest.param(59, id='some'), pytest.param(3, id='more', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('stride', [pytest.param(59, id='some'), pytest.param(1, id='all', marks=pytest.mark.slow)])
 def test_worker_without_memory_at_accept_loses_only_its_own(two, fault, curl, stride):
     """The other worker's stream goes on, and another worker takes the place of the dead one."""
     one, of_each = two

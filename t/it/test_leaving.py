@@ -4,14 +4,15 @@
 Nothing here waits for a time: what must go on is asked after something else was cut that left at the same moment.
 """
 
+import contextlib
 import json
 import struct
 import threading
 
 import pytest
 
-from peers import grpcs, net, origin, proxy
-from peers.http import Ended
+from peers import envoy as envoys, grpcs, net, origin, proxy
+from peers.http import Ended, Http, Plain
 
 from test_websocket import Raw, upgrade
 
@@ -387,3 +388,71 @@ def test_idempotent_request_is_answered_by_another_endpoint_then(site, new_pod):
     line = waypoint.one.access()[0]
     assert (line['response_code'], line['response_flags'], line['upstream_host']) == (200, '-', other.address)
     assert waypoint.one.count(METRIC) == 1
+
+
+# ---- beside Envoy ----
+
+class EnvoySite:
+    """An Envoy that reads the endpoints of its one cluster from a file."""
+
+    def __init__(self, folder, app):
+        self.path, self.sockets = folder / 'app.json', []
+        self.write((app, {}))
+        self.envoy = envoys.front(folder / 'envoy', [], type='EDS', load_assignment=None, eds_cluster_config={
+            'eds_config': {'path_config_source': {'path': str(self.path)}}})
+        net.wait_for(lambda: app.address + '::health_flags::healthy' in self.members(), 10.0, 'the endpoint')
+
+    def write(self, *members):
+        """members: (application, more fields)."""
+        draft = self.path.with_suffix('.new')
+        draft.write_text(json.dumps({'resources': [{
+            '@type': 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment', 'cluster_name': 'app',
+            'endpoints': [{'lb_endpoints': [{'endpoint': {'address': envoys.address(o.ip, o.port)}, **more}
+                                            for o, more in members]}]}]}))
+        draft.rename(self.path)
+
+    def members(self):
+        with contextlib.closing(Plain(self.envoy.ip, 9901)) as stream:
+            return Http(stream).request(path='/clusters').body.decode()
+
+    def leaves(self, app, other, is_gone):
+        self.write((other, {}), *([] if is_gone else [(app, {'health_status': 'UNHEALTHY'})]))
+        net.wait_for(lambda: other.address + '::health' in self.members() and (
+            app.address not in self.members() if is_gone else 'failed_eds_health' in self.members()), 10.0, 'the other endpoint')
+
+    def open(self, kind):
+        self.http = Http(Plain(*self.envoy.address))
+        self.sockets.append(self.http.stream)
+        return kind(self)
+
+    def request(self, **how):
+        with contextlib.closing(Plain(*self.envoy.address)) as stream:
+            return Http(stream).request(**how)
+
+    def stop(self):
+        for sock in self.sockets:
+            sock.close()
+        self.envoy.stop()
+
+
+@pytest.mark.skipif(not envoys.binary(), reason='no Envoy')
+@pytest.mark.parametrize('out', ['plain'], indirect=True)
+@pytest.mark.parametrize('is_gone', [True, False], ids=['it leaves', 'it is not ready'])
+@pytest.mark.parametrize('kind', [Download, Asked])
+def test_what_runs_goes_on_as_with_envoy(site, tmp_path, stopping, new_pod, kind, is_gone):
+    """The same pods before and after, and why there is no limit by default."""
+    app, other = new_pod(kind), new_pod(Download, 'other')
+    waypoint, envoy = site(kind, app.line), EnvoySite(tmp_path, app)
+    stopping.append(envoy)
+    running = [waypoint.open(kind, FREE_VIP), envoy.open(kind)]
+    net.wait_for(lambda: len(app.requests) == 2, what='both requests at the pod')
+    waypoint.endpoints(other.line, *([] if is_gone else [app.line + ' health=unhealthy']))
+    envoy.leaves(app, other, is_gone)
+    for _ in range(5):
+        assert envoy.request(path='/').header('x-pod') == 'other'
+        assert waypoint.one.request(waypoint.identity, FREE_VIP).json()['pod'] == 'other'
+    if kind is Asked:
+        app.go.set()
+    for client in running:
+        client.goes_on()
+    assert len(app.requests) == 2

@@ -116,23 +116,6 @@ def test_postgresql_is_used_as_if_it_were_near(shared, through, run, path):
     assert wrong.returncode == 2 and 'password authentication failed' in wrong.stderr
 
 
-def test_envoy_as_client_and_as_captured_pod(cairn, new_tcp_origin, envoy_pod, envoy_client, curl):
-    app = new_tcp_origin('echo', greeting=b'ready ', bye=b' bye')
-    one = cairn(echo(proxy.endpoint(app, pod=envoy_pod(app, 'data', 'app'))))
-    client = envoy_client(one.ip, curl, VIP)
-    words = os.urandom(300000)
-    with socket.create_connection(client.address, 10) as sock:
-        sock.settimeout(10)
-        sender = threading.Thread(target=lambda: (sock.sendall(words), sock.shutdown(socket.SHUT_WR)))
-        sender.start()
-        got = b''.join(iter(lambda: sock.recv(65536), b''))
-        sender.join(10)
-    assert got == b'ready ' + words + b' bye'
-    # Another one is of the probe whether Envoy listens; either may end first.
-    line = max(one.access(2), key=lambda line: line['bytes_received'])
-    assert (line['response_flags'], line['bytes_received'], line['bytes_sent']) == ('-', len(words), len(got))
-
-
 # ---- servers that speak first ----
 
 class Smtp(origin.Origin):
