@@ -361,7 +361,7 @@ class Chaos:
             self.one.access_path.unlink()
         self.signal(signal.SIGUSR1)
 
-    def stop(self, pids, seconds):
+    def hold(self, pids, seconds):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
@@ -374,10 +374,10 @@ class Chaos:
 
     def do_stop_worker(self, rng):
         some = self.workers()
-        self.stop(rng.sample(some, min(1, len(some))), rng.choice((0.1, 0.5, 1.5)))
+        self.hold(rng.sample(some, min(1, len(some))), rng.choice((0.1, 0.5, 1.5)))
 
     def do_stop_keeper(self, rng):
-        self.stop(self.helpers('keeper', 'watcher'), rng.choice((0.1, 0.5)))
+        self.hold(self.helpers('keeper', 'watcher'), rng.choice((0.1, 0.5)))
 
     def do_kill_helper(self, rng):
         """The keeper, the watcher, or whoever checks."""
