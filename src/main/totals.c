@@ -63,7 +63,9 @@ static cn_rc inherit(cn_totals_t *t, const char *env, unsigned slots, size_t slo
     if (mem)
         first = cn_stats_side_find(mem, t->size, slots, slot_bytes);
     if (first >= 0) {
-        *t = (cn_totals_t){(int)fd, mem, t->size, (unsigned)first};
+        t->fd = (int)fd;
+        t->mem = mem;
+        t->first = (unsigned)first;
         return CN_OK;
     }
     if (mem) {
@@ -75,6 +77,8 @@ static cn_rc inherit(cn_totals_t *t, const char *env, unsigned slots, size_t slo
 
 cn_rc cn_totals_open(cn_totals_t *t, const char *env, unsigned slots, size_t slot_bytes)
 {
+    t->slots = slots;
+    t->slot_bytes = slot_bytes;
     t->size = cn_stats_region_size(slots * CN_STATS_SIDES, slot_bytes);
     if (env && inherit(t, env, slots, slot_bytes) == CN_OK)
         return CN_OK;
@@ -90,6 +94,11 @@ cn_rc cn_totals_export(const cn_totals_t *t)
 
     snprintf(text, sizeof(text), "%d", t->fd);
     return fcntl(t->fd, F_SETFD, 0) == 0 && setenv(CN_TOTALS_ENV, text, 1) == 0 ? CN_OK : CN_ERR;
+}
+
+bool cn_totals_has_room(const cn_totals_t *t)
+{
+    return cn_stats_side_find(t->mem, t->size, t->slots, t->slot_bytes) >= 0;
 }
 
 void cn_totals_close(cn_totals_t *t)

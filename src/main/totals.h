@@ -16,7 +16,8 @@ typedef struct {
     int fd;
     void *mem; /* NULL: not open */
     size_t size;
-    unsigned first; /* our side's first slot */
+    unsigned first, slots; /* our side's first slot, and how many a side has */
+    size_t slot_bytes;
 } cn_totals_t;
 
 /* env: CN_TOTALS_ENV as the older binary left it, or NULL.  What that describes
@@ -25,6 +26,9 @@ typedef struct {
 CN_MUST cn_rc cn_totals_open(cn_totals_t *, const char *env, unsigned slots, size_t slot_bytes);
 /* In the child that becomes the new binary. */
 CN_MUST cn_rc cn_totals_export(const cn_totals_t *);
+/* The other side is nobody's.  It is not while workers of a master that is gone
+ * finish what they have. */
+bool cn_totals_has_room(const cn_totals_t *);
 void cn_totals_close(cn_totals_t *);
 
 #endif

@@ -77,6 +77,12 @@ void cn_upgrade_start(cn_master_t *m)
                (long)m->old_binary);
         return;
     }
+    if (!cn_totals_has_room(&m->totals)) {
+        cn_log(CN_LOG_NOTICE, "master",
+               "no new binary is started while workers of a master that is gone still run: "
+               "counters would begin at 0");
+        return;
+    }
     move_pid_file(m);
     pid_t pid = fork();
     if (pid == 0)

@@ -180,6 +180,38 @@ def test_listener_that_the_other_binary_has_is_taken_when_that_goes(cairn):
     assert one.get('/stats/prometheus', 15999).status == 200
 
 
+def test_workers_of_a_dead_master_keep_their_counters(cairn, pods, echo, curl):  # noqa: F811
+    """Statistics have two sides; a third binary would find none that is free."""
+    one = cairn(steady.body(*pods, echo=echo), main='worker_shutdown_timeout 10m;')
+    one.expect_crash = True
+    connection = one.connection(curl)
+    tunnel = connection.connect(steady.ECHO)
+    tunnel.send(b'begins')
+    assert tunnel.recv() == b'begins'
+    old = steady.upgrade(one, wait=False)
+    os.kill(old.pid, signal.SIGKILL)
+    old.wait(10)
+    requests = one.count('cairn_hbone_tunnels_total')
+    one.send_signal(signal.SIGUSR2)
+    one.wait_log('no new binary is started while workers of a master that is gone')
+    tunnel.send(b'goes on')
+    assert tunnel.recv() == b'goes on'
+    connection.close()
+    again = one.log.count('no new binary is started')
+
+    def upgraded():
+        one.send_signal(signal.SIGUSR2)
+        net.wait_for(lambda: one.log.count('new binary') > again, 10.0)
+        return one.log.count('new binary started') == 2
+    net.wait_for(upgraded, 20.0, 'the upgrade')
+    net.wait_for(lambda: one.log.count('configuration 1 in force in all workers') == 3, 20.0, 'the third binary')
+    assert one.count('cairn_hbone_tunnels_total') >= requests > 0 and 'counters begin at 0' not in one.log
+    third = int((one.folder / 'cairn.pid').read_text())
+    one.send_signal(signal.SIGQUIT)
+    one.process.wait(20)
+    one.process = steady.Heir(third)
+
+
 def test_end_does_not_wait_for_a_check_nor_take_it(cairn, pods, echo, curl):  # noqa: F811
     one = cairn(steady.body(*pods, echo=echo), main='config_keeper on;')
     os.kill(keeper_of(one), signal.SIGSTOP)

@@ -27,11 +27,11 @@ EXTRA = 15999
 # name: how often, compared with the others
 STEPS = {
     'endpoints': 6, 'policy': 6, 'others': 2, 'bad': 2, 'half': 2, 'rotate': 2, 'mismatch': 2, 'workers': 2, 'listener': 2,
-    'upgrade': 3, 'end_upgrade': 3, 'take_back': 2, 'reopen': 2, 'full_disk': 1, 'stop_worker': 2, 'stop_keeper': 2,
+    'upgrade': 3, 'end_upgrade': 3, 'take_back': 2, 'kill_new': 1, 'kill_old': 1, 'reopen': 2, 'full_disk': 1, 'stop_worker': 2, 'stop_keeper': 2,
     'kill_helper': 2, 'kill_worker': 1, 'twice': 2, 'descriptors': 1, 'renew': 2, 'settle': 2, 'clock': 1,
 }
 # those after which workers start
-STARTING = ('upgrade', 'take_back', 'workers', 'listener', 'kill_worker')
+STARTING = ('upgrade', 'take_back', 'kill_new', 'workers', 'listener', 'kill_worker')
 HOUR = 3600
 
 
@@ -145,6 +145,7 @@ class Chaos:
         self.excused, self.allowed, self.wrong, self.done = [], 0, [], []
         self.streams, self.calls = [], everything.calls
         self.turned, self.seen, self.refusable, self.short_until = 0, set(), False, 0
+        self.oldbin = False  # the pid file of a master that was killed while another one took over
         self.over = threading.Event()
         self.sampler = threading.Thread(target=self._sample, daemon=True)
         self.sampler.start()
@@ -301,9 +302,10 @@ class Chaos:
         if self.old or self.older:
             return
         pid_file, old = self.one.folder / 'cairn.pid', self.one.process
-        ended = self.one.log.count('the new binary ended with status 1')
+        none = r'the new binary ended with status 1|no new binary is started'
+        ended = len(re.findall(none, self.one.log))
         old.send_signal(signal.SIGUSR2)
-        gone = lambda: self.one.log.count('the new binary ended with status 1') > ended
+        gone = lambda: len(re.findall(none, self.one.log)) > ended
 
         def there():
             try:
@@ -311,7 +313,7 @@ class Chaos:
             except (FileNotFoundError, ValueError):
                 return old.pid
         net.wait_for(lambda: there() != old.pid or gone(), 30.0, 'the new binary')
-        if gone():  # it found a configuration that it could not start with
+        if gone():  # it found a configuration that it could not start with, or workers of a dead master are there
             net.wait_for(lambda: there() == old.pid, 10.0, 'the old pid file')
             assert is_alive(old.pid)
             return
@@ -341,6 +343,24 @@ class Chaos:
         new.send_signal(signal.SIGQUIT)
         self.older.append(new)
         self.hup()
+
+    def do_kill_new(self, _rng):
+        """The new master dies: its workers finish what they have, and the old one is the only one again."""
+        if not self.old:
+            return
+        self.new_serves()
+        new, self.one.process, self.old = self.one.process, self.old, None
+        self.kill(new.pid)
+        self.older.append(new)
+        self.hup()
+
+    def do_kill_old(self, _rng):
+        if not self.old:
+            return
+        self.new_serves()
+        self.kill(self.old.pid)
+        self.older.append(self.old)
+        self.old, self.oldbin = None, True
 
     def do_reopen(self, _rng):
         self.turned += 1
@@ -558,7 +578,7 @@ class Chaos:
 
     def expect_no_file_left(self):
         known = {'cairn.conf', 'access.log', 'error.log', 'conf.d', 'endpoints.d'} | {
-            'access.log.%d' % i for i in range(1, self.turned + 1)}
+            'access.log.%d' % i for i in range(1, self.turned + 1)} | ({'cairn.pid.oldbin'} if self.oldbin else set())
         assert {p.name for p in self.one.folder.iterdir()} <= known
         assert {p.name for p in (self.one.folder / 'conf.d').iterdir()} <= {'reviews.conf', 'others.conf', 'half.conf'}
 
