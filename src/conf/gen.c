@@ -60,6 +60,13 @@ static cn_rc read_file(cn_conf_t *cf, cn_str_t path, cn_str_t *text)
     return CN_OK;
 }
 
+/* Under other MAIN settings all sections are made anew, and the old ones give their memory back:
+ * as whole pages only when no texts stay between them. */
+static bool is_moving(const cn_conf_t *cf)
+{
+    return cf->main_done && !cf->load->part && cf->main_hash != cf->load->prev->main_hash;
+}
+
 /* The generation's text at an absolute path, taken from the previous one when
  * it says the same. */
 cn_rc cn_gen_use_text(cn_conf_t *cf, cn_str_t path, bool secret, cn_text_t **out)
@@ -87,7 +94,7 @@ cn_rc cn_gen_use_text(cn_conf_t *cf, cn_str_t path, bool secret, cn_text_t **out
         return cn_conf_error(cf, "cannot write the dump");
     hash = cn_hash_xxh(text, 0);
     t = prev ? cn_map_get(&prev->texts, path) : NULL;
-    if (t && t->hash == hash && cn_str_eq(t->text, text))
+    if (t && t->hash == hash && cn_str_eq(t->text, text) && !is_moving(cf))
         t->refs++;
     else
         t = text_create(path, text, hash);

@@ -22,6 +22,7 @@
 #include "os/channel.h"
 #include "os/priv.h"
 #include "os/sig.h"
+#include "os/trim.h"
 #include "proxy/worker.h"
 
 enum { ASK_CHECK = 1, ASK_WHOLE, ASK_REOPEN };
@@ -128,6 +129,8 @@ static void check(keeper_t *k)
     cn_pool_destroy(pool);
     if (torn)
         _exit(0);
+    if (result.kind != CN_CHECKED_PART)
+        cn_trim();
 }
 
 static void give_whole(keeper_t *k)

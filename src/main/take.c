@@ -42,6 +42,7 @@ struct cn_take {
     cn_fiber_t *fiber; /* NULL: IDLE */
     cn_pause_t pause;
     bool hurry;
+    bool freed;        /* nobody has asked since a whole one was taken */
     uint64_t piece_ns; /* when this piece began */
     uint64_t longest_ns;
     cn_rc rc;
@@ -145,6 +146,7 @@ static void finish(cn_take_t *t)
     cn_fiber_destroy(t->fiber);
     t->fiber = NULL;
     uint64_t number = o->number;
+    t->freed |= o->whole;
     free_order(o);
     t->told(t->ctx, number, t->rc, t->why);
     cn_pool_destroy(t->pool);
@@ -237,4 +239,12 @@ void cn_take_hurry(cn_take_t *t, bool hurry)
 uint64_t cn_take_longest_us(const cn_take_t *t)
 {
     return t->longest_ns / 1000;
+}
+
+bool cn_take_freed(cn_take_t *t)
+{
+    bool freed = t->freed && !t->order;
+
+    t->freed &= !freed;
+    return freed;
 }

@@ -29,5 +29,7 @@ CN_MUST cn_rc cn_take_now(cn_take_t *, bool whole, int fd, uint64_t number, cn_p
 void cn_take_hurry(cn_take_t *, bool);
 /* The longest piece of the last configuration, in microseconds of processor time. */
 uint64_t cn_take_longest_us(const cn_take_t *);
+/* True once after a whole configuration has taken another one's place: what that held is free. */
+bool cn_take_freed(cn_take_t *);
 
 #endif

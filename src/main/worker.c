@@ -378,6 +378,8 @@ static void publish(proc_t *p)
     cn_board_set(&p->slot->beat, cn_board_get(&p->slot->beat) + 1);
     publish_turns(p);
     trim(p, conns);
+    if (cn_take_freed(p->take))
+        cn_trim();
 }
 
 /* ---- configurations ---- */

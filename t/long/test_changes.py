@@ -204,3 +204,10 @@ def test_10000_idle_tunnels(cairn, new_origin, builddir, curl):
     from test_slow import idle_tunnels
     one = cairn(steady.body(proxy.endpoint(new_origin('app'))))
     assert idle_tunnels(one, builddir, curl, 100, 100) <= 8
+
+
+def test_changes_take_no_memory(cairn, pods, curl, builddir):
+    from test_memory import stays_small
+    if 'address' in (builddir / 'cn_flags').read_text():
+        pytest.skip('ASan has its own memory')
+    stays_small(cairn, pods, curl, SERVICES, 100, 1000)

@@ -256,6 +256,32 @@ static void test_texts_are_found_by_either_path(void **state)
     assert_true(cn_str_eq(cn_gen_text(f->gen, CN_STR("/no/such/e")), CN_STR("text")));
 }
 
+static void test_texts_are_shared_where_sections_are(void **state)
+{
+    static const char *const mains[] = {"cluster c { endpoints e; }",
+                                        "cluster c { endpoints e; } cluster d { }",
+                                        "tag other; cluster c { endpoints e; }"};
+    fixture_t *f = *state;
+    const cn_text_t *v[CN_COUNT(mains)];
+    cn_gen_t *gens[CN_COUNT(mains)];
+
+    for (unsigned i = 0; i < CN_COUNT(mains); i++) {
+        f->load.bundle = cn_bundle_create(CN_STR("/no/such/"));
+        f->load.prev = i ? gens[0] : NULL;
+        cn_bundle_put(f->load.bundle, CN_STR("main"), cn_str_c(mains[i]));
+        cn_bundle_put(f->load.bundle, CN_STR("/no/such/e"), CN_STR("text"));
+        expect_ok(f);
+        cn_bundle_destroy(f->load.bundle);
+        gens[i] = f->gen;
+        f->gen = NULL;
+        v[i] = cn_gen_text_find(gens[i], CN_STR("e"));
+    }
+    assert_ptr_equal(v[0], v[1]);
+    assert_ptr_not_equal(v[0], v[2]); /* all is made anew: nothing of the old one stays */
+    for (unsigned i = 0; i < CN_COUNT(mains); i++)
+        cn_gen_unref(gens[i]);
+}
+
 /* ---- -g ---- */
 
 static void test_extra_wins_over_the_file(void **state)
@@ -397,6 +423,7 @@ int main(void)
         T(test_two_services_cannot_share_an_address),
         T(test_hosts_are_found_by_name_in_any_case),
         T(test_texts_are_found_by_either_path),
+        T(test_texts_are_shared_where_sections_are),
         T(test_extra_wins_over_the_file),
         T(test_extra_holds_settings_only),
         T(test_main_only_passes_over_sections),
