@@ -15,6 +15,7 @@
 #include "core/clock.h"
 #include "core/list.h"
 #include "core/map.h"
+#include "tls/lib.h"
 #include "tls/tls_int.h"
 
 #define CHAIN_MAX 8 /* certificates; longer chains are verified each time */
@@ -32,6 +33,8 @@ struct cn_tls_seen {
     cn_map_t by_key;
     cn_list_t recent; /* the last used first */
     unsigned n;
+    EVP_MD *sha256;
+    EVP_MD_CTX *md;
 };
 
 cn_tls_seen_t *cn_tls_seen_create(void)
@@ -40,6 +43,10 @@ cn_tls_seen_t *cn_tls_seen_create(void)
 
     cn_map_init(&seen->by_key);
     cn_list_init(&seen->recent);
+    seen->sha256 = EVP_MD_fetch(cn_tls_lib(), "SHA2-256", NULL);
+    seen->md = EVP_MD_CTX_new();
+    if (!seen->sha256 || !seen->md)
+        cn_pool_out_of_memory();
     return seen;
 }
 
@@ -59,6 +66,8 @@ void cn_tls_seen_destroy(cn_tls_seen_t *seen)
     while (!cn_list_empty(&seen->recent))
         forget(seen, cn_list_entry(seen->recent.next, entry_t, link));
     cn_map_fini(&seen->by_key);
+    EVP_MD_CTX_free(seen->md);
+    EVP_MD_free(seen->sha256);
     free(seen);
 }
 
@@ -69,20 +78,29 @@ unsigned cn_tls_seen_count(const cn_tls_seen_t *seen)
 
 /* ---- what a peer showed ---- */
 
-/* False: not a chain that is remembered. */
-static bool key_of(STACK_OF(X509) * chain, bool server, char key[SHA256_DIGEST_LENGTH])
+/* A certificate, and where it ends: none is longer than a handshake message. */
+static bool add_to_key(EVP_MD_CTX *md, X509 *cert)
 {
-    unsigned char all[1 + CHAIN_MAX * SHA256_DIGEST_LENGTH] = {server};
-    int n = sk_X509_num(chain);
+    unsigned char *der = NULL;
+    int n = i2d_X509(cert, &der);
+    bool ok = n > 0 && EVP_DigestUpdate(md, &n, sizeof(n)) == 1 &&
+              EVP_DigestUpdate(md, der, (size_t)n) == 1;
 
-    if (n < 1 || n > CHAIN_MAX)
-        return false;
-    for (int i = 0; i < n; i++)
-        if (X509_digest(sk_X509_value(chain, i), EVP_sha256(), all + 1 + i * SHA256_DIGEST_LENGTH,
-                        NULL) != 1)
-            return false;
-    return EVP_Digest(all, 1 + (size_t)n * SHA256_DIGEST_LENGTH, (unsigned char *)key, NULL,
-                      EVP_sha256(), NULL) == 1;
+    OPENSSL_free(der);
+    return ok;
+}
+
+/* False: not a chain that is remembered. */
+static bool key_of(cn_tls_seen_t *seen, STACK_OF(X509) * chain, bool server,
+                   char key[SHA256_DIGEST_LENGTH])
+{
+    int n = sk_X509_num(chain);
+    bool ok = n >= 1 && n <= CHAIN_MAX && EVP_DigestInit_ex2(seen->md, seen->sha256, NULL) == 1 &&
+              EVP_DigestUpdate(seen->md, &server, sizeof(server)) == 1;
+
+    for (int i = 0; ok && i < n; i++)
+        ok = add_to_key(seen->md, sk_X509_value(chain, i));
+    return ok && EVP_DigestFinal_ex(seen->md, (unsigned char *)key, NULL) == 1;
 }
 
 static void replace(STACK_OF(X509) * chain, int i, X509 *by)
@@ -192,7 +210,7 @@ int cn_tls_seen_verify(cn_tls_seen_t *seen, X509_STORE_CTX *store, bool server,
 {
     STACK_OF(X509) *chain = X509_STORE_CTX_get0_untrusted(store);
     char key[SHA256_DIGEST_LENGTH];
-    bool kept = key_of(chain, server, key);
+    bool kept = key_of(seen, chain, server, key);
     entry_t *e = kept ? recall(seen, key) : NULL;
     int rc;
 

@@ -5,9 +5,9 @@
  * at once after a restart.  What is saved is parsing them and checking the
  * signatures on them; that the peer has the key is proved in each handshake.
  *
- *  - Only what was accepted is kept, under the SHA-256 of all certificates that
- *    the peer sent and our role: the same bytes get the same answer, others are
- *    verified for themselves.
+ *  - Only what was accepted is kept, under the SHA-256 of our role and of all
+ *    certificates that the peer sent, each behind its length: the same bytes get
+ *    the same answer, others are verified for themselves.
  *  - An entry is valid while every certificate of the verified chain is, up to
  *    the anchor, and is checked for that each time.
  *  - A memory belongs to one context, so it goes with the trust bundle, the
