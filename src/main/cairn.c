@@ -26,6 +26,7 @@
 #include "main/totals.h"
 #include "os/proc.h"
 #include "proxy/worker.h"
+#include "tls/lib.h"
 
 typedef struct {
     const char *prefix, *conf, *directives, *signal;
@@ -342,6 +343,9 @@ int main(int argc, char **argv)
         return 2;
     argv = cn_proc_title_init(&title, argc, argv);
     cn_hash_seed();
+    if (!cn_tls_lib_memory())
+        cn_log(CN_LOG_WARN, "tls",
+               "OpenSSL has taken memory before it was told what to do without");
     pool = cn_pool_create(0);
     if (argc > 1 && strcmp(argv[1], "explain") == 0) {
         status = explain(&o, &source, argc, argv, pool);

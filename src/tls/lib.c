@@ -17,10 +17,12 @@
  */
 #include "tls/lib.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/provider.h>
 
@@ -117,6 +119,40 @@ static bool is_plain(void)
     return OSSL_PROVIDER_available(NULL, "default") && !OSSL_PROVIDER_available(NULL, "fips") &&
            !EVP_default_properties_is_fips_enabled(NULL);
 }
+
+/* ---- its memory ---- */
+
+static void *there_is(void *p)
+{
+    if (!p)
+        cn_pool_out_of_memory();
+    return p;
+}
+
+static void *on_malloc(size_t n, const char *file CN_UNUSED, int line CN_UNUSED)
+{
+    return n > 0 ? there_is(malloc(n)) : NULL;
+}
+
+static void *on_realloc(void *p, size_t n, const char *file CN_UNUSED, int line CN_UNUSED)
+{
+    if (n > 0)
+        return there_is(realloc(p, n));
+    free(p);
+    return NULL;
+}
+
+static void on_free(void *p, const char *file CN_UNUSED, int line CN_UNUSED)
+{
+    free(p);
+}
+
+bool cn_tls_lib_memory(void)
+{
+    return CRYPTO_set_mem_functions(on_malloc, on_realloc, on_free) == 1;
+}
+
+/* ---- the context ---- */
 
 OSSL_LIB_CTX *cn_tls_lib(void)
 {

@@ -655,6 +655,13 @@ static const cn_stream_ops_t tls_ops = {
 /* ---- creation ---- */
 
 /* Names only: an address is never sent as one (RFC 6066 3). */
+/* 0 is success here. */
+static void offer(SSL *ssl, const unsigned char *list, unsigned n)
+{
+    if (SSL_set_alpn_protos(ssl, list, n) != 0)
+        cn_pool_out_of_memory();
+}
+
 static void expect_web(tls_t *t, SSL *ssl)
 {
     const cn_tls_expect_t *e = &t->expect;
@@ -662,12 +669,13 @@ static void expect_web(tls_t *t, SSL *ssl)
     cn_addr_t addr;
 
     SSL_set_connect_state(ssl);
-    if (e->name.n && cn_inet_parse_ip(e->name, &addr) != CN_OK)
-        SSL_set_tlsext_host_name(ssl, e->name.p);
+    if (e->name.n && e->name.n <= TLSEXT_MAXLEN_host_name &&
+        cn_inet_parse_ip(e->name, &addr) != CN_OK && SSL_set_tlsext_host_name(ssl, e->name.p) != 1)
+        cn_pool_out_of_memory();
     if (e->alpn.n && e->alpn.n < sizeof(list)) {
         list[0] = (unsigned char)e->alpn.n;
         memcpy(list + 1, e->alpn.p, e->alpn.n);
-        SSL_set_alpn_protos(ssl, list, (unsigned)e->alpn.n + 1);
+        offer(ssl, list, (unsigned)e->alpn.n + 1);
     }
 }
 
@@ -676,11 +684,10 @@ static SSL *ssl_new(tls_t *t)
     SSL *ssl = SSL_new(t->ctx->ssl);
     BIO *bio = BIO_new(bio_method(t->ctx));
 
-    if (!ssl || !bio)
+    if (!ssl || !bio || SSL_set_app_data(ssl, (char *)t) != 1)
         cn_pool_out_of_memory();
     BIO_set_data(bio, t);
     SSL_set_bio(ssl, bio, bio);
-    SSL_set_app_data(ssl, (char *)t);
     if (!t->ctx->insecure)
         SSL_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, on_verify);
     if (t->ctx->web) {
@@ -689,7 +696,7 @@ static SSL *ssl_new(tls_t *t)
         SSL_set_accept_state(ssl);
     } else {
         SSL_set_connect_state(ssl);
-        SSL_set_alpn_protos(ssl, (const unsigned char *)"\x02h2", 3);
+        offer(ssl, (const unsigned char *)"\x02h2", 3);
     }
     return ssl;
 }
