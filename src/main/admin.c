@@ -13,6 +13,7 @@
  */
 #include "main/admin.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -20,11 +21,15 @@
 #include "http/uri.h"
 #include "proxy/worker.h"
 
-/* Probes and scrapers are few; more than this is not them. */
+/* Probes and scrapers are few; more than this at one kind of listener is not them. */
 #define CLIENTS_MAX 256
+#define KINDS 4
+/* Of answers that are not taken; a page is not made beyond. */
+#define UNSENT_MAX (64u << 20)
 #define BODY_MAX (64u << 10)
 #define IDLE_MS 60000
 #define HEAD_MS 10000
+#define CALL_MS 30000 /* from the first byte of a request to the last of its answer */
 
 struct cn_admin_server {
     cn_worker_t *w;
@@ -33,7 +38,7 @@ struct cn_admin_server {
     cn_admin_ask_cb *ask;
     void *ctx;
     cn_list_t clients, calls;
-    unsigned nclients;
+    unsigned nclients[KINDS]; /* by the bit of their kind (CN_ADMIN_*) */
     bool draining, leaving;
 };
 
@@ -51,6 +56,7 @@ typedef enum { HEAD, BODY, ANSWER, OVER } state_t;
 typedef struct {
     cn_list_t link;
     cn_task_t task;
+    cn_timer_t timer;
     cn_admin_server_t *server;
     unsigned kind; /* of its client, which may end first */
     bool local;
@@ -106,10 +112,17 @@ bool cn_admin_ready(const cn_admin_server_t *s)
 
 void cn_admin_printf(cn_admin_req_t *r, const char *fmt, ...)
 {
-    va_list args;
+    char text[512];
+    va_list args, again;
 
     va_start(args, fmt);
-    cn_chain_puts(&r->body, cn_pool_vprintf(r->pool, fmt, args));
+    va_copy(again, args);
+    int n = vsnprintf(text, sizeof(text), fmt, args);
+    /* Not in the pool too: pages are large, and wait for who reads them. */
+    cn_chain_puts(&r->body, n >= 0 && (size_t)n < sizeof(text)
+                                ? cn_str_make(text, (size_t)n)
+                                : cn_pool_vprintf(r->pool, fmt, again));
+    va_end(again);
     va_end(args);
 }
 
@@ -169,10 +182,24 @@ static bool ask_modules(call_t *c)
     return false;
 }
 
+static bool is_choked(const call_t *c)
+{
+    size_t unsent = 0;
+
+    cn_list_each (node, &c->server->calls)
+        unsent += cn_list_entry(node, call_t, link)->req.body.bytes;
+    return unsent > UNSENT_MAX && c->kind != CN_ADMIN_HEALTH;
+}
+
 static void find_answer(call_t *c)
 {
     bool has_query;
 
+    if (is_choked(c)) {
+        c->req.status = 503;
+        cn_admin_printf(&c->req, "too much of earlier answers has not been taken\n");
+        return;
+    }
     c->req.method = c->msg.method;
     cn_uri_split(c->msg.target, &c->req.path, &c->req.query, &has_query);
     if (ask_core(c) || ask_modules(c))
@@ -198,6 +225,7 @@ static void finish(call_t *c)
         return;
     c->state = OVER;
     cn_list_remove(&c->link);
+    cn_timer_stop(&c->timer);
     cn_task_fini(&c->task);
     c->x->ops->close(c->x);
     cn_loop_retire(c->server->w->loop, free_call, c);
@@ -313,7 +341,8 @@ static void run_call(cn_task_t *task, uint32_t why)
     call_t *c = cn_container_of(task, call_t, task);
     cn_rc rc = CN_OK;
 
-    (void)why;
+    if (why & CN_WAKE_TIMER)
+        finish(c);
     while (rc == CN_OK && c->state != OVER) {
         switch (c->state) {
         case HEAD:
@@ -351,16 +380,23 @@ static void on_request(void *ctx, cn_exch_t *x)
     cn_chain_init(&c->req.body);
     cn_list_push(&s->calls, &c->link);
     cn_task_init(&c->task, s->w->loop, run_call);
+    cn_timer_init(&c->timer, &c->task, CN_WAKE_TIMER);
+    cn_timer_set(&c->timer, CALL_MS);
     x->owner = &c->task;
     cn_task_wake(&c->task, CN_WAKE_READ);
 }
 
 /* ---- connections ---- */
 
+static unsigned *count_of(cn_admin_server_t *s, unsigned kind)
+{
+    return &s->nclients[__builtin_ctz(kind)];
+}
+
 static void forget_client(client_t *cl)
 {
     cn_list_remove(&cl->link);
-    cl->server->nclients--;
+    --*count_of(cl->server, cl->kind);
     free(cl);
 }
 
@@ -383,7 +419,7 @@ void cn_admin_accept(cn_admin_server_t *s, unsigned kind, int fd, const cn_addr_
     static const cn_h1_server_cbs_t cbs = {.request = on_request, .closed = on_closed};
     cn_h1_server_conf_t conf = cn_h1_server_conf_default;
 
-    if (s->nclients >= CLIENTS_MAX) {
+    if (*count_of(s, kind) >= CLIENTS_MAX) {
         cn_log(CN_LOG_WARN, "admin", "too many connections; one is refused");
         close(fd);
         return;
@@ -398,7 +434,7 @@ void cn_admin_accept(cn_admin_server_t *s, unsigned kind, int fd, const cn_addr_
     conf.idle_ms = IDLE_MS;
     conf.head_ms = HEAD_MS;
     cn_list_push(&s->clients, &cl->link);
-    s->nclients++;
+    ++*count_of(s, kind);
     cl->h1 = cn_h1_server_create(s->w->loop, stream, &conf, &cbs, cl);
 }
 
@@ -430,7 +466,11 @@ void cn_admin_leave(cn_admin_server_t *s)
 
 unsigned cn_admin_active(const cn_admin_server_t *s)
 {
-    return s->nclients;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < KINDS; i++)
+        n += s->nclients[i];
+    return n;
 }
 
 void cn_admin_destroy(cn_admin_server_t *s)
