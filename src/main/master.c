@@ -449,6 +449,12 @@ static void take_news(cn_master_t *m, const cn_watcher_news_t *news, cn_pool_t *
         (void)reload(m);
         return;
     }
+    if (news->kind == CN_WATCHER_NO_HINTS) {
+        cn_log(CN_LOG_WARN, "master",
+               "conf_watch has no inotify (%s): changes are found by looking, which takes seconds",
+               strerror((int)news->n));
+        return;
+    }
     cn_log(CN_LOG_WARN, "master",
            "%.*s has changed, and cairn-gen has not finished it: waiting until it has",
            CN_STR_ARG(m->args->source->dir));

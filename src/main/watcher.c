@@ -49,6 +49,7 @@ typedef struct {
     uint64_t looked_ms, took_ms; /* the last look: its end, and how long it was */
     uint64_t unfinished_ms;      /* the change is held back since; 0: it is not */
     bool complained;
+    bool no_hints; /* that has been told */
 } watcher_t;
 
 static uint64_t now_ms(void)
@@ -65,15 +66,6 @@ static void arm_folder(void *ctx, cn_str_t folder)
     /* One that cannot be watched is looked at. */
     if (cn_watch_hint(w->watch, folder) != CN_OK)
         return;
-}
-
-static void arm(watcher_t *w)
-{
-    w->arm = false;
-    cn_watch_destroy(w->watch);
-    w->watch = cn_watch_create();
-    if (w->watch)
-        cn_look_folders(w->look, FOLDERS_MAX, arm_folder, w);
 }
 
 static void on_hint(void *ctx, cn_str_t folder CN_UNUSED, cn_str_t name CN_UNUSED)
@@ -102,6 +94,17 @@ static cn_rc tell(const watcher_t *w, cn_watcher_kind kind, uint64_t number, cn_
     if (rc == CN_ERR)
         _exit(0);
     return rc;
+}
+
+static void arm(watcher_t *w)
+{
+    w->arm = false;
+    cn_watch_destroy(w->watch);
+    w->watch = cn_watch_create();
+    if (w->watch)
+        cn_look_folders(w->look, FOLDERS_MAX, arm_folder, w);
+    else if (!w->no_hints)
+        w->no_hints = tell(w, CN_WATCHER_NO_HINTS, (uint64_t)errno, CN_STR_NULL) == CN_OK;
 }
 
 /* The folder is between two configurations: it is tried again soon. */

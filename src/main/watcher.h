@@ -25,11 +25,11 @@ CN_MUST cn_rc cn_watcher_start(cn_watcher_t *, const cn_proc_title_t *, uint64_t
  * CN_ERR: it does not listen; end it, and start another. */
 CN_MUST cn_rc cn_watcher_tell(const cn_watcher_t *, int bundle, bool part);
 
-typedef enum { CN_WATCHER_CHANGED = 1, CN_WATCHER_UNFINISHED } cn_watcher_kind;
+typedef enum { CN_WATCHER_CHANGED = 1, CN_WATCHER_UNFINISHED, CN_WATCHER_NO_HINTS } cn_watcher_kind;
 typedef struct {
     cn_watcher_kind kind;
-    unsigned n;    /* of CHANGED: so many files and patterns */
-    cn_str_t path; /* one of them; in pool.  Of UNFINISHED: none */
+    unsigned n;    /* of CHANGED: so many files and patterns; of NO_HINTS: errno */
+    cn_str_t path; /* of CHANGED: one of them; in pool */
 } cn_watcher_news_t;
 /* CN_AGAIN: there are none; CN_ERR: it has ended. */
 CN_MUST cn_rc cn_watcher_heard(const cn_watcher_t *, cn_pool_t *pool, cn_watcher_news_t *);

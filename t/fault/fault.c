@@ -5,7 +5,8 @@
  * every process maps: a test sets nth and armed, lets the program do something,
  * and reads which call was hit.  Only calls that may fail for reasons outside
  * the program are here.  Or, when armed is 2, the n-th allocation; when it is 3
- * the program is killed instead of its n-th system call.
+ * the program is killed instead of its n-th system call; when it is 5 each call
+ * of the name fails.
  *
  * When armed is 4, every n-th allocation fails, each in a copy of the process
  * of its own, for which the process waits: so one run tries all of them.  A copy
@@ -42,7 +43,7 @@
 /* Is not counted at all. */
 #define UNCOUNTED (-3)
 
-enum { FAIL_CALL = 1, FAIL_ALLOC, KILL, COPY };
+enum { FAIL_CALL = 1, FAIL_ALLOC, KILL, COPY, NAMED };
 
 #define COPY_S 3
 /* What a copy ends with: the place of the call in noticed[] behind WENT_ON. */
@@ -238,6 +239,11 @@ static int fault_now(const char *name, int error)
         fault_end_if_noticed(name);
     if (armed == COPY)
         return error == NO_MEMORY && fault_copy(f);
+    if (armed == NAMED && strcmp(f->name, name) == 0) {
+        __atomic_add_fetch(&f->count, 1, __ATOMIC_ACQ_REL);
+        errno = error;
+        return 1;
+    }
     if (!fault_counts(armed, error) || __atomic_add_fetch(&f->count, 1, __ATOMIC_ACQ_REL) != f->nth)
         return 0;
     memcpy(f->name, name, strlen(name) + 1); /* all names here are short */

@@ -23,7 +23,7 @@ from peers import net, proxy, steady
 
 from test_process import is_alive
 
-CALLS, MEMORY, KILL, COPIES = 1, 2, 3, 4
+CALLS, MEMORY, KILL, COPIES, NAMED = 1, 2, 3, 4, 5
 FAULT = pathlib.Path(__file__).resolve().parent.parent / 'fault/fault.c'
 LAYOUT = struct.Struct('IIIIi48s4x128s')
 NOTICED = re.findall(r'"(\w+)"', re.search(r'noticed\[\] = \{(.*?)\}', FAULT.read_text(), re.S)[1])
@@ -51,6 +51,13 @@ class Fault:
         COPIES: every nth allocation but for the first ones (offset), in a copy of its process each.
         """
         self.map[:] = LAYOUT.pack(what, nth, nth - 1 - offset if what == COPIES else 0, 0, 0, b'', b'').ljust(len(self.map), b'\0')
+
+    def arm_name(self, name):
+        """Each call of this name fails, until disarm()."""
+        self.map[:] = LAYOUT.pack(NAMED, 0, 0, 0, 0, name.encode(), b'').ljust(len(self.map), b'\0')
+
+    def count(self):
+        return LAYOUT.unpack_from(self.map)[2]
 
     def disarm(self):
         """The name of the call that failed, '' when there were fewer calls."""

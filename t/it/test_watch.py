@@ -16,6 +16,7 @@ import pytest
 
 from peers import net, proxy, steady
 
+from test_fault import fault  # noqa: F401
 from test_gen_killed import MARK, render  # noqa: F401
 from test_lifecycle import own_identity, rotate, shown  # noqa: F401
 from test_process import children, is_alive, service, services, wait_workers
@@ -81,6 +82,22 @@ def test_file_that_is_open_for_long_is_read_as_it_is(cairn):
             file.write(service(name, ip))
             file.flush()
             net.wait_for(lambda: name in services(one), 15.0, name)
+
+
+def test_without_inotify(cairn, fault):
+    """No watch can be had, from the start on: looking finds every change, and one line says why it takes longer."""
+    one = cairn(INCLUDE, start=False, main=ON)
+    one.env = fault.env
+    fault.arm_name('inotify_init1')
+    one.start()
+    for name in 'a', 'b':
+        add(one, name)
+    assert fault.count() > 0
+    warned = [line for line in one.log.splitlines() if 'has no inotify' in line]
+    assert len(warned) == 1 and 'conf_watch has no inotify (Too many open files): changes are found by looking' in warned[0]
+    fault.disarm()
+    add(one, 'c')  # the next check's files are watched again
+    add(one, 'd')
 
 
 def test_file_that_is_replaced(cairn, main):
