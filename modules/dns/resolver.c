@@ -343,7 +343,7 @@ void dns_resolver_configure(dns_resolver_t *r, const dns_main_t *c)
         return;
     close_channel(r);
     cn_pool_destroy(r->pool);
-    r->pool = cn_pool_create(512);
+    r->pool = cn_pool_exempt(cn_pool_create(512));
     r->conf = *c;
     r->conf.servers = (cn_vec_t){0};
     for (uint32_t i = 0; i < c->servers.n; i++)

@@ -93,7 +93,7 @@ static void push_entry(cn_bundle_t *b, cn_vec_t *v, entry_t *e)
 
 static cn_bundle_t *create(cn_str_t prefix, bool disk)
 {
-    cn_pool_t *pool = cn_pool_create(0);
+    cn_pool_t *pool = cn_pool_exempt(cn_pool_create(0));
     cn_bundle_t *b = cn_pool_zalloc(pool, sizeof(*b));
 
     while (prefix.n > 1 && prefix.p[prefix.n - 1] == '/')

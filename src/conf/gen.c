@@ -645,7 +645,7 @@ const cn_directive_t cn_gen_directives[] = {
 
 cn_gen_t *cn_gen_create(const cn_conf_load_t *load, cn_section_t *main)
 {
-    cn_pool_t *pool = cn_pool_create(0);
+    cn_pool_t *pool = cn_pool_exempt(cn_pool_create(0));
     cn_gen_t *gen = cn_pool_zalloc(pool, sizeof(*gen));
 
     gen->refs = 1;

@@ -32,7 +32,7 @@ struct cn_look {
 
 static void begin(cn_look_t *l)
 {
-    l->pool = cn_pool_create(0);
+    l->pool = cn_pool_exempt(cn_pool_create(0));
     cn_map_init(&l->files);
     cn_map_init(&l->patterns);
     l->entries = (cn_vec_t){0};

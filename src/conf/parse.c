@@ -172,7 +172,7 @@ static cn_rc enter(cn_conf_t *cf, const cn_directive_t *d, const char *owner, un
 
 cn_rc cn_conf_begin(cn_conf_t *cf, const cn_conf_load_t *load)
 {
-    *cf = (cn_conf_t){.load = load, .tmp = cn_pool_create(0)};
+    *cf = (cn_conf_t){.load = load, .tmp = cn_pool_exempt(cn_pool_create(0))};
     cf->pos.file = load->file;
     for (const cn_directive_t *d = cn_gen_directives; d->name; d++) {
         if (enter(cf, d, "core", 0) != CN_OK)

@@ -224,7 +224,7 @@ static cn_rc make(cn_patch_t *p, const cn_conf_load_t *load, const cn_bundle_dif
 cn_rc cn_gen_patch(const cn_conf_load_t *load, const cn_bundle_diff_t *d, bool judge,
                    cn_patch_t **out)
 {
-    cn_pool_t *pool = cn_pool_create(0);
+    cn_pool_t *pool = cn_pool_exempt(cn_pool_create(0));
     cn_patch_t *p = cn_pool_zalloc(pool, sizeof(*p));
 
     p->pool = pool;

@@ -18,7 +18,8 @@
 cn_section_t *cn_section_create(const cn_units_t *units, cn_level_t level, cn_str_t name,
                                 cn_str_t where, cn_section_t *parent)
 {
-    cn_pool_t *pool = level == CN_LV_MAIN ? cn_pool_create(0) : cn_pool_create_small(BLOCK_POOL);
+    cn_pool_t *pool =
+        cn_pool_exempt(level == CN_LV_MAIN ? cn_pool_create(0) : cn_pool_create_small(BLOCK_POOL));
     cn_section_t *s = cn_pool_zalloc(pool, sizeof(*s));
 
     s->refs = 1;

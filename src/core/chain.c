@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/uio.h>
 
+#include "core/mem.h"
 #include "core/pool.h"
 
 #define RING_MIN 4u
@@ -41,7 +42,6 @@ typedef struct {
 /* Per process; a worker is single-threaded. */
 static struct {
     free_list_t large, small;
-    size_t alive; /* bytes in chunks that have references */
 } chunks;
 
 static cn_chunk_t *free_list_take(free_list_t *list)
@@ -81,7 +81,7 @@ cn_chunk_t *cn_chunk_new(size_t n)
     c->cap = (uint32_t)n;
     c->used = 0;
     c->next_free = NULL;
-    chunks.alive += n;
+    cn_mem_take(n);
     return c;
 }
 
@@ -90,17 +90,12 @@ void cn_chunk_unref(cn_chunk_t *c)
     CN_BUG_ON(c->refs == 0);
     if (--c->refs > 0)
         return;
-    chunks.alive -= c->cap;
+    cn_mem_give(c->cap);
     if (c->cap == CN_CHUNK_LARGE && free_list_give(&chunks.large, KEEP_LARGE, c))
         return;
     if (c->cap == CN_CHUNK_SMALL && free_list_give(&chunks.small, KEEP_SMALL, c))
         return;
     free(c);
-}
-
-size_t cn_chunk_total(void)
-{
-    return chunks.alive;
 }
 
 void cn_chain_clear(cn_chain_t *c)

@@ -33,8 +33,6 @@ static inline cn_chunk_t *cn_chunk_ref(cn_chunk_t *c)
     return c;
 }
 void cn_chunk_unref(cn_chunk_t *);
-/* Bytes in chunks now alive, for the memory budget. */
-size_t cn_chunk_total(void);
 
 typedef struct {
     cn_chunk_t *chunk; /* one reference */

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/mem.h"
+
 #define ALIGNMENT 16u
 #define FIRST_DEFAULT 4096u
 #define STEP_SMALL 512u
@@ -46,6 +48,7 @@ struct cn_pool {
     size_t next_size; /* 0: a quarter of total */
     size_t total;
     cleanup_t *cleanups;
+    bool exempt; /* not in cn_mem_total() */
 } __attribute__((aligned(ALIGNMENT)));
 
 CN_NORETURN void cn_pool_out_of_memory(void)
@@ -104,6 +107,7 @@ cn_pool_t *cn_pool_create(size_t first)
         .next_size = first < FIRST_DEFAULT ? FIRST_DEFAULT : first,
         .total = first,
     };
+    cn_mem_take(first);
     return pool;
 }
 
@@ -111,6 +115,14 @@ cn_pool_t *cn_pool_create_small(size_t first)
 {
     cn_pool_t *pool = cn_pool_create(first);
     pool->next_size = 0;
+    return pool;
+}
+
+cn_pool_t *cn_pool_exempt(cn_pool_t *pool)
+{
+    CN_BUG_ON(pool->exempt);
+    cn_mem_give(pool->total);
+    pool->exempt = true;
     return pool;
 }
 
@@ -123,6 +135,8 @@ void cn_pool_destroy(cn_pool_t *pool)
         pool->cleanups = c->next;
         c->fn(c->data);
     }
+    if (!pool->exempt)
+        cn_mem_give(pool->total);
     block_t *next;
     for (block_t *b = pool->blocks; b; b = next) {
         next = b->next;
@@ -138,6 +152,8 @@ static char *block_add(cn_pool_t *pool, size_t room)
     b->next = pool->blocks;
     pool->blocks = b;
     pool->total += b->size;
+    if (!pool->exempt)
+        cn_mem_take(b->size);
     return (char *)(b + 1);
 }
 

@@ -23,6 +23,9 @@ cn_pool_t *cn_pool_create(size_t first);
 /* The same for what there are thousands of and which stays: a further block has a quarter of what
  * the pool holds by then, 512 bytes at least, so that little of it is never used. */
 cn_pool_t *cn_pool_create_small(size_t first);
+/* Belongs to the configuration: not counted as memory of traffic (core/mem.h), where each pool
+ * is at first.  Once, by who creates it; returns the pool. */
+cn_pool_t *cn_pool_exempt(cn_pool_t *);
 /* Runs the cleanups, newest first, then gives all memory back.  NULL is allowed. */
 void cn_pool_destroy(cn_pool_t *);
 

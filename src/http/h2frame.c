@@ -10,6 +10,7 @@
  */
 #include "cn_config.h"
 #include "core/log.h"
+#include "core/mem.h"
 #include "http/h2_int.h"
 
 #define SHARE_MIN 4096u              /* smaller payload is copied, lest it pin a large chunk */
@@ -347,8 +348,31 @@ static nghttp2_session_callbacks *callbacks_new(void)
     return cb;
 }
 
+/* ---- its memory, counted ---- */
+
+static void *on_malloc(size_t n, void *user CN_UNUSED)
+{
+    return cn_mem_alloc(n);
+}
+
+static void on_free(void *p, void *user CN_UNUSED)
+{
+    cn_mem_free(p);
+}
+
+static void *on_calloc(size_t n, size_t size, void *user CN_UNUSED)
+{
+    return cn_mem_calloc(n, size);
+}
+
+static void *on_realloc(void *p, size_t n, void *user CN_UNUSED)
+{
+    return cn_mem_realloc(p, n);
+}
+
 void cn_h2_session_create(cn_h2_t *h)
 {
+    nghttp2_mem mem = {NULL, on_malloc, on_free, on_calloc, on_realloc};
     nghttp2_session_callbacks *cb = callbacks_new();
     nghttp2_option *opt;
     int rc;
@@ -362,8 +386,8 @@ void cn_h2_session_create(cn_h2_t *h)
 #ifdef CN_HAVE_NGHTTP2_RESET_LIMIT
     nghttp2_option_set_stream_reset_rate_limit(opt, RESET_BURST, RESET_PER_SECOND);
 #endif
-    rc = h->server ? nghttp2_session_server_new2(&h->ng, cb, h, opt)
-                   : nghttp2_session_client_new2(&h->ng, cb, h, opt);
+    rc = h->server ? nghttp2_session_server_new3(&h->ng, cb, h, opt, &mem)
+                   : nghttp2_session_client_new3(&h->ng, cb, h, opt, &mem);
     CN_BUG_ON(rc != 0);
     nghttp2_option_del(opt);
     nghttp2_session_callbacks_del(cb);

@@ -345,7 +345,7 @@ int main(int argc, char **argv)
     cn_hash_seed();
     if (!cn_tls_lib_memory())
         cn_log(CN_LOG_WARN, "tls",
-               "OpenSSL has taken memory before it was told what to do without");
+               "OpenSSL has taken memory before it could be counted: max_memory does not see it");
     pool = cn_pool_create(0);
     if (argc > 1 && strcmp(argv[1], "explain") == 0) {
         status = explain(&o, &source, argc, argv, pool);

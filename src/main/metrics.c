@@ -19,6 +19,7 @@ enum {
     EXPIRES,
     CONNECTIONS,
     TUNNELS,
+    MEMORY,
     HANDED,
     STEP,
     TURN,
@@ -44,6 +45,8 @@ static const cn_metric_def_t own[OWN_MAX] = {
     [CONNECTIONS] = {"cairn_worker_connections", CN_METRIC_GAUGE,
                      "Connections of the mesh now open, by worker."},
     [TUNNELS] = {"cairn_worker_tunnels", CN_METRIC_GAUGE, "Tunnels now open, by worker."},
+    [MEMORY] = {"cairn_worker_memory_bytes", CN_METRIC_GAUGE,
+                "Memory that traffic holds, by worker, in bytes: what max_memory bounds."},
     [HANDED] = {"cairn_worker_handed_over_total", CN_METRIC_COUNTER,
                 "Connections that a worker accepted and gave to another one with fewer."},
     [STEP] = {"cairn_worker_config_step_seconds", CN_METRIC_GAUGE_MICROS,
@@ -94,6 +97,7 @@ void cn_metrics_worker(cn_metrics_worker_t *m, cn_stats_t *stats, unsigned n, un
 
     m->conns = cn_stats_series(stats, first + CONNECTIONS, worker);
     m->tunnels = cn_stats_series(stats, first + TUNNELS, worker);
+    m->memory = cn_stats_series(stats, first + MEMORY, worker);
     m->handed = cn_stats_series(stats, first + HANDED, CN_STR_NULL);
     m->step_us = cn_stats_series(stats, first + STEP, worker);
     m->turn_us = cn_stats_series(stats, first + TURN, worker);

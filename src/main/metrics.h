@@ -29,6 +29,7 @@ typedef struct {
 /* A worker's, in its own statistics. */
 typedef struct {
     cn_series_t *conns, *tunnels;   /* now open */
+    cn_series_t *memory;            /* bytes that traffic holds */
     cn_series_t *handed;            /* connections given to other workers */
     cn_series_t *step_us, *turn_us; /* the longest of the last configuration, and of the loop */
 } cn_metrics_worker_t;

@@ -124,7 +124,7 @@ static void begin(cn_take_t *t)
 {
     t->order = cn_list_entry(t->waiting.next, order_t, link);
     cn_list_remove(&t->order->link);
-    t->pool = cn_pool_create(0);
+    t->pool = cn_pool_exempt(cn_pool_create(0));
     t->why = CN_STR_NULL;
     t->longest_ns = 0;
     t->fiber = cn_fiber_create(run_fiber, t);

@@ -35,14 +35,12 @@
 #include "os/priv.h"
 #include "os/sig.h"
 #include "os/trim.h"
-#include "proxy/worker.h"
+#include "proxy/budget.h"
 
 #define BEAT_MS 1000
 #define LEAVING_BEAT_MS 20
 #define TURN_BEATS 30u
 /* What a connection with TLS and HTTP/2, and a tunnel in it, take about. */
-#define CONN_BYTES (32u << 10)
-#define TUNNEL_BYTES (8u << 10)
 /* A difference of one in so many connections is not worth a hand-over. */
 #define HANDOVER_SLACK 16u
 /* For who has connected to an endpoint of ours but not asked yet. */
@@ -136,6 +134,10 @@ static void welcome(proc_t *p, unsigned server, int fd, const cn_addr_t *remote)
     const cn_listener_ops_t *ops = cn_main_server(server, &module);
 
     CN_BUG_ON(!ops);
+    if (!cn_budget_admits(&p->w, CN_BUDGET_CONNECTION)) {
+        close(fd);
+        return;
+    }
     ops->accept(&p->w, p->w.wctx[module], fd, remote);
     cn_board_set(&p->slot->conns, count_conns(p));
 }
@@ -344,11 +346,9 @@ static void close_up(proc_t *p)
 }
 
 /* Behind a burst the memory is the system's again. */
-static void trim(proc_t *p, uint64_t conns)
+static void trim(proc_t *p)
 {
-    size_t used = cn_chunk_total() + conns * CONN_BYTES + p->w.tunnels * (size_t)TUNNEL_BYTES;
-
-    if (cn_trim_is_due(&p->trim, used))
+    if (cn_trim_is_due(&p->trim, cn_budget_used(&p->w)))
         cn_trim();
 }
 
@@ -376,8 +376,10 @@ static void publish(proc_t *p)
     cn_series_set(p->metrics.conns, conns);
     cn_series_set(p->metrics.tunnels, p->w.tunnels);
     cn_board_set(&p->slot->beat, cn_board_get(&p->slot->beat) + 1);
+    cn_series_set(p->metrics.memory, cn_budget_used(&p->w));
+    cn_budget_beat(&p->w);
     publish_turns(p);
-    trim(p, conns);
+    trim(p);
     if (cn_take_freed(p->take))
         cn_trim();
 }
@@ -619,6 +621,7 @@ static cn_rc begin(proc_t *p)
     for (unsigned i = 0; rc == CN_OK && i < s->nparts; i++)
         rc = cn_take_now(p->take, false, s->parts[i], s->gen - s->nparts + i + 1, pool, &why);
     cn_board_set(&p->slot->gen, s->gen);
+    cn_budget_begin(&p->w);
     if (rc == CN_OK)
         rc = limit(s, cn_main_conf(p->w.gen));
     else

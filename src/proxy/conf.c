@@ -187,7 +187,11 @@ static const cn_directive_t directives[] = {
     {"max_tunnels", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_u32, F(max_tunnels), &tunnels,
      "max_tunnels NUMBER", "Tunnels that one worker serves at a time; more are refused.", "16384"},
     {"max_memory", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_size, F(max_memory), NULL, "max_memory SIZE",
-     "Memory in buffers of one worker beyond which new tunnels are refused.", "256m"},
+     "Memory that traffic may hold in one worker: buffers, connections, tunnels and requests, with "
+     "what TLS and HTTP/2 need for them; configuration and statistics are not counted. When it is "
+     "used up, new connections are closed, new tunnels and requests answered 503 (flag OM; gRPC "
+     "calls RESOURCE_EXHAUSTED), and what runs goes on.",
+     "256m"},
     {"random_seed", CN_AT_MAIN, CN_ARGS(1, 1), cn_set_u32, F(random_seed), NULL,
      "random_seed NUMBER",
      "For tests: each worker's draws (of backends, endpoints, mirrors, faults, back-offs and request "

@@ -9,6 +9,7 @@
  *   ALONE_MAX     copies of a worker whose request has ended
  *   LIFE_MS       time for one, unless the request itself has a limit
  */
+#include "proxy/budget.h"
 #include "proxy/req_int.h"
 
 #define PENDING_MAX (1024u * 1024)
@@ -33,7 +34,7 @@ static void give_up(cn_req_t *req, cn_mirror_t *m)
 /* Less than what keeps new tunnels out: copies are the first to go. */
 static bool has_room(const cn_worker_t *w)
 {
-    return w->detached < ALONE_MAX && cn_chunk_total() < w->conf->max_memory / 2 && !w->draining;
+    return w->detached < ALONE_MAX && cn_budget_used(w) < w->conf->max_memory / 2 && !w->draining;
 }
 
 static void start(cn_req_t *req, cn_mirror_t *m)

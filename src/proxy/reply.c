@@ -138,6 +138,14 @@ void cn_req_reply_overflow(cn_req_t *req)
     cn_req_reply_header(req, CN_STR("x-envoy-overloaded"), CN_STR("true"));
 }
 
+/* gRPC's statuses: 8 is for what a server has run out of, where 14 asks to try again. */
+void cn_req_reply_overload(cn_req_t *req)
+{
+    cn_req_reply(req, 503, CN_STR("overloaded"), CN_STR("overload"), CN_FLAG_OM);
+    cn_req_reply_grpc(req, 8);
+    cn_req_reply_header(req, CN_STR("x-envoy-overloaded"), CN_STR("true"));
+}
+
 void cn_req_reply_cut(cn_req_t *req)
 {
     cn_req_reply(req, 503, reset_text(req, "local reset"), CN_STR("endpoint_drain_timeout"),

@@ -291,6 +291,7 @@ void cn_req_l4_abort(cn_req_t *);
 void cn_req_reply_wire(cn_req_t *, cn_xerr); /* a bad request head */
 void cn_req_reply_upstream(cn_req_t *,
                            const cn_exch_t *up); /* the host's exchange failed before a response */
+void cn_req_reply_overload(cn_req_t *);          /* we may not have one more: max_memory */
 void cn_req_reply_overflow(cn_req_t *);          /* the cluster may not have one more */
 void cn_req_reply_cut(cn_req_t *);               /* the host has left */
 void cn_req_reply_finish(cn_req_t *); /* turns the local reply into resp (gRPC mapping) */

@@ -17,6 +17,7 @@
  */
 #include <inttypes.h>
 
+#include "proxy/budget.h"
 #include "proxy/req_int.h"
 #include "proxy/tally.h"
 
@@ -39,7 +40,7 @@ void cn_retry_keep(cn_req_t *req, const cn_chain_t *taken)
     if (r->beyond)
         return;
     if (r->replay.bytes + taken->bytes > REPLAY_MAX ||
-        cn_chunk_total() > req->w->conf->max_memory) {
+        cn_budget_used(req->w) > req->w->conf->max_memory) {
         cn_retry_settled(req);
         return;
     }

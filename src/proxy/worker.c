@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "proxy/call.h"
 #include "proxy/leave.h"
+#include "proxy/budget.h"
 #include "proxy/req_int.h"
 #include "proxy/tally.h"
 
@@ -26,7 +27,7 @@ static const cn_metric_def_t mirrors_given_up = {
     "Copies of requests that were not sent, or not completely: no such cluster, no healthy "
     "endpoint, too many under way, or a mirror that takes the body too slowly."};
 static const cn_metric_def_t *const core_metrics[] = {&tunnels_open, &requests_active, &mirrors,
-                                                      &mirrors_given_up};
+                                                      &mirrors_given_up, &cn_budget_refused};
 
 static const char *const *balancer_names(void)
 {
@@ -559,5 +560,5 @@ cn_str_t cn_worker_network(cn_worker_t *w)
 bool cn_worker_admit(cn_worker_t *w)
 {
     return !w->stopping && w->tunnels < w->conf->max_tunnels &&
-           cn_chunk_total() < w->conf->max_memory;
+           cn_budget_admits(w, CN_BUDGET_TUNNEL);
 }

@@ -41,10 +41,17 @@ typedef struct {
     uint64_t l4_idle_ms;
     uint64_t endpoint_drain_ms; /* of requests to a host that left; 0: no limit */
     uint32_t max_tunnels;       /* per worker */
-    uint64_t max_memory;        /* bytes in buffers, per worker */
+    uint64_t max_memory;        /* bytes of traffic, per worker */
     uint32_t random_seed;       /* 0: from the system */
 } cn_proxy_conf_t;
 extern const cn_conf_unit_t cn_proxy_unit;
+
+/* budget.h */
+typedef struct {
+    size_t base;             /* counted before there was traffic */
+    cn_series_t *refused[3]; /* by cn_budget_kind */
+    uint64_t short_of;       /* refusals since the shortage began; 0: there is none */
+} cn_budget_t;
 
 struct cn_worker {
     cn_loop_t *loop;
@@ -70,6 +77,7 @@ struct cn_worker {
     uint32_t seed;    /* that rand was made from, 0: the system's */
     void **wctx;      /* by module index */
     uint32_t tunnels; /* now open */
+    cn_budget_t budget;
     cn_series_t *tunnels_open, *requests_active, *mirrors, *mirrors_given_up;
     bool stopping;              /* in cn_worker_fini() */
     cn_list_t inner;            /* tunnels being served */

@@ -19,6 +19,7 @@
 #include <openssl/x509v3.h>
 
 #include "core/log.h"
+#include "core/mem.h"
 #include "tls/lib.h"
 #include "tls/tls_int.h"
 
@@ -336,14 +337,24 @@ static void copy_domains(cn_tls_ctx_t *ctx, const cn_tls_conf_t *conf)
                CN_STR_ARG(ctx->identity.uri));
 }
 
+/* What OpenSSL has for the context is the configuration's. */
+static void give_away(cn_tls_ctx_t *ctx, size_t before)
+{
+    size_t now = cn_mem_total();
+
+    ctx->held = now > before ? now - before : 0;
+    cn_mem_give(ctx->held);
+}
+
 cn_rc cn_tls_ctx_create(const cn_tls_conf_t *conf, cn_pool_t *pool, cn_tls_ctx_t **out,
                         cn_str_t *why)
 {
     cn_tls_ctx_t *ctx = cn_xzalloc(sizeof(*ctx));
     making_t m = {ctx, pool, why, conf->known};
+    size_t before = cn_mem_total();
 
     ctx->refs = 1;
-    ctx->pool = cn_pool_create(512);
+    ctx->pool = cn_pool_exempt(cn_pool_create(512));
     ctx->seen = cn_tls_seen_create();
     ERR_clear_error();
     ctx->ssl = SSL_CTX_new_ex(cn_tls_lib(), NULL, TLS_method());
@@ -357,6 +368,7 @@ cn_rc cn_tls_ctx_create(const cn_tls_conf_t *conf, cn_pool_t *pool, cn_tls_ctx_t
     }
     warn_if_open(pool, conf->key_file);
     copy_domains(ctx, conf);
+    give_away(ctx, before);
     *out = ctx;
     return CN_OK;
 }
@@ -404,9 +416,10 @@ cn_rc cn_tls_ctx_create_web(const cn_tls_web_conf_t *conf, cn_pool_t *pool, cn_t
 {
     cn_tls_ctx_t *ctx = cn_xzalloc(sizeof(*ctx));
     making_t m = {ctx, pool, why, false};
+    size_t before = cn_mem_total();
 
     ctx->refs = 1;
-    ctx->pool = cn_pool_create(512);
+    ctx->pool = cn_pool_exempt(cn_pool_create(512));
     ctx->web = true;
     ctx->insecure = conf->insecure;
     ERR_clear_error();
@@ -417,6 +430,7 @@ cn_rc cn_tls_ctx_create_web(const cn_tls_web_conf_t *conf, cn_pool_t *pool, cn_t
         cn_tls_ctx_unref(ctx);
         return CN_ERR;
     }
+    give_away(ctx, before);
     *out = ctx;
     return CN_OK;
 }
@@ -433,6 +447,7 @@ void cn_tls_ctx_unref(cn_tls_ctx_t *ctx)
 {
     if (!ctx || --ctx->refs)
         return;
+    cn_mem_take(ctx->held);
     SSL_CTX_free(ctx->ssl);
     cn_tls_seen_destroy(ctx->seen);
     BIO_meth_free(ctx->bio);

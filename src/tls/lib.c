@@ -26,6 +26,7 @@
 #include <openssl/evp.h>
 #include <openssl/provider.h>
 
+#include "core/mem.h"
 #include "core/pool.h"
 #include "tls/draw.h"
 #include "tls/kdf.h"
@@ -131,20 +132,20 @@ static void *there_is(void *p)
 
 static void *on_malloc(size_t n, const char *file CN_UNUSED, int line CN_UNUSED)
 {
-    return n > 0 ? there_is(malloc(n)) : NULL;
+    return n > 0 ? there_is(cn_mem_alloc(n)) : NULL;
 }
 
 static void *on_realloc(void *p, size_t n, const char *file CN_UNUSED, int line CN_UNUSED)
 {
     if (n > 0)
-        return there_is(realloc(p, n));
-    free(p);
+        return there_is(cn_mem_realloc(p, n));
+    cn_mem_free(p);
     return NULL;
 }
 
 static void on_free(void *p, const char *file CN_UNUSED, int line CN_UNUSED)
 {
-    free(p);
+    cn_mem_free(p);
 }
 
 bool cn_tls_lib_memory(void)

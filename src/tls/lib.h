@@ -15,8 +15,9 @@
  * provider, or FIPS beside it, and that is what must be used. */
 OSSL_LIB_CTX *cn_tls_lib(void);
 
-/* From now on a process in which OpenSSL finds no memory ends, as with ours: it would go on for
- * ever without what it could not load then.  Before anything else of OpenSSL; false: too late. */
+/* From now on OpenSSL's memory is counted (core/mem.h), and a process in which it finds none ends,
+ * as with ours: it would go on for ever without what it could not load then.  Before anything else
+ * of OpenSSL; false: too late. */
 bool cn_tls_lib_memory(void);
 
 #endif

@@ -18,6 +18,7 @@ struct cn_tls_ctx {
     cn_tls_seen_t *seen; /* NULL: of a context for servers outside the mesh */
     const cn_str_t *domains;
     unsigned ndomains;
+    size_t held;   /* bytes that OpenSSL has for it */
     bool web;      /* peers are known by DNS names, not by mesh identities */
     bool insecure; /* ... or not at all */
     cn_spiffe_t identity;

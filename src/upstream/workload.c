@@ -111,7 +111,7 @@ static const char *parse_line(cn_workloads_t *ws, cn_str_t line)
 cn_rc cn_workloads_parse(cn_str_t text, const cn_pause_t *pause, cn_pool_t *pool,
                          cn_workloads_t **out, cn_str_t *why)
 {
-    cn_pool_t *own = cn_pool_create(0);
+    cn_pool_t *own = cn_pool_exempt(cn_pool_create(0));
     cn_workloads_t *ws = cn_pool_zalloc(own, sizeof(*ws));
     cn_str_t line;
 

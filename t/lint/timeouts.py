@@ -7,7 +7,7 @@ import re
 import tree
 
 REFERENCE, MANUAL = 'html/reference.html', 'html/index.html'
-FROM, TO = '<h3 id="limits">', '<h2 id="networks">'
+FROM, TO = '<h3 id="limits">', '<h2 id="memory">'
 SECTION = re.compile(r'<section id="([\w.]+\.)?(\w+)">(.*?)</section>', re.S)
 DEFAULT = re.compile(r'<th>Default</th><td><code>([^<]*)</code>')
 # The length of a request is its service's business; that it moves is not: stream_idle_timeout.  How long a pod lives on

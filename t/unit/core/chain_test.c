@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 
 #include "core/chain.h"
+#include "core/mem.h"
 #include "core/pool.h"
 #include "core/rand.h"
 
@@ -56,16 +57,16 @@ static void test_chunk_sizes(void **state)
     static const size_t v[][2] = {{0, 1024},      {1, 1024},      {1024, 1024},    {1025, 16384},
                                   {16384, 16384}, {16385, 16385}, {100000, 100000}};
     (void)state;
-    size_t before = cn_chunk_total();
+    size_t before = cn_mem_total();
     for (size_t i = 0; i < CN_COUNT(v); i++) {
         cn_chunk_t *c = cn_chunk_new(v[i][0]);
         assert_int_equal(c->cap, v[i][1]);
-        assert_int_equal(cn_chunk_total(), before + v[i][1]);
+        assert_int_equal(cn_mem_total(), before + v[i][1]);
         cn_chunk_ref(c);
         cn_chunk_unref(c);
-        assert_int_equal(cn_chunk_total(), before + v[i][1]);
+        assert_int_equal(cn_mem_total(), before + v[i][1]);
         cn_chunk_unref(c);
-        assert_int_equal(cn_chunk_total(), before);
+        assert_int_equal(cn_mem_total(), before);
     }
 }
 
@@ -84,7 +85,7 @@ static void test_copies_share_one_chunk_until_it_is_full(void **state)
     cn_chain_copy(&c, pattern, 40000);
     assert_content(&c, pattern, 40000);
     cn_chain_clear(&c);
-    assert_int_equal(cn_chunk_total(), 0);
+    assert_int_equal(cn_mem_total(), 0);
 }
 
 static void test_shared_chunk_is_never_written(void **state)
@@ -103,7 +104,7 @@ static void test_shared_chunk_is_never_written(void **state)
     cn_chain_puts(&a, CN_STR("zz"));
     assert_content(&a, "456789yyzz", 10);
     cn_chain_clear(&a);
-    assert_int_equal(cn_chunk_total(), 0);
+    assert_int_equal(cn_mem_total(), 0);
 }
 
 static void test_bytes_held_by_a_writer_are_not_overwritten(void **state)
@@ -119,7 +120,7 @@ static void test_bytes_held_by_a_writer_are_not_overwritten(void **state)
     cn_chain_push(&c, chunk, 3, 3);
     assert_content(&c, "abcXdef", 7);
     cn_chain_clear(&c);
-    assert_int_equal(cn_chunk_total(), 0);
+    assert_int_equal(cn_mem_total(), 0);
 }
 
 static void test_empty_push_gives_the_reference_back(void **state)
@@ -129,7 +130,7 @@ static void test_empty_push_gives_the_reference_back(void **state)
     cn_chain_init(&c);
     cn_chain_push(&c, cn_chunk_new(10), 5, 0);
     assert_int_equal(c.n, 0);
-    assert_int_equal(cn_chunk_total(), 0);
+    assert_int_equal(cn_mem_total(), 0);
     assert_null(cn_chain_front(&c).p);
     cn_chain_clear(&c);
 }
@@ -151,7 +152,7 @@ static void test_add_shares_large_slices_and_copies_small_ones(void **state)
     assert_content(&c, pattern, 8025);
     cn_chunk_unref(chunk);
     cn_chain_clear(&c);
-    assert_int_equal(cn_chunk_total(), 0);
+    assert_int_equal(cn_mem_total(), 0);
 }
 
 static void test_small_read_does_not_pin_a_large_chunk(void **state)
@@ -160,9 +161,9 @@ static void test_small_read_does_not_pin_a_large_chunk(void **state)
     (void)state;
     cn_chain_init(&c);
     read_into(&c, 2048, pattern, 300);
-    assert_int_equal(cn_chunk_total(), CN_CHUNK_SMALL);
+    assert_int_equal(cn_mem_total(), CN_CHUNK_SMALL);
     read_into(&c, 100, pattern + 300, 100); /* fits behind it */
-    assert_int_equal(cn_chunk_total(), CN_CHUNK_SMALL);
+    assert_int_equal(cn_mem_total(), CN_CHUNK_SMALL);
     assert_int_equal(c.n, 1);
     assert_content(&c, pattern, 400);
     cn_chain_clear(&c);
@@ -176,11 +177,11 @@ static void test_large_reads_fill_one_chunk(void **state)
     read_into(&c, 2048, pattern, 8000);
     read_into(&c, 2048, pattern + 8000, 8000);
     assert_int_equal(c.n, 1);
-    assert_int_equal(cn_chunk_total(), CN_CHUNK_LARGE);
+    assert_int_equal(cn_mem_total(), CN_CHUNK_LARGE);
     read_into(&c, 40000, pattern + 16000, 40000);
     assert_content(&c, pattern, 56000);
     cn_chain_clear(&c);
-    assert_int_equal(cn_chunk_total(), 0);
+    assert_int_equal(cn_mem_total(), 0);
 }
 
 static void test_commit_of_nothing_leaves_nothing(void **state)
@@ -190,12 +191,12 @@ static void test_commit_of_nothing_leaves_nothing(void **state)
     cn_chain_init(&c);
     read_into(&c, 1, pattern, 0);
     assert_int_equal(c.n, 0);
-    assert_int_equal(cn_chunk_total(), 0);
+    assert_int_equal(cn_mem_total(), 0);
     read_into(&c, 1, pattern, 10);
     read_into(&c, 1, pattern, 0);
     assert_content(&c, pattern, 10);
     cn_chain_clear(&c);
-    assert_int_equal(cn_chunk_total(), 0);
+    assert_int_equal(cn_mem_total(), 0);
 }
 
 static void test_iov_describes_the_leading_slices(void **state)
@@ -306,7 +307,7 @@ static void test_random_operations_agree_with_a_byte_array(void **state)
     cn_chain_clear(&m[0].chain);
     cn_chain_clear(&m[1].chain);
     free(m);
-    assert_int_equal(cn_chunk_total(), 0);
+    assert_int_equal(cn_mem_total(), 0);
 }
 
 static void test_a_share_leaves_both_chains_whole(void **state)
@@ -324,7 +325,7 @@ static void test_a_share_leaves_both_chains_whole(void **state)
     assert_memory_equal(got, "hello all", 9);
     cn_chain_clear(&a);
     cn_chain_clear(&b);
-    assert_int_equal(cn_chunk_total(), 0);
+    assert_int_equal(cn_mem_total(), 0);
 }
 
 static void test_a_share_of_small_slices_does_not_pin_their_chunks(void **state)
@@ -340,7 +341,7 @@ static void test_a_share_of_small_slices_does_not_pin_their_chunks(void **state)
     cn_chain_share(&b, &a);
     cn_chain_clear(&a);
     assert_int_equal(b.bytes, 1000);
-    assert_true(cn_chunk_total() <= 4096);
+    assert_true(cn_mem_total() <= 4096);
     cn_chain_clear(&b);
 }
 

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/mem.h"
 #include "core/pool.h"
 #include "event/listen.h"
 #include "event/loop_int.h"
@@ -77,7 +78,7 @@ static int teardown(void **state)
     cn_loop_destroy(e->loop);
     close(e->listening);
     free(e);
-    return cn_chunk_total() == 0 ? 0 : -1;
+    return cn_mem_total() == 0 ? 0 : -1;
 }
 
 static int raw_connect(const cn_addr_t *to)
@@ -336,7 +337,7 @@ static void test_the_tail_of_a_wide_read_does_not_pin_a_large_chunk(void **state
     assert_int_equal(send(raw, buf, sizeof(buf), 0), sizeof(buf));
     while (e->in.bytes < sizeof(buf))
         assert_int_equal(read_next(e, s, 4 * CN_CHUNK_LARGE), CN_OK);
-    assert_true(cn_chunk_total() <= 3 * CN_CHUNK_LARGE);
+    assert_true(cn_mem_total() <= 3 * CN_CHUNK_LARGE);
     cn_stream_close(s, true);
     close(raw);
 }
