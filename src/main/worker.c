@@ -40,7 +40,6 @@
 #define BEAT_MS 1000
 #define LEAVING_BEAT_MS 20
 #define TURN_BEATS 30u
-/* What a connection with TLS and HTTP/2, and a tunnel in it, take about. */
 /* A difference of one in so many connections is not worth a hand-over. */
 #define HANDOVER_SLACK 16u
 /* For who has connected to an endpoint of ours but not asked yet. */

@@ -34,6 +34,12 @@ def private(pid):
     return sum(int(kib) for kib in re.findall(r'^Private_\w+:\s+(\d+) kB', text, re.M)) * 1024
 
 
+def keeper(one):
+    """The process that holds the configuration as it was last read."""
+    children = pathlib.Path('/proc/%d/task/%d/children' % (one.process.pid, one.process.pid)).read_text().split()
+    return next(int(pid) for pid in children if b'keeper' in pathlib.Path('/proc/%s/cmdline' % pid).read_bytes())
+
+
 # ---- large configurations ----
 
 def routes(pods):
@@ -144,6 +150,11 @@ def stays_small(cairn, pods, curl, n, reloads, changes):
           'as it was %.1f' % (n, figures[0] / MIB, figures[1] / MIB, reloads, figures[2] / MIB, changes, figures[3] / MIB,
                               figures[4] / MIB))
     assert one.workers()[0] == pid
+    # the manual says so
+    print('the keeper has %.1f MiB of its own' % (private(keeper(one)) / MIB))
+    assert private(keeper(one)) <= 2 * figures[0] + MIB
+    # none of it is taken for what traffic holds
+    net.wait_for(lambda: one.count('cairn_worker_memory_bytes') <= MIB / 4, 5.0, 'max_memory to be free')
 
 
 def test_changes_take_no_memory(cairn, pods, curl):
