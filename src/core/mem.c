@@ -53,6 +53,8 @@ void *cn_mem_realloc(void *p, size_t n)
 
 void cn_mem_free(void *p)
 {
+    if (!p)
+        return; /* most of what OpenSSL frees is nothing */
     cn_mem_give(malloc_usable_size(p));
     free(p);
 }

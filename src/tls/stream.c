@@ -301,6 +301,14 @@ static const char *reason_text(unsigned long code)
 
 /* ---- failure ---- */
 
+/* SSL_get_error() wants none of before.  To clear a queue takes hundreds of instructions, also when
+ * it is empty. */
+static void forget_errors(void)
+{
+    if (ERR_peek_error() != 0)
+        ERR_clear_error();
+}
+
 /* OpenSSL 3.0 has no words for one of TLS 1.3's. */
 static const char *alert_text(int alert)
 {
@@ -384,7 +392,7 @@ static bool encrypt(tls_t *t, cn_chain_t *src)
         part = cn_str_make(together, cn_chain_peek(src, together, sizeof(together)));
     if (part.n > RECORD_MAX)
         part.n = RECORD_MAX;
-    ERR_clear_error();
+    forget_errors();
     if (SSL_write_ex(t->ssl, part.p, part.n, &done) != 1)
         return false;
     cn_chain_skip(src, done);
@@ -428,7 +436,7 @@ static void notify(tls_t *t)
     if (t->notified || t->state != OPEN)
         return;
     t->notified = true;
-    ERR_clear_error();
+    forget_errors();
     (void)SSL_shutdown(t->ssl);
     flush(t);
 }
@@ -468,7 +476,7 @@ static void shake(tls_t *t)
 {
     int rc;
 
-    ERR_clear_error();
+    forget_errors();
     rc = SSL_do_handshake(t->ssl);
     flush(t); /* after a refusal this is the alert */
     if (rc == 1)
@@ -544,7 +552,7 @@ static cn_rc decrypt(tls_t *t, cn_chain_t *dst, size_t max, size_t *total)
         cn_chain_reserve(dst, READ_MIN, &p, &room);
         if (room > max - *total)
             room = max - *total;
-        ERR_clear_error();
+        forget_errors();
         ok = SSL_read_ex(t->ssl, p, room, &got);
         cn_chain_commit(dst, ok == 1 ? got : 0);
         if (ok != 1)
