@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <openssl/core_names.h>
+#include <openssl/err.h>
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -166,6 +167,22 @@ static void test_bytes_go_both_ways_at_once(void **state)
     assert_true(!w->server.garbled && !w->client.garbled);
     assert_int_equal(w->client.s->tx, 300000);
     assert_int_equal(w->server.s->rx, 300000);
+}
+
+/* OpenSSL keeps one queue of errors for all; a stream that waits for bytes asks it why. */
+static void test_an_error_of_somebody_else_ends_no_stream(void **state)
+{
+    world_t *w = *state;
+
+    connect_both(w);
+    for (int i = 1; i <= 3; i++) {
+        ERR_raise(ERR_LIB_PEM, PEM_R_NO_START_LINE);
+        cn_talker_send(&w->client, 1000, i == 3);
+        cn_talker_settle(w->loop);
+        assert_int_equal(w->server.got, i * 1000);
+    }
+    assert_true(w->server.ended && !w->server.garbled);
+    assert_int_equal(ERR_peek_error(), 0);
 }
 
 static void test_small_windows_and_single_bytes_change_nothing(void **state)
@@ -844,6 +861,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         T(test_both_ends_learn_who_the_other_is),
         T(test_bytes_go_both_ways_at_once),
+        T(test_an_error_of_somebody_else_ends_no_stream),
         T(test_small_windows_and_single_bytes_change_nothing),
         T(test_an_end_of_one_direction_leaves_the_other),
         T(test_close_delivers_what_was_written),
