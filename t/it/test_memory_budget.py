@@ -109,14 +109,15 @@ class Full:
         net.wait_for(lambda: used(self.one) < BUDGET / 2, 20.0, 'memory that is free again')
 
 
-def test_a_new_tunnel_is_answered_503(full):
+def test_a_new_tunnel_is_answered_503(full, builddir):
     assert full.answer.status == 503
     assert refused(full.one, 'tunnel') >= 1
     full.one.wait_log('in worker 0, max_memory is 2048 KiB: new connections, tunnels and requests are refused')
     print('%d requests held %d KiB of a budget of %d; the worker grew by %d KiB' % (
         len(full.hogs.tunnels), used(full.one) // KIB, BUDGET // KIB,
         (resident(full.one.workers()[0]) - full.quiet) // KIB))
-    assert resident(full.one.workers()[0]) - full.quiet < 2 * BUDGET
+    if 'address' not in (builddir / 'cn_flags').read_text():  # ASan keeps what was freed
+        assert resident(full.one.workers()[0]) - full.quiet < 2 * BUDGET
 
 
 def test_a_new_request_of_an_old_tunnel_is_answered_503_om(full):

@@ -12,6 +12,15 @@
 #include "core/mem.h"
 #include "core/pool.h"
 
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+static const bool with_asan = true;
+#else
+static const bool with_asan = false;
+#endif
+
 static void test_what_a_library_takes_counts_until_it_is_freed(void **state CN_UNUSED)
 {
     size_t before = cn_mem_total();
@@ -37,6 +46,10 @@ static void test_memory_that_is_not_to_be_had_changes_nothing(void **state CN_UN
     size_t before = cn_mem_total();
     volatile size_t much = SIZE_MAX / 4;
 
+    if (with_asan) { /* which ends a process that asks for so much */
+        cn_mem_free(p);
+        skip();
+    }
     assert_null(cn_mem_alloc(much));
     assert_null(cn_mem_calloc(much, 2));
     assert_null(cn_mem_realloc(p, much));
