@@ -27,7 +27,7 @@ EXTRA = 15999
 # name: how often, compared with the others
 STEPS = {
     'endpoints': 6, 'policy': 6, 'others': 2, 'bad': 2, 'half': 2, 'rotate': 2, 'mismatch': 2, 'workers': 2, 'listener': 2,
-    'upgrade': 3, 'end_upgrade': 3, 'take_back': 2, 'kill_new': 1, 'kill_old': 1, 'reopen': 2, 'full_disk': 1, 'stop_worker': 2, 'stop_keeper': 2,
+    'upgrade': 3, 'end_upgrade': 3, 'take_back': 2, 'kill_new': 1, 'kill_old': 1, 'reopen': 2, 'full_disk': 1, 'stop_worker': 2, 'stop_keeper': 2, 'stop_master': 1,
     'kill_helper': 2, 'kill_worker': 1, 'twice': 2, 'descriptors': 1, 'renew': 2, 'settle': 2, 'clock': 1,
 }
 # those after which workers start
@@ -398,6 +398,9 @@ class Chaos:
 
     def do_stop_keeper(self, rng):
         self.hold(self.helpers('keeper', 'watcher'), rng.choice((0.1, 0.5)))
+
+    def do_stop_master(self, rng):
+        self.hold([rng.choice(self.masters())], rng.choice((0.1, 0.5)))
 
     def do_kill_helper(self, rng):
         """The keeper, the watcher, or whoever checks."""
