@@ -302,6 +302,7 @@ cn_rc cn_bundle_read(cn_bundle_t *b, cn_str_t path, cn_str_t *text, const char *
         err = cn_disk_read(path.p, &buf, &len, &stamp);
     *why = err == EFBIG     ? "the file is larger than 64 MiB"
            : err == ENODATA ? "it is a pipe to which nobody writes"
+           : err == ETIME   ? "it is a pipe whose writer has not ended within 5 s"
            : err            ? strerror(err)
                             : NULL;
     if (err || check_room(b, len, why) != CN_OK) {

@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 #include "conf/conf_int.h"
+#include "core/clock.h"
 
-#define PIPE_WAIT_MS 10000  /* for the writer of a pipe given as a file */
+#define PIPE_WAIT_MS 5000   /* for all that the writer of a pipe given as a file says */
 #define WRITER_WAIT_MS 2000 /* for cairn-gen, which takes milliseconds */
 #define WRITER_SURE_MS 100  /* until one without a lock is taken for dead */
 #define SURE_MS 100         /* more than the tick of any file system's clock */
@@ -76,22 +77,25 @@ bool cn_disk_look(const char *path, cn_disk_stamp_t *stamp)
 
 /* ---- files ---- */
 
-/* Waits for a pipe's writer, but not for ever. */
-static bool wait_pipe(int fd)
+/* Waits for a pipe's writer, but not for ever.  *until_ms: 0 before the first wait. */
+static bool wait_pipe(int fd, uint64_t *until_ms)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    int n;
+    uint64_t now_ms = cn_clock_mono_ns() / 1000000;
 
-    do
-        n = poll(&p, 1, PIPE_WAIT_MS);
-    while (n < 0 && errno == EINTR);
-    return n > 0;
+    if (*until_ms == 0)
+        *until_ms = now_ms + PIPE_WAIT_MS;
+    if (now_ms >= *until_ms)
+        return false;
+    int n = poll(&p, 1, (int)(*until_ms - now_ms));
+    return n > 0 || (n < 0 && errno == EINTR);
 }
 
 /* Up to the end of the file.  0, or an errno.  *buf is the caller's in either case. */
 static int read_all(int fd, size_t first, char **buf, size_t *len)
 {
     size_t cap = first + 1;
+    uint64_t until_ms = 0;
 
     *buf = cn_xmalloc(cap);
     *len = 0;
@@ -109,8 +113,8 @@ static int read_all(int fd, size_t first, char **buf, size_t *len)
             return *len > CN_CONF_FILE_MAX ? EFBIG : 0;
         if (n > 0)
             *len += (size_t)n;
-        else if (errno == EAGAIN && !wait_pipe(fd))
-            return ETIMEDOUT;
+        else if (errno == EAGAIN && !wait_pipe(fd, &until_ms))
+            return ETIME;
         else if (errno != EINTR && errno != EAGAIN)
             return errno;
     }

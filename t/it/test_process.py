@@ -773,3 +773,21 @@ def test_strangers_may_look_but_not_touch(cairn, plain):
 def test_pid_files_are_not_world_writable(cairn):
     mode = (cairn().folder / 'cairn.pid').stat().st_mode
     assert not mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def test_pipe_that_is_never_at_its_end_is_refused(builddir, tmp_path, run):
+    """Its writer says something again and again: the limit is one of all of it."""
+    path, told = tmp_path / 'cairn.conf', threading.Event()
+    os.mkfifo(path)
+    with open(os.open(path, os.O_RDWR), 'wb', buffering=0) as writer:
+        def drip():
+            while not told.wait(0.1):
+                writer.write(b'#\n')
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            done = run(builddir / 'cairn', '-t', '-c', path, timeout=60)
+        finally:
+            told.set()
+            dripping.join()
+    assert done.returncode == 1 and 'it is a pipe whose writer has not ended within 5 s' in done.stderr, done.stderr
