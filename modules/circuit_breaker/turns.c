@@ -6,8 +6,9 @@
  *
  * A worker whose requests wait says so in its column, and says it again for as
  * long as they do.  Others that have connections look there when one of theirs
- * becomes free, and every few milliseconds for those that idle; they close one
- * for it.  A free place then goes to the worker that has waited the longest.
+ * becomes free, and for those that idle every few milliseconds while a cluster is
+ * nearly full, since nobody waits where there is room; they close one for it.  A free place then
+ * goes to the worker that has waited the longest.
  *
  * A worker with waiting requests of its own keeps its connections for one turn
  * first, or with few of them more time would go into connecting than into work.
@@ -17,6 +18,7 @@
 #include "breaker_int.h"
 
 #define LOOK_MS 20u
+#define REST_MS 250u /* with more room than connections are made meanwhile */
 #define TURN_MS 25u
 #define STALE_MS 100u /* who has not asked for so long does not wait */
 
@@ -102,19 +104,34 @@ bool cn_circuit_breaker_spare(void *wctx, cn_cluster_t *c, const void *conf, boo
 
 /* ---- what idles ---- */
 
+static bool is_nearly_full(cn_circuit_breaker_t *b, const cn_cluster_t *c,
+                           const cn_circuit_breaker_conf_t *cc)
+{
+    uint32_t limit = cc->limit[CN_ADMIT_CONNECTION];
+    const cn_circuit_breaker_cluster_t *row =
+        limit == CN_BREAKER_NONE ? NULL : cn_circuit_breaker_cluster_row(b, c);
+
+    return row &&
+           cn_circuit_breaker_used(b, row, CN_ADMIT_CONNECTION) + limit / 4 + b->slots >= limit;
+}
+
 static void run(cn_task_t *task, uint32_t why CN_UNUSED)
 {
     cn_circuit_breaker_t *b = cn_container_of(task, cn_circuit_breaker_t, spare_task);
+    uint64_t next = REST_MS;
 
     /* from the end: a cluster whose last connection is closed leaves */
     for (uint32_t i = b->nholds; i-- > 0;) {
         cn_cluster_t *c = b->holds[i];
+        const cn_circuit_breaker_conf_t *cc = cn_circuit_breaker_conf_of(b, c);
 
-        if (cn_circuit_breaker_spare(b, c, cn_circuit_breaker_conf_of(b, c), false))
+        if (is_nearly_full(b, c, cc))
+            next = LOOK_MS;
+        if (cn_circuit_breaker_spare(b, c, cc, false))
             cn_worker_evict(b->w, c);
     }
     if (b->nholds)
-        cn_timer_set(&b->spare_timer, LOOK_MS);
+        cn_timer_set(&b->spare_timer, next);
 }
 
 void cn_circuit_breaker_turns_hold(cn_circuit_breaker_t *b, cn_cluster_t *c, bool holds)

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import time
 
 import pytest
 
@@ -548,3 +549,22 @@ def test_connection_with_a_slow_request_outlives_its_time_for_that_alone(cairn, 
         net.wait_for(lambda: quick.request().json()['connection'] >= 2, what='a second connection')
         assert slow.http.response().status == 200
     net.wait_for(lambda: all(one.sock.fileno() < 0 for one in app.open_connections), what='every connection to end')
+
+
+def switches(pid):
+    """How often a process has waited."""
+    return int(re.search(r'^voluntary_ctxt_switches:\s+(\d+)', open('/proc/%d/status' % pid).read(), re.M)[1])
+
+
+def test_worker_whose_cluster_has_room_sleeps(cairn, app, curl):
+    """A connection that idles is looked after while somebody may wait for its place, and nobody may where there is room."""
+    one = cairn(reviews(proxy.endpoint(app), breaker='max_connections=1000'))
+    pid, = one.workers()
+    with one.connection(curl) as connection:
+        assert connection.connect(VIP).request().status == 200
+        one.access(1)
+        before = switches(pid)
+        time.sleep(2)
+        woken = switches(pid) - before
+    print('woken %d times in 2 s' % woken)
+    assert woken < 60
