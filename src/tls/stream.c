@@ -662,7 +662,6 @@ static const cn_stream_ops_t tls_ops = {
 
 /* ---- creation ---- */
 
-/* Names only: an address is never sent as one (RFC 6066 3). */
 /* 0 is success here. */
 static void offer(SSL *ssl, const unsigned char *list, unsigned n)
 {
@@ -670,6 +669,7 @@ static void offer(SSL *ssl, const unsigned char *list, unsigned n)
         cn_pool_out_of_memory();
 }
 
+/* Names only: an address is never sent as one (RFC 6066 3). */
 static void expect_web(tls_t *t, SSL *ssl)
 {
     const cn_tls_expect_t *e = &t->expect;
