@@ -6,9 +6,9 @@
  *
  * A worker whose requests wait says so in its column, and says it again for as
  * long as they do.  Others that have connections look there when one of theirs
- * becomes free, and for those that idle every few milliseconds while a cluster is
- * nearly full, since nobody waits where there is room; they close one for it.  A free place then
- * goes to the worker that has waited the longest.
+ * becomes free, and for those that idle every few milliseconds while a cluster
+ * is nearly full, less often where there is room and nobody waits; they close
+ * one for it.  A free place then goes to the worker that has waited the longest.
  *
  * A worker with waiting requests of its own keeps its connections for one turn
  * first, or with few of them more time would go into connecting than into work.
@@ -18,7 +18,7 @@
 #include "breaker_int.h"
 
 #define LOOK_MS 20u
-#define REST_MS 250u /* with more room than connections are made meanwhile */
+#define REST_MS 100u /* the same where a cluster has room: how late one that fills is noticed */
 #define TURN_MS 25u
 #define STALE_MS 100u /* who has not asked for so long does not wait */
 
