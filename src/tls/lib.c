@@ -9,8 +9,7 @@
  *   keys; seen.c adds those, once for each certificate.
  * - Bytes of strangers reach no algorithm that the mesh does not speak.
  *
- * The key schedule is ours (kdf.c), and random numbers are those of OpenSSL's own
- * context (draw.c).
+ * Random numbers are those of OpenSSL's own context (draw.c).
  *
  * A provider's callbacks get the context of the implementations, which here is
  * the default provider's, and nothing of ours: so the tables are per process.
@@ -29,7 +28,6 @@
 #include "core/mem.h"
 #include "core/pool.h"
 #include "tls/draw.h"
-#include "tls/kdf.h"
 
 #define NAMES_MAX 6
 
@@ -40,7 +38,7 @@ static const struct {
     {OSSL_OP_DIGEST, {"SHA2-256", "SHA2-384", "SHA2-512"}},
     {OSSL_OP_CIPHER, {"AES-128-GCM", "AES-256-GCM", "ChaCha20-Poly1305"}},
     {OSSL_OP_MAC, {"HMAC"}},
-    {OSSL_OP_KDF, {"HKDF", CN_TLS_KDF_NAME}},
+    {OSSL_OP_KDF, {"HKDF", "TLS13-KDF"}},
     {OSSL_OP_RAND, {CN_TLS_DRAW_NAME}},
     {OSSL_OP_KEYMGMT, {"RSA", "RSA-PSS", "EC", "X25519", "ED25519"}},
     {OSSL_OP_KEYEXCH, {"ECDH", "X25519"}},
@@ -93,8 +91,6 @@ static bool is_named(const char *names, const char *first)
 /* OpenSSL's, or ours. */
 static const OSSL_DISPATCH *implementation(const char *name, const OSSL_ALGORITHM *theirs)
 {
-    if (strcmp(name, CN_TLS_KDF_NAME) == 0)
-        return cn_tls_kdf();
     if (strcmp(name, CN_TLS_DRAW_NAME) == 0)
         return cn_tls_draw;
     return theirs->implementation;

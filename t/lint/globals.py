@@ -13,7 +13,6 @@ ALLOWED = {
     'src/core/hash.c': {'*': 'the hash seed: chosen once per process'},
     'src/core/map.c': {'*': 'the hash seed: chosen once per process'},
     'src/tls/lib.c': {'*': 'what a provider of OpenSSL hands out: its callbacks get nothing of ours'},
-    'src/tls/kdf.c': {'hashes': 'as above: the hash functions of a provider, made once'},
     'src/os/sig.c': {'*': 'flags set by signal handlers'},
 }
 
