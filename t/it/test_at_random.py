@@ -4,9 +4,12 @@
 A failure tells its seed and steps; CHAOS_SEED=N CHAOS_STEPS='name:number:pause ...' does them again.
 """
 
+import fcntl
 import os
 import signal
+import struct
 import subprocess
+import termios
 
 import pytest
 
@@ -123,9 +126,14 @@ class Slow:
         children = lambda: [p for p in chaos.children(self.one.process.pid) if 'master' in chaos.title(p)]
         return net.wait_for(children, 10.0, 'the checker')[0]
 
+    def unread(self):
+        return struct.unpack('i', fcntl.ioctl(self.writer, termios.FIONREAD, bytes(4)))[0]
+
     def finish(self):
+        """Its end comes once all was read: a checker that opens the pipe later finds nobody who writes."""
         self.checker()
         os.write(self.writer, proxy.service('late.x:1', '127.1.1.1:1', cluster=None, body='route r { backend invalid; }').encode())
+        net.wait_for(lambda: self.unread() == 0, 10.0, 'a reader')
         os.close(self.writer)
 
 
