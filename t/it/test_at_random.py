@@ -82,7 +82,7 @@ def run_chaos(builddir, cairn, pods, echo, load, curl, stopping, pki, tmp_path):
     return run
 
 
-@pytest.mark.parametrize('seed', [int(os.environ.get('CHAOS_SEED', 1))])
+@pytest.mark.parametrize('seed', [int(word) for word in os.environ.get('CHAOS_SEED', '1').split()])
 def test_changes_at_random(run_chaos, seed):
     run_chaos(seed, 25)
 
