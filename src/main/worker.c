@@ -35,7 +35,7 @@
 #include "os/priv.h"
 #include "os/sig.h"
 #include "os/trim.h"
-#include "proxy/budget.h"
+#include "proxy/worker.h"
 
 #define BEAT_MS 1000
 #define LEAVING_BEAT_MS 20

@@ -5,6 +5,7 @@
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "proxy/worker.h"
 
 const cn_metric_def_t cn_budget_refused = {
     "cairn_memory_refused_total", CN_METRIC_COUNTER,

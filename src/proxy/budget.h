@@ -8,7 +8,7 @@
 #ifndef CN_PROXY_BUDGET_H
 #define CN_PROXY_BUDGET_H
 
-#include "proxy/worker.h"
+#include "cairn/module.h"
 
 typedef enum {
     CN_BUDGET_CONNECTION,
@@ -16,6 +16,13 @@ typedef enum {
     CN_BUDGET_REQUEST,
     CN_BUDGET_KINDS
 } cn_budget_kind;
+
+/* In the worker. */
+typedef struct {
+    size_t base; /* counted before there was traffic */
+    cn_series_t *refused[CN_BUDGET_KINDS];
+    uint64_t short_of; /* refusals since the shortage began; 0: there is none */
+} cn_budget_t;
 
 extern const cn_metric_def_t cn_budget_refused;
 

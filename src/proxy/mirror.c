@@ -9,7 +9,6 @@
  *   ALONE_MAX     copies of a worker whose request has ended
  *   LIFE_MS       time for one, unless the request itself has a limit
  */
-#include "proxy/budget.h"
 #include "proxy/req_int.h"
 
 #define PENDING_MAX (1024u * 1024)

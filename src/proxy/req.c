@@ -5,7 +5,6 @@
  * has to be waited for.  Only cn_req_finish() frees a request, and only it
  * runs LOG, so each is logged and counted exactly once however it ends.
  */
-#include "proxy/budget.h"
 #include "proxy/req_int.h"
 
 void cn_req_set_state(cn_req_t *req, cn_req_state state)
@@ -238,16 +237,24 @@ static cn_rc client_broke(cn_req_t *req)
 
 /* ---- states ---- */
 
+/* For want of memory (max_memory). */
+static bool is_refused(cn_req_t *req)
+{
+    if (cn_budget_admits(req->w, CN_BUDGET_REQUEST))
+        return false;
+    cn_req_reply_overload(req);
+    return true;
+}
+
 static cn_rc on_head(cn_req_t *req)
 {
     cn_rc rc = req->down->ops->recv_head(req->down, &req->msg);
 
-    if (rc == CN_AGAIN && cn_budget_admits(req->w, CN_BUDGET_REQUEST))
-        return CN_AGAIN;
     if (rc == CN_AGAIN) { /* many large heads that do not end are a shortage, too */
+        if (!is_refused(req))
+            return CN_AGAIN;
         req->f.req = &req->msg;
         req->down->ops->last(req->down);
-        cn_req_reply_overload(req);
     } else if (rc == CN_ERR) {
         if (req->down->xerr == CN_XERR_GONE || req->down->xerr == CN_XERR_STREAM)
             return CN_DONE;
@@ -283,10 +290,8 @@ static cn_rc run_phases(cn_req_t *req)
 {
     cn_phase_t from = req->phase == CN_PH_MAX ? CN_PH_HEAD : req->phase;
 
-    if (req->phase == CN_PH_MAX && !cn_budget_admits(req->w, CN_BUDGET_REQUEST)) {
-        cn_req_reply_overload(req);
+    if (req->phase == CN_PH_MAX && is_refused(req))
         return CN_DONE;
-    }
     for (cn_phase_t ph = from; ph <= CN_PH_CONTENT; ph++) {
         cn_rc rc = cn_phase_run(req, ph);
 

@@ -17,7 +17,6 @@
  */
 #include <inttypes.h>
 
-#include "proxy/budget.h"
 #include "proxy/req_int.h"
 #include "proxy/tally.h"
 

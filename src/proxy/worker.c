@@ -12,7 +12,6 @@
 #include "core/log.h"
 #include "proxy/call.h"
 #include "proxy/leave.h"
-#include "proxy/budget.h"
 #include "proxy/req_int.h"
 #include "proxy/tally.h"
 

@@ -7,6 +7,7 @@
 #define CN_PROXY_WORKER_H
 
 #include "cairn/transport.h"
+#include "proxy/budget.h"
 #include "proxy/shared.h"
 #include "upstream/pool.h"
 
@@ -45,13 +46,6 @@ typedef struct {
     uint32_t random_seed;       /* 0: from the system */
 } cn_proxy_conf_t;
 extern const cn_conf_unit_t cn_proxy_unit;
-
-/* budget.h */
-typedef struct {
-    size_t base;             /* counted before there was traffic */
-    cn_series_t *refused[3]; /* by cn_budget_kind */
-    uint64_t short_of;       /* refusals since the shortage began; 0: there is none */
-} cn_budget_t;
 
 struct cn_worker {
     cn_loop_t *loop;

@@ -16,7 +16,6 @@
  */
 #include "tls/lib.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include <openssl/core_dispatch.h>
@@ -34,15 +33,16 @@
 static const struct {
     int operation;
     const char *names[NAMES_MAX];
+    const OSSL_DISPATCH *ours; /* in the place of OpenSSL's */
 } needed[] = {
-    {OSSL_OP_DIGEST, {"SHA2-256", "SHA2-384", "SHA2-512"}},
-    {OSSL_OP_CIPHER, {"AES-128-GCM", "AES-256-GCM", "ChaCha20-Poly1305"}},
-    {OSSL_OP_MAC, {"HMAC"}},
-    {OSSL_OP_KDF, {"HKDF", "TLS13-KDF"}},
-    {OSSL_OP_RAND, {CN_TLS_DRAW_NAME}},
-    {OSSL_OP_KEYMGMT, {"RSA", "RSA-PSS", "EC", "X25519", "ED25519"}},
-    {OSSL_OP_KEYEXCH, {"ECDH", "X25519"}},
-    {OSSL_OP_SIGNATURE, {"RSA", "ECDSA", "ED25519"}},
+    {.operation = OSSL_OP_DIGEST, .names = {"SHA2-256", "SHA2-384", "SHA2-512"}},
+    {.operation = OSSL_OP_CIPHER, .names = {"AES-128-GCM", "AES-256-GCM", "ChaCha20-Poly1305"}},
+    {.operation = OSSL_OP_MAC, .names = {"HMAC"}},
+    {.operation = OSSL_OP_KDF, .names = {"HKDF", "TLS13-KDF"}},
+    {.operation = OSSL_OP_RAND, .names = {CN_TLS_DRAW_NAME}, .ours = cn_tls_draw},
+    {.operation = OSSL_OP_KEYMGMT, .names = {"RSA", "RSA-PSS", "EC", "X25519", "ED25519"}},
+    {.operation = OSSL_OP_KEYEXCH, .names = {"ECDH", "X25519"}},
+    {.operation = OSSL_OP_SIGNATURE, .names = {"RSA", "ECDSA", "ED25519"}},
 };
 
 static struct {
@@ -88,24 +88,19 @@ static bool is_named(const char *names, const char *first)
     return strncmp(names, first, n) == 0 && (names[n] == '\0' || names[n] == ':');
 }
 
-/* OpenSSL's, or ours. */
-static const OSSL_DISPATCH *implementation(const char *name, const OSSL_ALGORITHM *theirs)
+static void choose(size_t row, OSSL_ALGORITHM *out)
 {
-    if (strcmp(name, CN_TLS_DRAW_NAME) == 0)
-        return cn_tls_draw;
-    return theirs->implementation;
-}
-
-static void choose(int operation, const char *const names[], OSSL_ALGORITHM *out)
-{
+    const char *const *names = needed[row].names;
     int no_cache;
-    const OSSL_ALGORITHM *a = OSSL_PROVIDER_query_operation(lib.all, operation, &no_cache);
+    const OSSL_ALGORITHM *a =
+        OSSL_PROVIDER_query_operation(lib.all, needed[row].operation, &no_cache);
 
     for (; a && a->algorithm_names; a++)
         for (unsigned i = 0; i < NAMES_MAX && names[i]; i++)
             if (is_named(a->algorithm_names, names[i])) {
                 *out = *a;
-                out->implementation = implementation(names[i], a);
+                if (needed[row].ours)
+                    out->implementation = needed[row].ours;
                 out++;
             }
 }
@@ -159,7 +154,7 @@ OSSL_LIB_CTX *cn_tls_lib(void)
     if (!lib.all)
         cn_pool_out_of_memory();
     for (size_t i = 0; i < CN_COUNT(needed); i++)
-        choose(needed[i].operation, needed[i].names, lib.algorithms[i]);
+        choose(i, lib.algorithms[i]);
     lib.ctx = OSSL_LIB_CTX_new();
     if (!lib.ctx || OSSL_PROVIDER_add_builtin(lib.ctx, "mesh", on_init) != 1 ||
         !OSSL_PROVIDER_load(lib.ctx, "mesh"))
