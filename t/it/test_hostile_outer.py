@@ -72,20 +72,9 @@ def end(sock, how):
     net.reset(sock) if how == 'RST' else sock.close()
 
 
-def until_closed(sock, timeout=10.0):
-    """What the other side said before it ended or reset the connection."""
-    sock.settimeout(timeout)
-    said = b''
-    try:
-        while True:
-            data = sock.recv(65536)
-            if not data:
-                return said
-            said += data
-    except ConnectionResetError:
-        return said
-    finally:
-        sock.close()
+def until_closed(sock):
+    with sock:
+        return net.until_ended(sock)
 
 
 @pytest.mark.parametrize('how', ['FIN', 'RST'])

@@ -4,13 +4,13 @@
 DESIGN A.7: at most 60 MiB resident with 5,000 routes, in one service or in 5,000 of them.
 """
 
-import pathlib
-import re
 import signal
 
 import pytest
 
 from peers import net, proxy, steady
+
+from test_lifecycle import keeper_of
 
 MIB = 1 << 20
 ROUTES = 5000
@@ -29,15 +29,7 @@ def pods(new_origin):
 
 
 def private(pid):
-    """Bytes that are this process's alone."""
-    text = pathlib.Path('/proc/%d/smaps_rollup' % pid).read_text()
-    return sum(int(kib) for kib in re.findall(r'^Private_\w+:\s+(\d+) kB', text, re.M)) * 1024
-
-
-def keeper(one):
-    """The process that holds the configuration as it was last read."""
-    children = pathlib.Path('/proc/%d/task/%d/children' % (one.process.pid, one.process.pid)).read_text().split()
-    return next(int(pid) for pid in children if b'keeper' in pathlib.Path('/proc/%s/cmdline' % pid).read_bytes())
+    return steady.private_kib(pid) * 1024
 
 
 # ---- large configurations ----
@@ -151,8 +143,8 @@ def stays_small(cairn, pods, curl, n, reloads, changes):
                               figures[4] / MIB))
     assert one.workers()[0] == pid
     # the manual says so
-    print('the keeper has %.1f MiB of its own' % (private(keeper(one)) / MIB))
-    assert private(keeper(one)) <= 2 * figures[0] + MIB
+    print('the keeper has %.1f MiB of its own' % (private(keeper_of(one)) / MIB))
+    assert private(keeper_of(one)) <= 2 * figures[0] + MIB
     # none of it is taken for what traffic holds
     net.wait_for(lambda: one.count('cairn_worker_memory_bytes') <= MIB / 4, 5.0, 'max_memory to be free')
 

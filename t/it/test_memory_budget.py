@@ -5,7 +5,6 @@ When it is used up new connections, tunnels and requests are refused, each in
 its own words, what runs goes on, and what was freed can be used again.
 """
 
-import pathlib
 import socket
 import ssl
 
@@ -26,11 +25,6 @@ def used(one):
 
 def refused(one, what):
     return one.count('cairn_memory_refused_total', what=what)
-
-
-def resident(pid):
-    text = pathlib.Path('/proc/%d/status' % pid).read_text()
-    return int(text.split('VmRSS:')[1].split()[0]) * KIB
 
 
 class Hogs:
@@ -92,7 +86,7 @@ class Full:
         assert self.kept.request('GET', '/', host='reviews').status == 200
         self.h2 = self.connection.connect(steady.VIP).http2()
         assert self.h2.request('GET', '/', authority='reviews').status == 200
-        self.quiet = resident(one.workers()[0])
+        self.quiet = one.resident()
         self.hogs = Hogs(one, pod, curl)
         self.answer = self.hogs.fill()
 
@@ -115,9 +109,9 @@ def test_a_new_tunnel_is_answered_503(full, builddir):
     full.one.wait_log('in worker 0, max_memory is 2048 KiB: new connections, tunnels and requests are refused')
     print('%d requests held %d KiB of a budget of %d; the worker grew by %d KiB' % (
         len(full.hogs.tunnels), used(full.one) // KIB, BUDGET // KIB,
-        (resident(full.one.workers()[0]) - full.quiet) // KIB))
+        (full.one.resident() - full.quiet) // KIB))
     if 'address' not in (builddir / 'cn_flags').read_text():  # ASan keeps what was freed
-        assert resident(full.one.workers()[0]) - full.quiet < 2 * BUDGET
+        assert full.one.resident() - full.quiet < 2 * BUDGET
 
 
 def test_a_new_request_of_an_old_tunnel_is_answered_503_om(full):

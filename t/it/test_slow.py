@@ -23,26 +23,12 @@ def waypoint(cairn, new_origin):
     return make
 
 
-def ends(sock, timeout=SOON):
-    """Reads until the other side is gone; what came."""
-    sock.settimeout(timeout)
-    got = b''
-    try:
-        while True:
-            piece = sock.recv(65536)
-            if not piece:
-                return got
-            got += piece
-    except ConnectionResetError:
-        return got
-
-
 @pytest.mark.parametrize('drip', [b'', b'\x16\x03\x01'])
 def test_handshake_that_does_not_come_is_cut_off(waypoint, drip):
     one = waypoint('hbone_handshake_timeout 300ms;')
     with socket.create_connection((one.ip, 15008)) as sock:
         sock.sendall(drip)
-        ends(sock)
+        net.until_ended(sock, SOON)
     assert one.count('cairn_hbone_handshake_failures_total', reason='timeout') == 1
     net.wait_for(lambda: one.count('cairn_hbone_connections') == 0)
 

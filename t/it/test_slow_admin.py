@@ -36,27 +36,13 @@ def stopped(one, port, path):
     return sock
 
 
-def ends(sock, seconds):
-    """What comes until the other side ends it."""
-    sock.settimeout(seconds)
-    got = b''
-    try:
-        while True:
-            piece = sock.recv(65536)
-            if not piece:
-                return got
-            got += piece
-    except ConnectionResetError:
-        return got
-
-
 def test_requests_that_are_never_whole_are_ended(waypoint):
     begun = [socket.create_connection((waypoint.ip, port), 10) for port in (READY, METRICS, ADMIN)]
     for sock in begun:
         sock.sendall(b'GET /healthz/ready HTTP/1.1\r\nHost: x\r\nx-slow: ')
     assert ready(waypoint) == 200
     for sock in begun:
-        assert ends(sock, 60).startswith(b'HTTP/1.1 408 ')
+        assert net.until_ended(sock, 60).startswith(b'HTTP/1.1 408 ')
         sock.close()
 
 
@@ -67,7 +53,7 @@ def test_clients_that_do_not_read_take_a_bounded_part(waypoint, builddir, curl):
     idle = [stopped(waypoint, ADMIN, '/clusters') for _ in range(MOST)]
     # Those beyond are refused: the last one is, once all others have been taken.
     beyond = stopped(waypoint, ADMIN, '/clusters')
-    assert ends(beyond, 30) == b''
+    assert net.until_ended(beyond, 30) == b''
     grown = (steady.resident_kib(pid) - before) / 1024
     print('%d clients that do not read %.2f MiB each: %.0f MiB more' % (MOST, page / MIB, grown))
     assert page * MOST > 100 * MIB
@@ -87,5 +73,5 @@ def test_answer_that_is_not_taken_is_given_up(waypoint):
     length = len(waypoint.get('/clusters').body)
     sock, begun = stopped(waypoint, ADMIN, '/clusters'), socket.create_connection((waypoint.ip, ADMIN), 10)
     begun.sendall(b'GET /clusters HTTP/1.1\r\nHost: x\r\ncontent-length: 9\r\n\r\nx')  # and never the rest
-    assert ends(begun, 90) == b''  # both began at the same time
-    assert 0 < len(ends(sock, 30)) < length
+    assert net.until_ended(begun, 90) == b''  # both began at the same time
+    assert 0 < len(net.until_ended(sock, 30)) < length

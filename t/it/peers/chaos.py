@@ -101,11 +101,6 @@ def links(pid):
     return out
 
 
-def private_kib(pid):
-    lines = pathlib.Path('/proc/%d/smaps_rollup' % pid).read_text().splitlines()[1:]
-    return sum(int(line.split()[1]) for line in lines if line.startswith(('Private_Clean', 'Private_Dirty')))
-
-
 class Connections:
     """Who holds the two ends of each connection to the waypoint's mesh port, as /proc tells."""
 
@@ -596,8 +591,8 @@ class Leaks:
     def held(self):
         master = self.one.process.pid
         workers = [w['pid'] for w in self.one.info()['workers'] if w['state'] == 'serving']
-        return {'master': (descriptors(master), private_kib(master)),
-                'worker': (descriptors(workers[0]), max(private_kib(p) for p in workers))}
+        return {'master': (descriptors(master), steady.private_kib(master)),
+                'worker': (descriptors(workers[0]), max(steady.private_kib(p) for p in workers))}
 
     def expect_none(self, kib=4096):
         def left():

@@ -55,6 +55,20 @@ def reset(sock):
         sock.close()
 
 
+def until_ended(sock, timeout=10.0):
+    """What the other side said before it ended or reset the connection."""
+    sock.settimeout(timeout)
+    said = b''
+    try:
+        while True:
+            data = sock.recv(65536)
+            if not data:
+                return said
+            said += data
+    except ConnectionResetError:
+        return said
+
+
 def wait_for(condition, timeout=10.0, what='condition'):
     """The first true value of condition(); polls, since it watches other processes."""
     deadline = time.monotonic() + timeout

@@ -374,6 +374,12 @@ def resident_kib(pid, what='VmRSS'):
     return int(re.search(what + r':\s+(\d+) kB', text).group(1))
 
 
+def private_kib(pid):
+    """What is this process's alone."""
+    text = pathlib.Path('/proc/%d/smaps_rollup' % pid).read_text()
+    return sum(int(kib) for kib in re.findall(r'^Private_\w+:\s+(\d+) kB', text, re.M))
+
+
 def cpu_ms(pid):
     """Processor time that it has used, to the microsecond."""
     return int(pathlib.Path('/proc/%d/schedstat' % pid).read_text().split()[0]) / 1e6
