@@ -20,8 +20,8 @@ void cn_info_version(FILE *out)
 {
     fprintf(out, "cairn version: %s\n", cn_build_version);
     fprintf(out, "built by %s\n", cn_build_compiler);
-    fprintf(out, "built with OpenSSL %s, runs with %s\n", OPENSSL_VERSION_STR,
-            OpenSSL_version(OPENSSL_VERSION_STRING));
+    fprintf(out, "built with OpenSSL %s, runs with %s (%s)\n", OPENSSL_VERSION_STR,
+            OpenSSL_version(OPENSSL_VERSION_STRING), cn_build_openssl);
     fprintf(out, "prefix: %s\n", cn_build_prefix);
     fprintf(out, "configure arguments: %s\n", cn_build_configure);
     fprintf(out, "modules:");

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""./configure --with-openssl=DIR: an OpenSSL in a place of its own, shared or static."""
+"""./configure and OpenSSL: one in a place of its own (--with-openssl=DIR), linked in or shared."""
 
 import os
 import subprocess
@@ -13,15 +13,15 @@ LIBS = '/usr/lib/' + ARCH
 @pytest.fixture
 def prefix(tmp_path):
     """The system's OpenSSL as if it were installed elsewhere: prefix('so') has shared libraries, prefix('a') static."""
-    def make(kind, lib='lib'):
-        folder = tmp_path / ('openssl-' + kind)
+    def make(*kinds, lib='lib'):
+        folder = tmp_path / '-'.join(('openssl',) + kinds)
         (folder / 'include/openssl').mkdir(parents=True)
         for source in ('/usr/include/openssl', '/usr/include/%s/openssl' % ARCH):
             for name in os.listdir(source):
                 os.symlink('%s/%s' % (source, name), folder / 'include/openssl' / name)
         (folder / lib).mkdir()
         for name in os.listdir(LIBS):
-            if name.startswith(('libssl.' + kind, 'libcrypto.' + kind)):
+            if name.startswith(tuple('%s.%s' % (base, kind) for base in ('libssl', 'libcrypto') for kind in kinds)):
                 os.symlink('%s/%s' % (LIBS, name), folder / lib / name)
         return folder
     return make
@@ -29,15 +29,15 @@ def prefix(tmp_path):
 
 @pytest.fixture
 def configure(top, tmp_path, run):
-    return lambda folder: run(top / 'configure', '--builddir=%s' % (tmp_path / 'build'), '--with-openssl=%s' % folder,
-                              timeout=120)
+    return lambda folder, *more: run(top / 'configure', '--builddir=%s' % (tmp_path / 'build'),
+                                     '--with-openssl=%s' % folder, *more, timeout=120)
 
 
 @pytest.fixture
 def linked(top, tmp_path, configure, run):
     """What a program built with the OpenSSL in this folder is linked with."""
-    def build(folder):
-        done = configure(folder)
+    def build(folder, *more):
+        done = configure(folder, *more)
         assert done.returncode == 0, done.stdout + done.stderr
         # The smallest of all that use it.
         program = tmp_path / 'build/t/bench/hbload'
@@ -59,6 +59,24 @@ def test_shared_libraries_are_found_there_when_the_program_runs(prefix, linked):
 def test_static_libraries_are_linked_in(prefix, linked):
     found = linked(prefix('a', lib='lib64'))
     assert 'libssl' not in found and 'libcrypto' not in found and 'libnghttp2' in found
+
+
+def test_static_libraries_come_first_unless_shared_ones_are_asked_for(prefix, linked):
+    folder = prefix('a', 'so')
+    assert 'libcrypto' not in linked(folder)
+    assert 'libcrypto.so.3 => %s/lib/libcrypto.so.3' % folder in linked(folder, '--with-shared-openssl')
+
+
+def test_a_folder_without_the_shared_libraries_asked_for_is_named(prefix, configure):
+    folder = prefix('a')
+    done = configure(folder, '--with-shared-openssl')
+    assert done.returncode != 0 and 'no libssl.so and libcrypto.so below %s' % folder in done.stderr
+
+
+def test_the_program_says_how_it_has_openssl(builddir, run):
+    said = run(builddir / 'cairn', '-V').stdout
+    shared = 'libcrypto.so' in run('ldd', builddir / 'cairn').stdout
+    assert said.count('(shared)' if shared else '(static)') == 1
 
 
 def test_the_headers_are_those_of_the_folder(prefix, configure):
