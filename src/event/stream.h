@@ -73,6 +73,7 @@ struct cn_stream {
     cn_task_t *owner;
     cn_serr err;
     const char *err_text; /* constant or stream-owned; for logs; NULL: none */
+    bool had_enough;      /* a write failed only because the other side ended, and takes no more */
     uint64_t rx, tx;      /* payload bytes since the start */
 };
 

@@ -222,6 +222,7 @@ static cn_rc pass(wrap_t *w, cn_rc rc)
 {
     w->s.err = w->inner->err;
     w->s.err_text = w->inner->err_text;
+    w->s.had_enough = w->inner->had_enough;
     w->s.rx = w->inner->rx;
     w->s.tx = w->inner->tx;
     return rc;

@@ -282,8 +282,10 @@ static bool reset_is_end(const cn_h2_stream_t *st)
     return st->by_peer && (st->code == NGHTTP2_NO_ERROR || st->code == NGHTTP2_CANCEL);
 }
 
+/* RFC 9113 8.1: what was said before NO_ERROR is whole. */
 static cn_rc stream_fail(cn_h2_stream_t *st)
 {
+    st->s.had_enough = st->by_peer && st->recv_eos && st->code == NGHTTP2_NO_ERROR;
     return cn_stream_fail(&st->s, stream_error(st), error_text(st));
 }
 

@@ -406,6 +406,7 @@ static cn_rc write_failed(tls_t *t)
 
     if (t->s.err != CN_SERR_NONE)
         return CN_ERR;
+    t->s.had_enough = t->lower->had_enough;
     snprintf(t->text, sizeof(t->text), "%s", text ? text : "cannot write");
     return cn_stream_fail(&t->s, t->lower->err ? t->lower->err : CN_SERR_TLS, t->text);
 }

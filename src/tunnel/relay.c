@@ -25,6 +25,17 @@ typedef struct {
     bool *eof, *shut;
 } way_t;
 
+/* CN_DONE: the other side has ended and takes no more.  That is no failure of what it
+ * said, which is delivered; what is for it is forgotten, as behind a close. */
+static cn_rc refused(const way_t *w)
+{
+    if (!w->to->had_enough)
+        return CN_ERR;
+    cn_chain_clear(w->held);
+    *w->shut = true;
+    return CN_DONE;
+}
+
 /* One step of one direction.  CN_OK: moved bytes; CN_AGAIN: waits for either
  * side; CN_DONE: ended. */
 static cn_rc step(const way_t *w, size_t *moved)
@@ -41,7 +52,7 @@ static cn_rc step(const way_t *w, size_t *moved)
     }
     before = w->held->bytes;
     if (before && cn_stream_write(w->to, w->held) == CN_ERR)
-        return CN_ERR;
+        return refused(w);
     if (w->held->bytes == 0 && *w->eof && !*w->shut) {
         cn_stream_shutdown(w->to);
         *w->shut = true;
@@ -69,27 +80,25 @@ static cn_rc run_way(const way_t *w, size_t budget, bool *more)
  * read, is not read; whether it still listens must be asked, or its reset would
  * show only with the next byte.  With bytes held for it a write was tried just
  * now, and its wake is still to come. */
-static bool is_lost(const way_t *from, const way_t *to)
+static cn_rc ask(const way_t *from, const way_t *to)
 {
     bool unread = *from->eof || from->held->bytes >= HOLD;
     cn_chain_t none = {0};
 
-    return unread && !*to->shut && to->held->bytes == 0 &&
-           cn_stream_write(from->from, &none) == CN_ERR;
+    if (unread && !*to->shut && to->held->bytes == 0 &&
+        cn_stream_write(from->from, &none) == CN_ERR)
+        return refused(to);
+    return CN_OK;
 }
 
 cn_rc cn_relay_run(cn_relay_t *r, size_t budget, bool *more)
 {
     way_t forth = {r->a, r->b, &r->ab, &r->a_eof, &r->b_shut};
     way_t back = {r->b, r->a, &r->ba, &r->b_eof, &r->a_shut};
-    cn_rc one, two;
 
     *more = false;
-    one = run_way(&forth, budget, more);
-    if (one == CN_ERR)
+    if (run_way(&forth, budget, more) == CN_ERR || run_way(&back, budget, more) == CN_ERR ||
+        ask(&forth, &back) == CN_ERR || ask(&back, &forth) == CN_ERR)
         return CN_ERR;
-    two = run_way(&back, budget, more);
-    if (two == CN_ERR || is_lost(&forth, &back) || is_lost(&back, &forth))
-        return CN_ERR;
-    return one == CN_DONE && two == CN_DONE ? CN_DONE : CN_AGAIN;
+    return r->a_shut && r->b_shut ? CN_DONE : CN_AGAIN;
 }

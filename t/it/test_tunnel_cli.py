@@ -307,6 +307,18 @@ def test_server_may_end_first(cli, cairn, stopping, curl):
         net.wait_for(lambda: app.received == [b'still heard'], what='the words of the client')
 
 
+def test_server_that_ends_both_directions_is_no_reset(cli, cairn, new_origin, curl):
+    """A client that writes then must not lose what it has not read yet: gRPC's do, when a write fails."""
+    waypoint = cairn(proxy.cluster('app.data:9080', proxy.endpoint(new_origin('app'))) + proxy.service('app.data:9080', '10.96.0.1:9080'))
+    one = cli(waypoint.ip, curl, to='10.96.0.1:9080')
+    with one.connect() as sock, one.connect() as later:
+        for each in sock, later:
+            each.sendall(b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + b'\0\0\0\x04\0' + bytes(4) + b'\0\0\1\x06\0' + bytes(4) + b'x')
+            assert b'\x07\0\0\0\0\0' in rest(each)  # GOAWAY: that was no PING
+        for _ in range(3):
+            sock.sendall(b'more')
+
+
 def test_listening_on_ipv6(cli, waypoint, curl):
     with cli(waypoint.ip, curl, to=VIP, listen='[::1]:0').connect() as sock:
         assert echoes(sock)

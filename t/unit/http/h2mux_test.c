@@ -247,6 +247,31 @@ static void test_an_abort_of_the_server_is_a_reset(void **state)
     assert_int_equal(t->s->err, CN_SERR_RESET);
 }
 
+static void test_a_server_that_has_ended_and_takes_no_more_says_so(void **state)
+{
+    world_t *w = *state;
+    cn_chain_t none = {0};
+
+    for (unsigned aborted = 0; aborted < 2; aborted++) {
+        cn_talker_t *t;
+
+        start(w, SIZE_MAX);
+        t = tunnel(w);
+        settle(w);
+        cn_talker_send(&w->far[0], 50, !aborted);
+        settle(w);
+        cn_talker_fini(&w->far[0], aborted);
+        settle(w);
+        assert_int_equal(t->got, 50);
+        assert_int_equal(t->ended, !aborted);
+        assert_int_equal(cn_stream_write(t->s, &none), CN_ERR);
+        assert_int_equal(t->s->had_enough, !aborted);
+        teardown(state);
+        setup(state);
+        w = *state;
+    }
+}
+
 static void test_an_abort_of_the_client_reads_as_the_end(void **state)
 {
     world_t *w = *state;
@@ -749,6 +774,7 @@ int main(void)
         T(test_the_client_may_end_first_and_still_reads),
         T(test_the_server_may_end_first_and_still_reads),
         T(test_an_abort_of_the_server_is_a_reset),
+        T(test_a_server_that_has_ended_and_takes_no_more_says_so),
         T(test_an_abort_of_the_client_reads_as_the_end),
         T(test_bytes_before_a_reset_can_be_read),
         T(test_close_without_abort_delivers_what_was_written),

@@ -187,6 +187,40 @@ static void test_a_reset_after_the_end_is_told(void **state)
     assert_int_equal(f->rc, CN_ERR);
 }
 
+/* As an HTTP/2 server says END_STREAM and RST_STREAM (NO_ERROR). */
+static void test_a_side_that_has_said_all_and_takes_no_more_is_delivered(void **state)
+{
+    fix_t *f = *state;
+
+    begin(f, SIZE_MAX);
+    cn_talker_send(&f->two, 50, true);
+    cn_memstream_had_enough(f->b);
+    cn_talker_settle(f->loop);
+    assert_int_equal(f->one.got, 50);
+    assert_true(f->one.ended);
+    assert_int_equal(f->rc, CN_DONE);
+}
+
+static void test_what_is_said_to_a_side_that_takes_no_more_is_forgotten(void **state)
+{
+    fix_t *f = *state;
+
+    begin(f, 100);
+    f->one.deaf = true;
+    cn_talker_send(&f->two, 150, true);
+    cn_talker_settle(f->loop);
+    cn_talker_send(&f->one, 70, false);
+    cn_memstream_had_enough(f->b);
+    cn_talker_settle(f->loop);
+    assert_int_equal(f->rc, CN_AGAIN);
+    f->one.deaf = false;
+    cn_talker_poke(&f->one);
+    cn_talker_settle(f->loop);
+    assert_int_equal(f->one.got, 150);
+    assert_true(f->one.ended);
+    assert_int_equal(f->rc, CN_DONE);
+}
+
 static void test_a_side_that_ended_and_reads_slowly_gets_everything(void **state)
 {
     fix_t *f = *state;
@@ -232,6 +266,8 @@ int main(void)
         T(test_a_budget_is_kept_and_more_is_asked_for),
         T(test_a_reset_of_either_side_is_told),
         T(test_a_reset_after_the_end_is_told),
+        T(test_a_side_that_has_said_all_and_takes_no_more_is_delivered),
+        T(test_what_is_said_to_a_side_that_takes_no_more_is_forgotten),
         T(test_a_side_that_ended_and_reads_slowly_gets_everything),
         T(test_a_reset_of_a_side_that_was_stopped_is_told),
     };
