@@ -133,9 +133,35 @@ static cn_host_t *pick_point(const cn_lb_table_t *t, const cn_lb_ask_t *ask)
 /* ---- maglev ---- */
 
 typedef struct {
+    char name[CN_INET_TEXT];
+    cn_host_t *host;
     uint64_t at, skip; /* its permutation of the slots: where it stands, and the step */
     uint64_t turns;    /* taken so far */
 } bidder_t;
+
+/* Who bids first matters: in order of their names the same hosts make the same
+ * table, whatever order they come in. */
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const bidder_t *)a)->name, ((const bidder_t *)b)->name);
+}
+
+static bidder_t *bidders(cn_lb_table_t *t, const cn_lb_set_t *s)
+{
+    bidder_t *b = cn_xzalloc(s->nall * sizeof(*b));
+
+    for (uint32_t i = 0; i < s->nall; i++) {
+        cn_str_t name = cn_str_make(b[i].name, cn_inet_put(b[i].name, &s->all[i]->addr, true));
+
+        b[i].host = s->all[i];
+        b[i].at = cn_hash_xxh(name, 0) % t->n;
+        b[i].skip = cn_hash_xxh(name, 1) % (t->n - 1) + 1;
+    }
+    qsort(b, s->nall, sizeof(*b), by_name);
+    for (uint32_t i = 0; i < s->nall; i++)
+        t->hosts[i] = b[i].host;
+    return b;
+}
 
 static void take_slot(cn_lb_table_t *t, bidder_t *b, uint32_t host)
 {
@@ -172,15 +198,9 @@ cn_lb_table_t *cn_lb_table_maglev(const cn_lb_set_t *s, uint32_t size)
     t->n = size;
     t->slot = cn_xmalloc(size * sizeof(*t->slot));
     memset(t->slot, 0xff, size * sizeof(*t->slot));
-    b = cn_xzalloc(s->nall * sizeof(*b));
-    for (uint32_t i = 0; i < s->nall; i++) {
-        char key[CN_INET_TEXT];
-        cn_str_t name = cn_str_make(key, cn_inet_put(key, &s->all[i]->addr, true));
-
-        b[i].at = cn_hash_xxh(name, 0) % size;
-        b[i].skip = cn_hash_xxh(name, 1) % (size - 1) + 1;
+    for (uint32_t i = 0; i < s->nall; i++)
         heaviest = s->all[i]->weight > heaviest ? s->all[i]->weight : heaviest;
-    }
+    b = bidders(t, s);
     fill_slots(t, b, s->nall, heaviest);
     free(b);
     return t;

@@ -110,6 +110,39 @@ static void test_weights_are_shares_of_the_keys(void **state CN_UNUSED)
 }
 
 /* A ring moves nobody else's keys; Maglev's paper gives 1 to 2 % for 65537 slots. */
+static void at_address(bed_t *b, unsigned host, const char *ip)
+{
+    cn_addr_t *addr = &b->hosts[host].addr;
+
+    assert_int_equal(cn_inet_parse_ip(cn_str_c(ip), addr), CN_OK);
+    addr->port = 9080;
+}
+
+/* Behind Envoy 1.40 these keys have these hosts among .9 to .13, whose last one, as text, is .9. */
+static void test_a_table_is_made_in_order_of_names(void **state CN_UNUSED)
+{
+    static const struct {
+        unsigned net, key, last;
+    } seen[] = {{104, 26, 11}, {106, 178, 13}, {122, 14, 10}, {124, 30, 11},
+                {139, 63, 11}, {160, 20, 11},  {178, 20, 10}, {197, 82, 10}};
+    bed_t b;
+
+    for (size_t i = 0; i < CN_COUNT(seen); i++)
+        for (unsigned turn = 0; turn < 5; turn++) {
+            char ip[CN_INET_TEXT];
+
+            bed_open(&b, "maglev", 5);
+            by_header(&b);
+            for (unsigned k = 0; k < 5; k++) {
+                (void)snprintf(ip, sizeof(ip), "127.%u.1.%u", seen[i].net, 9 + (k + turn) % 5);
+                at_address(&b, k, ip);
+            }
+            bed_build(&b);
+            assert_int_equal(b.hosts[host_of(&b, seen[i].key)].addr.ip[3], seen[i].last);
+            bed_close(&b);
+        }
+}
+
 static void test_few_keys_move_when_a_host_leaves(void **state CN_UNUSED)
 {
     static const unsigned bound[] = {0, KEYS * 3 / 100};
@@ -218,6 +251,7 @@ int main(void)
         cmocka_unit_test(test_a_key_stays_with_its_host),
         cmocka_unit_test(test_keys_are_spread_evenly),
         cmocka_unit_test(test_weights_are_shares_of_the_keys),
+        cmocka_unit_test(test_a_table_is_made_in_order_of_names),
         cmocka_unit_test(test_few_keys_move_when_a_host_leaves),
         cmocka_unit_test(test_only_its_own_keys_move_when_a_host_is_ejected),
         cmocka_unit_test(test_a_request_without_key_goes_anywhere),
