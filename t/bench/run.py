@@ -105,7 +105,7 @@ class Bench:
         """{load: {proxy: [results]}}"""
         results = {}
         take = self.idle_tunnels if scenario.memory else self.load
-        for _ in range(1 if scenario.memory else self.options.rounds):
+        for _ in range(1 if scenario.memory else self.options.rounds * scenario.rounds):
             for load in scenario.loads:
                 for one in proxies:
                     results.setdefault(load.name, {}).setdefault(one.name, []).append(take(one, load))

@@ -43,6 +43,7 @@ class Scenario:
     latency: bool = False  # also at fixed rates, open loop
     goal: float = 0.60     # CPU, x Envoy
     memory: bool = False   # only memory counts: tunnels that do nothing
+    rounds: int = 1        # times as many as of others, where one round says little
 
 
 def spread(total):
@@ -68,9 +69,11 @@ ALL = [
              (closed(32, *GRPC, '-M', '100', '-u', '/stream', unit=200, per='message'),)),
     Scenario('post', 'POST of 16 KiB', Setup(), (closed(32, '-m', 'POST', '-b', '16384', '-u', '/post'),), floor=True),
     Scenario('download', 'Download of 1 MiB', Setup(), (closed(8, '-u', '/1m', per='MiB'),), floor=True),
-    Scenario('download-1g', 'Download of 1 GiB', Setup(), (Load('1 tunnel', 1, 1, ('-u', '/1g'), per='MiB'),), floor=True),
+    Scenario('download-1g', 'Download of 1 GiB', Setup(), (Load('1 tunnel', 1, 1, ('-u', '/1g'), per='MiB'),), floor=True,
+             rounds=4),
     Scenario('new-tunnel', 'A new tunnel for each request', Setup(), (closed(32, '-n'),)),
-    Scenario('new-connection', 'A new mTLS connection for each request', Setup(), (Load('8 at once', 8, 1, ('-N',)),)),
+    Scenario('new-connection', 'A new mTLS connection for each request', Setup(), (Load('8 at once', 8, 1, ('-N',)),),
+             rounds=4),
     Scenario('idle', '10,000 tunnels that do nothing', Setup(), (Load('100 x 100 tunnels', 100, 100, ('-I',)),),
              memory=True),
     Scenario('routes-100', '100 routes, the last one taken', Setup(routes=100), (spread(32),)),
