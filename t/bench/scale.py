@@ -15,6 +15,7 @@ import scenarios
 
 PERIOD_US, QUOTA_US = 20000, 3000
 LOAD = scenarios.spread(128)
+ROUNDS = 3  # for each one of the rest
 V1, V2 = pathlib.Path('/sys/fs/cgroup/cpu'), pathlib.Path('/sys/fs/cgroup')
 
 
@@ -49,21 +50,22 @@ def hold_all(one):
     return shares
 
 
-def rates(bench, workers):
-    one, shares = bench.start('cairn', scenarios.Setup(workers=workers)), []
-    try:
-        shares = hold_all(one)
-        return [bench.load(one, LOAD)['rate'] for _ in range(bench.options.rounds)]
-    finally:
-        bench.stop(one)
-        for share in shares:
-            share.end()
-
-
 def of(bench):
-    """{workers: rate}, medians; empty where cgroups cannot be had."""
+    """{workers: rate}, medians of rounds in turn; empty where cgroups cannot be had."""
+    ones, shares, rates = {}, [], {1: [], 2: []}
     try:
-        return {workers: statistics.median(rates(bench, workers)) for workers in (1, 2)}
+        for workers in rates:
+            ones[workers] = bench.start('cairn', scenarios.Setup(workers=workers))
+            shares += hold_all(ones[workers])
+        for _ in range(bench.options.rounds * ROUNDS):
+            for workers, one in ones.items():
+                rates[workers].append(bench.load(one, LOAD)['rate'])
     except OSError as e:
         print('scale: not measured: %s' % e)
         return {}
+    finally:
+        for one in ones.values():
+            bench.stop(one)
+        for share in shares:
+            share.end()
+    return {workers: statistics.median(each) for workers, each in rates.items()}
