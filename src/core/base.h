@@ -32,6 +32,17 @@ typedef enum {
 
 #define cn_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
+/* Built with AddressSanitizer: what keeps or shares memory then does not, so that its use after
+ * the end is seen. */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#define CN_ASAN 1
+#else
+#define CN_ASAN 0
+#endif
+
 CN_NORETURN void cn_base_bug(const char *cond, const char *file, int line);
 
 /* Cheap invariants, checked in every build: a proxy that has lost track of

@@ -21,18 +21,9 @@
 #define RING_MIN 4u
 #define SHARE_MIN 2048u /* from here on a slice is worth a reference of any chunk */
 
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-/* Bounds of the free lists.  Under AddressSanitizer nothing is kept, so that
- * use after the last reference is seen. */
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define KEEP_LARGE 0
-#define KEEP_SMALL 0
-#else
-#define KEEP_LARGE 64
-#define KEEP_SMALL 256
-#endif
+/* Bounds of the free lists. */
+#define KEEP_LARGE (CN_ASAN ? 0 : 64)
+#define KEEP_SMALL (CN_ASAN ? 0 : 256)
 
 typedef struct {
     cn_chunk_t *first;

@@ -6,7 +6,7 @@
  * nothing from the budget (max_memory) of its requests.
  *
  * Bytes as they were asked for, or as the C library rounded them; what it needs
- * for itself is not in.
+ * for itself is not in, nor is what is kept here for the next one.
  */
 #ifndef CN_CORE_MEM_H
 #define CN_CORE_MEM_H
@@ -24,5 +24,10 @@ void *cn_mem_alloc(size_t n);
 void *cn_mem_calloc(size_t n, size_t size);
 void *cn_mem_realloc(void *p, size_t n);
 void cn_mem_free(void *p);
+/* From now on freed blocks are kept for the next of their size, n bytes in all; none to begin with.
+ * For who serves: reading a configuration leaves blocks that nobody asks for again. */
+void cn_mem_keep(size_t n);
+/* Gives the C library all that is kept; the bytes. */
+size_t cn_mem_trim(void);
 
 #endif

@@ -22,15 +22,6 @@
 #define STEP_SMALL 512u
 #define BLOCK_MAX 65536u
 
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-static const bool each_alone = true;
-#else
-static const bool each_alone = false;
-#endif
-
 typedef struct block {
     struct block *next;
     size_t size; /* whole block, this head included */
@@ -96,7 +87,7 @@ cn_pool_t *cn_pool_create(size_t first)
     const size_t heads = sizeof(block_t) + sizeof(cn_pool_t);
     if (first == 0)
         first = FIRST_DEFAULT;
-    if (first < heads || each_alone)
+    if (first < heads || CN_ASAN)
         first = heads;
     block_t *b = block_new(first);
     cn_pool_t *pool = (cn_pool_t *)(b + 1);
@@ -169,7 +160,7 @@ static size_t next_size(const cn_pool_t *pool)
 static char *alloc_slow(cn_pool_t *pool, size_t n)
 {
     size_t room = next_size(pool) - sizeof(block_t);
-    if (each_alone || n > room / 4)
+    if (CN_ASAN || n > room / 4)
         return block_add(pool, n);
     char *p = block_add(pool, room);
     pool->at = p + n;

@@ -27,6 +27,7 @@
 
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/mem.h"
 #include "event/listen.h"
 #include "main/admin.h"
 #include "main/metrics.h"
@@ -40,6 +41,7 @@
 #define BEAT_MS 1000
 #define LEAVING_BEAT_MS 20
 #define TURN_BEATS 30u
+#define KEPT_MAX ((size_t)256 << 10) /* of handshakes for the next ones */
 /* A difference of one in so many connections is not worth a hand-over. */
 #define HANDOVER_SLACK 16u
 /* For who has connected to an endpoint of ours but not asked yet. */
@@ -621,6 +623,7 @@ static cn_rc begin(proc_t *p)
         rc = cn_take_now(p->take, false, s->parts[i], s->gen - s->nparts + i + 1, pool, &why);
     cn_board_set(&p->slot->gen, s->gen);
     cn_budget_begin(&p->w);
+    cn_mem_keep(KEPT_MAX);
     if (rc == CN_OK)
         rc = limit(s, cn_main_conf(p->w.gen));
     else

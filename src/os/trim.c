@@ -3,6 +3,8 @@
 
 #include <malloc.h>
 
+#include "core/mem.h"
+
 bool cn_trim_is_due(cn_trim_t *t, size_t now)
 {
     if (now > t->peak)
@@ -15,6 +17,7 @@ bool cn_trim_is_due(cn_trim_t *t, size_t now)
 
 void cn_trim(void)
 {
+    (void)cn_mem_trim();
 #ifdef __GLIBC__
     (void)malloc_trim(0);
 #endif
