@@ -234,10 +234,8 @@ static void dismiss(cn_master_t *m, cn_crew_t *c, bool replaced)
         c->state = CN_CREW_FREE;
         break;
     case CN_CREW_STARTING:
-        /* It has no connection yet. */
-        kill(c->pid, SIGTERM);
-        set_leaving(m, c);
-        break;
+        /* It may have accepted a connection: that it is ready is on its way then. */
+        /* fall through */
     case CN_CREW_RUNNING:
         order(m, c, replaced ? CN_TO_RETIRE : CN_TO_QUIT, 0);
         set_leaving(m, c);
@@ -498,8 +496,34 @@ static void on_ready(cn_master_t *m, cn_crew_t *c, uint64_t gen)
         order(m, c, CN_TO_LEVEL, m->level);
 }
 
-/* A connection for another worker; one that cannot take it leaves it to the
- * one that accepted it. */
+static bool give(const cn_crew_t *c, cn_crew_state state, const cn_channel_msg_t *conn)
+{
+    return c->state == state && !c->spare && !c->going &&
+           cn_channel_send(c->channel, conn) == CN_OK;
+}
+
+/* One that the board does not expect there. */
+static bool give_instead(cn_master_t *m, const cn_crew_t *c, cn_crew_state state,
+                         const cn_channel_msg_t *conn)
+{
+    cn_board_add(&m->board->v[place_of(m, c)].given, 1);
+    if (give(c, state, conn))
+        return true;
+    cn_board_add(&m->board->v[place_of(m, c)].taken, 1);
+    return false;
+}
+
+static bool give_any(cn_master_t *m, cn_crew_state state, const cn_channel_msg_t *conn)
+{
+    for (unsigned i = 0; i < m->crew_n; i++) {
+        if (give_instead(m, &m->crew[i], state, conn))
+            return true;
+    }
+    return false;
+}
+
+/* A connection for another worker.  When that one cannot take it, who accepted
+ * it does, unless it leaves meanwhile; those who leave are asked last. */
 static void pass_conn(cn_master_t *m, cn_crew_t *from, const cn_channel_msg_t *msg)
 {
     uint64_t place = msg->number >> 16;
@@ -509,13 +533,19 @@ static void pass_conn(cn_master_t *m, cn_crew_t *from, const cn_channel_msg_t *m
         return;
     cn_channel_msg_init(&out, CN_TO_CONN, msg->number & 0xffff);
     out.fd = msg->fd;
-    cn_crew_t *to = &m->crew[place];
-    if (to->state == CN_CREW_RUNNING && cn_channel_send(to->channel, &out) == CN_OK)
+    if (give(&m->crew[place], CN_CREW_RUNNING, &out))
         return;
     cn_board_add(&m->board->v[place].taken, 1);
-    cn_board_add(&m->board->v[place_of(m, from)].given, 1);
-    if (cn_channel_send(from->channel, &out) != CN_OK)
+    if (!give_instead(m, from, CN_CREW_RUNNING, &out) && !give_any(m, CN_CREW_RUNNING, &out) &&
+        !give_any(m, CN_CREW_LEAVING, &out))
         cn_log(CN_LOG_ERROR, "master", "a connection is lost: no worker listens");
+}
+
+/* What it was given before comes to it before this. */
+static void let_go(cn_master_t *m, cn_crew_t *c)
+{
+    c->going = true;
+    order(m, c, CN_TO_GO, 0);
 }
 
 static void hear(cn_master_t *m, cn_crew_t *c, const cn_channel_msg_t *msg)
@@ -535,6 +565,9 @@ static void hear(cn_master_t *m, cn_crew_t *c, const cn_channel_msg_t *msg)
         break;
     case CN_FROM_CONN:
         pass_conn(m, c, msg);
+        break;
+    case CN_FROM_IDLE:
+        let_go(m, c);
         break;
     case CN_FROM_ASK:
         cn_master_asked(m, (unsigned)(msg->number & 0xff), (unsigned)(msg->number >> 8 & 0xff));

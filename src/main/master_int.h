@@ -66,6 +66,7 @@ typedef struct {
     uint64_t started_ms, retry_ms, left_ms;
     unsigned deaths; /* in a row, soon after the start */
     bool spare;      /* stands by: is none of the workers wanted */
+    bool going;      /* was told GO: takes no connection */
     uint64_t beat;   /* as last seen on the board */
     unsigned still;  /* ticks since it changed */
 } cn_crew_t;

@@ -8,7 +8,8 @@
  *   SPARE     has everything and waits to take a dead worker's place
  *   SERVING   accepts everything
  *   LAME      drains: takes no new traffic, says "not ready", stays
- *   LEAVING   as LAME, and ends when nothing is open or the time is over
+ *   LEAVING   as LAME, and ends when nothing is open or the time is over.  Before that it asks the
+ *             master, which may have a connection for it that another accepted
  *   CLOSING   no traffic is left: endpoints answer whoever has connected already
  *   GONE      ends now
  *
@@ -80,6 +81,8 @@ typedef struct proc {
     door_t *doors;
     unsigned ndoors;
     state_t state;
+    bool asked;    /* LEAVING: it said IDLE, and the answer is still to come */
+    bool alone;    /* there is no master any more */
     int reserve;   /* a descriptor that makes room for one in a message; -1: there is none now */
     uint32_t owed; /* a CN_FROM_* that could not be sent; 0: none */
     cn_channel_msg_t msg;
@@ -346,6 +349,26 @@ static void close_up(proc_t *p)
     cn_timer_set(&p->farewell, FAREWELL_MS);
 }
 
+/* A master that does not answer has none to give. */
+static void ask_to_go(proc_t *p)
+{
+    if (p->alone) {
+        close_up(p);
+    } else if (!p->asked) {
+        p->asked = true;
+        tell(p, CN_FROM_IDLE, 0, CN_STR_NULL);
+        cn_timer_set(&p->farewell, FAREWELL_MS);
+    }
+}
+
+/* Unless there is something again. */
+static void go(proc_t *p)
+{
+    p->asked = false;
+    if (p->state == LEAVING && is_idle(p))
+        close_up(p);
+}
+
 /* Behind a burst the memory is the system's again. */
 static void trim(proc_t *p)
 {
@@ -466,6 +489,9 @@ static void obey(proc_t *p, const cn_channel_msg_t *m)
         if (p->state == SPARE)
             serve(p, (unsigned)m->number);
         break;
+    case CN_TO_GO:
+        go(p);
+        break;
     case CN_TO_REOPEN:
         reopen(p);
         break;
@@ -513,6 +539,7 @@ static void read_channel(proc_t *p)
     }
     if (p->state <= LAME)
         cn_log(CN_LOG_WARN, "worker", "the master is gone");
+    p->alone = true;
     leave(p, true);
 }
 
@@ -548,9 +575,13 @@ static void run(cn_task_t *task, uint32_t why)
                p->w.tunnels);
         close_up(p);
     }
+    if (p->state == CLOSING && (why & WAKE_FAREWELL))
+        set_state(p, GONE);
+    if (p->asked && (why & WAKE_FAREWELL))
+        go(p);
     if (p->state == LEAVING && is_idle(p))
-        close_up(p);
-    if (p->state == CLOSING && (cn_admin_active(p->admin) == 0 || (why & WAKE_FAREWELL)))
+        ask_to_go(p);
+    if (p->state == CLOSING && cn_admin_active(p->admin) == 0)
         set_state(p, GONE);
 }
 
@@ -713,7 +744,9 @@ void cn_worker_main(const cn_worker_start_t *s)
         cn_board_set(&p->slot->state, CN_BOARD_SPARE);
         tell(p, CN_FROM_READY, s->gen, CN_STR_NULL);
     } else {
-        serve(p, s->nth);
+        read_channel(p); /* it may be outdated already */
+        if (p->state == SPARE)
+            serve(p, s->nth);
     }
     cn_loop_run(p->loop);
     end(p);

@@ -24,7 +24,8 @@ enum {
     CN_TO_PATCH,      /* number: configuration; fd: what is other than in the one before */
     CN_TO_UNREADY,    /* the program is about to end: say so, and go on */
     CN_TO_CONN,       /* a connection that another has accepted; number: module */
-    CN_TO_SERVE       /* to a spare worker: open the listeners.  number: nth among the workers */
+    CN_TO_SERVE,      /* to a spare worker: open the listeners.  number: nth among the workers */
+    CN_TO_GO          /* to a leaving one that said IDLE: no connection comes any more */
 };
 
 /* Worker to master. */
@@ -33,6 +34,7 @@ enum {
     CN_FROM_ACK,        /* number: configuration in force */
     CN_FROM_NACK,       /* number: configuration refused; text: why */
     CN_FROM_CONN,       /* fd is for the worker in slot number >> 16; the rest is the module */
+    CN_FROM_IDLE,       /* it leaves and has nothing open */
     CN_FROM_ASK         /* an operator's wish, made at this worker: number: a CN_TO_* */
 };
 /* ASK only: read the configuration again. */

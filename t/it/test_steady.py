@@ -180,3 +180,20 @@ def test_worker_count_changes(everything, long):
     everything.start_streams()
     steady.worker_counts(everything.load, everything.one.body, times)
     everything.finish('%d worker-count changes' % times)
+
+
+@pytest.mark.parametrize('long', OFTEN)
+def test_storm_of_worker_counts(builddir, cairn, curl, stopping, long):
+    """Changes come faster than workers start and leave."""
+    times, peers = 120 if long else 15, kinds.Peers(stopping)
+    one = cairn(peers.body, workers=1)
+    calls = [kinds.Calls(builddir, one, curl) for _ in range(6)]
+    stopping += calls
+    for i in range(times):
+        one.settings['workers'] = 1 + (i + 1) % 3
+        one.write(one.body)
+        one.send_signal(signal.SIGHUP)
+        calls[i % 6].goes_on(1)
+    done = sum(each.finish() for each in calls)
+    print('%d worker-count changes, %d of them in force before the next: %d gRPC calls, 0 failed' % (
+        times, one.log.count('in force in all workers') - 1, done))
