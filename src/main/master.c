@@ -35,6 +35,8 @@
 #define TERM_PATIENCE_MS 5000
 /* Longest time that a checker may take, in ticks. */
 #define CHECK_TICKS_MAX 120
+/* And a keeper, before a checker of its own does what it was asked for. */
+#define KEEPER_TICKS_MAX 5
 /* A check that came to nothing is done again so often, after 1, 4 and 16 s; while
  * another binary is there, until that is gone. */
 #define RETRIES_MAX 3u
@@ -301,6 +303,7 @@ static void gather_parts(cn_master_t *m)
 {
     if (m->target.nparts == 0 || m->check.pid || m->keeper.pid == 0)
         return;
+    m->check_ticks = 0;
     if (cn_keeper_ask(&m->keeper, true, &m->check) == CN_OK)
         m->gathering = true;
     else
@@ -656,14 +659,31 @@ static void reap(cn_master_t *m)
     }
 }
 
-static void tick(cn_master_t *m)
+/* A keeper that is stopped or busy with something else is nobody to wait for: it
+ * goes, and comes again once there is a configuration to begin with. */
+static void watch_check(cn_master_t *m)
 {
-    cn_crew_tick(m);
-    if (m->check.pid && ++m->check_ticks > CHECK_TICKS_MAX) {
-        drop_check(m);
+    bool kept = m->check.kept, wanted = !m->gathering || m->reload_again;
+
+    if (++m->check_ticks <= (kept ? KEEPER_TICKS_MAX : CHECK_TICKS_MAX))
+        return;
+    drop_check(m);
+    if (kept) {
+        cn_log(CN_LOG_WARN, "master", "the keeper did not answer within %d s and is ended",
+               KEEPER_TICKS_MAX);
+        if (wanted)
+            (void)start_check(m);
+    } else {
         refuse(m, CN_STR("the checker took too long"));
         retry_later(m);
     }
+}
+
+static void tick(cn_master_t *m)
+{
+    cn_crew_tick(m);
+    if (m->check.pid)
+        watch_check(m);
     if (m->beside && !has_peer(m))
         m->retry_ticks = 1;
     if (m->retry_ticks > 0 && --m->retry_ticks == 0) {

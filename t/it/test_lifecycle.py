@@ -112,6 +112,20 @@ def test_death_of_the_keeper_changes_nothing(cairn, pods, echo, run):
     assert one.info()['reload_failures'] == 0 and one.info()['worker_respawns'] == 0
 
 
+def test_a_stopped_keeper_holds_nothing_up(cairn, pods, echo, run):
+    """It is ended after seconds, and its check done without it."""
+    one = cairn('include conf.d/*.conf;\n', files=split(pods, echo), main='config_keeper on;')
+    keeper = keeper_of(one)
+    os.kill(keeper, signal.SIGSTOP)
+    one.put('conf.d/reviews.conf', split(pods, echo, 7)['conf.d/reviews.conf'])
+    done = run(*one.command('-s', 'reload', '--wait'))
+    assert done.returncode == 0, done.stderr
+    one.wait_log('the keeper did not answer')
+    info = one.info()
+    assert (info['configuration_in_force'], info['reload_failures'], info['worker_respawns']) == (2, 0, 0)
+    net.wait_for(lambda: keeper_of(one) != keeper, 10.0, 'another keeper')
+
+
 def test_spare_worker_takes_over_and_loses_only_the_dead_ones_streams(cairn, pods, echo, load, curl):
     one = cairn('include conf.d/*.conf;\n', files=split(pods, echo), workers=4, main='config_keeper on;')
     one.expect_crash = True
