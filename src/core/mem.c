@@ -18,7 +18,7 @@
 
 typedef struct kept {
     struct kept *next;
-    const void *mark; /* &kept, while it is: a block that is freed twice ends the process */
+    const void *mark; /* &kept while it is; of other blocks, what they hold */
 } kept_t;
 
 /* Per process; a worker is single-threaded. */
@@ -84,9 +84,19 @@ static void *keep_take(size_t steps)
     return k;
 }
 
+/* Freed twice? */
+static bool is_kept(size_t steps, const kept_t *k)
+{
+    const kept_t *at = k->mark == &kept ? kept.lists[steps] : NULL;
+
+    while (at && at != k)
+        at = at->next;
+    return at;
+}
+
 static void keep_give(size_t steps, kept_t *k)
 {
-    CN_BUG_ON(k->mark == &kept);
+    CN_BUG_ON(is_kept(steps, k));
     k->next = kept.lists[steps];
     k->mark = &kept;
     kept.lists[steps] = k;

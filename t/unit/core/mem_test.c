@@ -130,6 +130,22 @@ static void test_what_is_kept_is_bounded_and_what_is_large_is_not(void **state C
     cn_mem_keep(0);
 }
 
+/* Blocks that were kept, went back and came again, with what is in them left as it was. */
+static void test_a_block_that_was_kept_before_may_be_freed(void **state CN_UNUSED)
+{
+    void *v[500];
+
+    cn_mem_keep(20000);
+    for (unsigned round = 0; round < 20; round++) {
+        for (unsigned i = 0; i < CN_COUNT(v); i++)
+            v[i] = cn_mem_alloc(40 + i % 5 * 16);
+        for (unsigned i = 0; i < CN_COUNT(v); i++)
+            cn_mem_free(v[i]);
+    }
+    (void)cn_mem_trim();
+    cn_mem_keep(0);
+}
+
 static void test_a_block_that_is_freed_twice_ends_the_process(void **state CN_UNUSED)
 {
     pid_t pid = fork();
@@ -208,6 +224,7 @@ int main(void)
         cmocka_unit_test(test_a_freed_block_is_the_next_of_its_size),
         cmocka_unit_test(test_no_block_is_used_for_more_than_it_has_room_for),
         cmocka_unit_test(test_what_is_kept_is_bounded_and_what_is_large_is_not),
+        cmocka_unit_test(test_a_block_that_was_kept_before_may_be_freed),
         cmocka_unit_test(test_a_block_that_is_freed_twice_ends_the_process),
         cmocka_unit_test(test_a_pool_counts_with_all_its_blocks),
         cmocka_unit_test(test_a_pool_of_the_configuration_counts_at_no_time),
