@@ -4,9 +4,10 @@
  * now.  Knows nothing of what was read before.  Nothing here waits for ever,
  * whatever stands at a path.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
+#include <fnmatch.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -162,24 +163,101 @@ static int compare(const void *a, const void *b)
     return cn_str_cmp(*(const cn_str_t *)a, *(const cn_str_t *)b);
 }
 
-/* A folder that is not there matches nothing; one that cannot be read must not
- * silently take its files out of the configuration. */
-static int glob_failed(const char *path CN_UNUSED, int err)
+/* What a part of a pattern, between two slashes, is matched with. */
+typedef struct {
+    cn_pool_t *pool;
+    const char *part;
+    bool more;    /* parts follow */
+    cn_vec_t now; /* cn_str_t: paths up to this part */
+} match_t;
+
+static void add_match(match_t *m, cn_str_t path)
 {
-    return err != ENOENT;
+    if (m->more)
+        path = cn_pool_printf(m->pool, "%.*s/", CN_STR_ARG(path));
+    *(cn_str_t *)cn_vec_push(m->pool, &m->now, sizeof(path)) = path;
 }
 
+static void match_literal(match_t *m, cn_str_t folder)
+{
+    cn_str_t path = cn_pool_printf(m->pool, "%.*s%s", CN_STR_ARG(folder), m->part);
+    char *out = (char *)(uintptr_t)path.p + folder.n;
+    struct stat st;
+
+    for (const char *p = m->part; *p; *out++ = *p++)
+        p += *p == '\\' && p[1];
+    *out = '\0';
+    path.n = (size_t)(out - path.p);
+    if (m->more || lstat(path.p, &st) == 0 || errno != ENOENT)
+        add_match(m, path);
+}
+
+static bool is_folder(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? S_ISDIR(st.st_mode) : errno != ENOENT;
+}
+
+/* A folder that is not there matches nothing; one that cannot be read must not
+ * silently take its files out of the configuration. */
+static cn_rc match_names(match_t *m, cn_str_t folder)
+{
+    DIR *d = opendir(folder.n ? folder.p : ".");
+    const struct dirent *e;
+    int err;
+
+    if (!d && errno == ENOMEM)
+        cn_pool_out_of_memory();
+    if (!d)
+        return errno == ENOENT || errno == ENOTDIR ? CN_OK : CN_ERR;
+    while ((errno = 0, e = readdir(d)) != NULL) {
+        if (fnmatch(m->part, e->d_name, FNM_PERIOD) != 0)
+            continue;
+        cn_str_t path = cn_pool_printf(m->pool, "%.*s%s", CN_STR_ARG(folder), e->d_name);
+        if (!m->more || is_folder(path.p))
+            add_match(m, path);
+    }
+    err = errno;
+    closedir(d);
+    return err == 0 ? CN_OK : CN_ERR;
+}
+
+static cn_rc match_part(match_t *m)
+{
+    const cn_vec_t before = m->now;
+    cn_rc rc = CN_OK;
+
+    m->now = (cn_vec_t){0};
+    for (uint32_t i = 0; i < before.n && rc == CN_OK; i++) {
+        cn_str_t folder = ((cn_str_t *)before.v)[i];
+
+        if (strpbrk(m->part, "*?["))
+            rc = match_names(m, folder);
+        else
+            match_literal(m, folder);
+    }
+    return rc;
+}
+
+/* Not glob(3): that of glibc frees the names of a folder twice when there is no
+ * memory for one of them. */
 cn_rc cn_disk_glob(const char *pattern, cn_pool_t *pool, cn_vec_t *paths)
 {
-    glob_t g;
-    int rc = glob(pattern, GLOB_NOSORT, glob_failed, &g);
+    match_t m = {.pool = pool};
+    cn_str_t rest = cn_str_c(pattern), part;
+    cn_rc rc = CN_OK;
 
-    for (size_t i = 0; rc == 0 && i < g.gl_pathc; i++)
-        *(cn_str_t *)cn_vec_push(pool, paths, sizeof(cn_str_t)) =
-            cn_pool_dup(pool, cn_str_c(g.gl_pathv[i]));
-    globfree(&g);
+    *(cn_str_t *)cn_vec_push(pool, &m.now, sizeof(part)) = CN_STR("");
+    while (rc == CN_OK && cn_str_split(&rest, '/', &part)) {
+        m.part = cn_pool_cstr(pool, part);
+        m.more = part.p[part.n] == '/';
+        rc = match_part(&m);
+    }
+    for (uint32_t i = 0; rc == CN_OK && i < m.now.n; i++)
+        *(cn_str_t *)cn_vec_push(pool, paths, sizeof(part)) = ((cn_str_t *)m.now.v)[i];
     cn_disk_sort(paths);
-    return rc == 0 || rc == GLOB_NOMATCH ? CN_OK : CN_ERR;
+    return rc;
 }
 
 void cn_disk_sort(cn_vec_t *paths)

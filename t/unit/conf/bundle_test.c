@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -50,8 +51,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     fixture_t *f = *state;
-    static const char *const names[] = {"a",   "big", "pipe", "d/b",
-                                        "d/a", "d/c", "d/.h", "d/x.conf"};
+    static const char *const names[] = {"a",   "big",  "pipe",     "d/b",  "d/a",
+                                        "d/c", "d/.h", "d/x.conf", "link", "d/dangling"};
 
     for (size_t i = 0; i < CN_COUNT(names); i++)
         unlink(path_of(f, names[i]).p);
@@ -181,6 +182,47 @@ static void test_patterns_match_in_byte_order_without_hidden_files(void **state)
     assert_string_equal(globbed(f, f->b, "none").p, " /none");
 }
 
+static void expect_as_glob(fixture_t *f, cn_pool_t *pool, const char *pattern)
+{
+    cn_vec_t paths = {0};
+    glob_t g;
+    int rc = glob(pattern, 0, NULL, &g);
+
+    assert_true(rc == 0 || rc == GLOB_NOMATCH);
+    assert_int_equal(cn_disk_glob(pattern, pool, &paths), CN_OK);
+    assert_int_equal(paths.n, g.gl_pathc);
+    for (uint32_t i = 0; i < paths.n; i++) {
+        const char *path = ((cn_str_t *)paths.v)[i].p;
+
+        assert_true(strncmp(path, f->dir, strlen(f->dir)) == 0);
+        assert_string_equal(path, g.gl_pathv[i]);
+    }
+    globfree(&g);
+}
+
+/* In the fixture's folder, whose own name needs quoting. */
+static void test_patterns_match_what_glob_matches(void **state)
+{
+    static const char *const patterns[] = {
+        "*",          "d/*",    "d/*.conf",    "*/*",        "*/b",        "*/none", "d/?",
+        "d/[a-c]",    "d/[!a]", "d/[a",        "d/.*h",      "*/.h",       "a/*",    "none/*",
+        "d/none[a]",  "d//b*",  "./d/*",       "d/../d/*",   "[d]/x.conf", "d*/x*",  "d/\\*",
+        "d/\\x.con?", "link/*", "d/dangling*", "*/x\\.conf", "?/[!.]*f",   "l*/b",
+    };
+    static const char *const files[] = {"a", "d/a", "d/b", "d/.h", "d/x.conf"};
+    fixture_t *f = *state;
+
+    for (size_t i = 0; i < CN_COUNT(files); i++)
+        write_file(f, files[i], "");
+    assert_int_equal(symlink("d", path_of(f, "link").p), 0);
+    assert_int_equal(symlink("nothing", path_of(f, "d/dangling").p), 0);
+    for (size_t i = 0; i < CN_COUNT(patterns); i++)
+        expect_as_glob(f, f->pool,
+                       cn_pool_printf(f->pool, "/tmp/cn_bundle\\[1\\]%s/%s",
+                                      f->dir + strlen("/tmp/cn_bundle[1]"), patterns[i])
+                           .p);
+}
+
 static void test_what_a_pattern_matched_does_not_change(void **state)
 {
     fixture_t *f = *state;
@@ -298,6 +340,7 @@ int main(void)
         T(test_a_pipe_is_read_to_its_end),
         T(test_paths_begin_at_the_prefix),
         T(test_patterns_match_in_byte_order_without_hidden_files),
+        T(test_patterns_match_what_glob_matches),
         T(test_what_a_pattern_matched_does_not_change),
         T(test_a_saved_bundle_says_the_same_without_the_disk),
         T(test_a_saved_bundle_cannot_be_changed),
