@@ -249,9 +249,10 @@ static void release(void *p)
     pcre2_code_free(re->code);
 }
 
-static void alloc_check(const void *p)
+static void alloc_check(bool has_memory)
 {
-    CN_BUG_ON(p == NULL); /* out of memory: as everywhere, the process ends */
+    if (!has_memory)
+        cn_pool_out_of_memory();
 }
 
 static pcre2_code *compile(cn_pool_t *pool, cn_str_t pattern, uint32_t options, cn_str_t *why)
@@ -263,6 +264,7 @@ static pcre2_code *compile(cn_pool_t *pool, cn_str_t pattern, uint32_t options, 
     code = pcre2_compile((PCRE2_SPTR)(pattern.n ? pattern.p : ""), pattern.n,
                          options | PCRE2_DOLLAR_ENDONLY | PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C, &err,
                          &where, NULL);
+    alloc_check(code || err != PCRE2_ERROR_HEAP_FAILED);
     if (!code) {
         char text[128];
 
@@ -292,11 +294,11 @@ static cn_rc make(cn_pool_t *pool, cn_str_t pattern, uint32_t options, uint32_t 
     /* Without executable memory (hardened kernels) the interpreter does it. */
     (void)pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
     re->limits = pcre2_match_context_create(NULL);
-    alloc_check(re->limits);
+    alloc_check(re->limits != NULL);
     pcre2_set_match_limit(re->limits, STEP_LIMIT);
     pcre2_set_heap_limit(re->limits, HEAP_LIMIT_KIB);
     re->match = pcre2_match_data_create(groups, NULL);
-    alloc_check(re->match);
+    alloc_check(re->match != NULL);
     cn_pool_cleanup(pool, release, re);
     *out = re;
     return CN_OK;
