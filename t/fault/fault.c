@@ -12,8 +12,10 @@
  * of its own, for which the process waits: so one run tries all of them.  A copy
  * that does not end of itself is ended at the first call that anybody else could
  * notice.  When that call is the answer of a checker (main/reload.h), it must be
- * the refusal or what the process itself answers; what becomes of the others
- * needs whole runs.
+ * the refusal or what the process itself answers.  One that ends of itself must
+ * have said why, on a standard error of its own.  What becomes of the others, and
+ * what others make of an end, needs whole runs: later[] says without which
+ * allocations, and armed 2 with a place makes that one fail.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -46,8 +48,9 @@
 enum { FAIL_CALL = 1, FAIL_ALLOC, KILL, COPY, NAMED };
 
 #define COPY_S 3
-/* What a copy ends with: the place of the call in noticed[] behind WENT_ON. */
-enum { REFUSED = 1, ALIKE = 60, UNLIKE, WENT_ON };
+/* What a copy is ended with here, above all that programs end with: the place of the call in
+ * noticed[] behind WENT_ON. */
+enum { REFUSED = 100, ALIKE, UNLIKE, WENT_ON };
 
 static const char *const noticed[] = {"sendmsg",    "bind",     "listen",
                                       "accept4",    "connect",  "setsockopt",
@@ -62,19 +65,38 @@ static const char *const noticed[] = {"sendmsg",    "bind",     "listen",
 /* CN_CHECKED_BAD of main/reload.h. */
 #define ANSWER_BAD 4
 #define ANSWERS 16
+#define LATER 1024
+#define CALLERS 4096
+
+/* An allocation: by the process, in the order of forks from 1 on, and as the nth from there in the
+ * code.  How many there are from elsewhere differs: OpenSSL draws when it cleans up. */
+struct place {
+    uint32_t process, from, nth;
+};
 
 /* The same layout in t/it/test_fault.py. */
 struct fault {
     uint32_t armed, nth, count, hit;
     int32_t pid; /* of whom it hit; of COPY: the status of the first that ended otherwise */
     char name[48];
+    struct place place; /* process 0: any */
+    uint32_t forks;
+    uint32_t waiting;         /* processes that wait for events, when armed from the start on */
     uint64_t answer[ANSWERS]; /* a hash of the first one of each type */
-    /* How copies ended: by abort(), with a refusal, with the same answer, not at all, before one
-     * of those calls; or as they must not. */
-    uint32_t aborted, refused, alike, stuck, went_on[NOTICED], otherwise;
+    /* How copies ended: by abort(), with a status, with a refusal, with the same answer, not at
+     * all, before one of those calls; or as they must not. */
+    uint32_t aborted, exited, refused, alike, stuck, went_on[NOTICED], otherwise, nlater;
+    struct place later[LATER]; /* the stuck, those that went on, the first behind noticed calls */
+    char said[256];            /* by the first that ended otherwise */
 };
 
 static int is_copy;
+static struct place here = {.process = 1}; /* the newest allocation of this process */
+static struct {
+    const void *at;
+    uint32_t from, n;
+} callers[CALLERS];
+static int has_been_noticed;       /* since that */
 static unsigned char is_own[1024]; /* descriptors that only the copy has */
 
 static struct fault *fault_shared(void)
@@ -95,20 +117,24 @@ static struct fault *fault_shared(void)
     return shared;
 }
 
-static int fault_counts(uint32_t armed, int error)
+static int fault_counts(const struct fault *f, uint32_t armed, int error)
 {
     if (error == NO_MEMORY)
-        return armed == FAIL_ALLOC;
+        return armed == FAIL_ALLOC &&
+               (f->place.process == 0 || memcmp(&f->place, &here, sizeof(here)) == 0);
     return error != UNCOUNTED && (armed == KILL || (armed == FAIL_CALL && error != NEVER));
 }
 
 /* ---- copies ---- */
 
-static void fault_end_if_noticed(const char *name)
+static void fault_be_noticed(const char *name)
 {
     for (size_t i = 0; i < NOTICED; i++) {
-        if (strcmp(noticed[i], name) == 0)
+        if (strcmp(noticed[i], name) != 0)
+            continue;
+        if (is_copy)
             _exit(WENT_ON + (int)i);
+        has_been_noticed = 1;
     }
 }
 
@@ -167,34 +193,55 @@ static int fault_judge(struct fault *f, const struct msghdr *m, int *status)
     return 1;
 }
 
-static uint32_t *fault_end_of(struct fault *f, int status)
+/* Whoever ends of itself says why; a broken invariant is none of the reasons. */
+static uint32_t *fault_end_by_itself(struct fault *f, int status, const char *said)
 {
-    if (WIFSIGNALED(status))
-        return WTERMSIG(status) == SIGABRT   ? &f->aborted
-               : WTERMSIG(status) == SIGALRM ? &f->stuck
-                                             : &f->otherwise;
-    int code = WEXITSTATUS(status);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && strstr(said, "cairn: out of memory"))
+        return &f->aborted;
+    return WIFEXITED(status) && WEXITSTATUS(status) != 0 && said[0] ? &f->exited : &f->otherwise;
+}
+
+static uint32_t *fault_end_of(struct fault *f, int status, const char *said)
+{
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+        return &f->stuck;
+    if (code < REFUSED)
+        return fault_end_by_itself(f, status, said);
     if (code >= WENT_ON && (size_t)(code - WENT_ON) < NOTICED)
         return &f->went_on[code - WENT_ON];
     return code == REFUSED ? &f->refused : code == ALIKE ? &f->alike : &f->otherwise;
 }
 
-static void fault_copy_ended(struct fault *f, uint32_t n, int status)
+static void fault_look_later(struct fault *f)
 {
-    uint32_t *end = fault_end_of(f, status);
+    uint32_t n = __atomic_fetch_add(&f->nlater, 1, __ATOMIC_RELAXED);
 
-    if (__atomic_fetch_add(end, 1, __ATOMIC_RELAXED) == 0 && end == &f->otherwise) {
-        f->hit = n;
-        f->pid = status;
-    }
+    if (n < LATER)
+        f->later[n] = here;
 }
 
-static void fault_become_copy(void)
+static void fault_copy_ended(struct fault *f, int status, const char *said)
+{
+    uint32_t *end = fault_end_of(f, status, said);
+
+    if (__atomic_fetch_add(end, 1, __ATOMIC_RELAXED) == 0 && end == &f->otherwise) {
+        f->place = here;
+        f->pid = status;
+        memcpy(f->said, said, strlen(said) + 1);
+    }
+    if (end >= &f->stuck && end < &f->otherwise)
+        fault_look_later(f);
+}
+
+static void fault_become_copy(int said)
 {
     const struct rlimit core = {0, 0};
     sigset_t mine;
 
     is_copy = 1;
+    (void)syscall(SYS_dup3, said, STDERR_FILENO, 0);
     (void)setrlimit(RLIMIT_CORE, &core);
     (void)signal(SIGALRM, SIG_DFL);
     (void)sigemptyset(&mine);
@@ -206,24 +253,30 @@ static void fault_become_copy(void)
 static int fault_copy(struct fault *f)
 {
     pid_t (*real_waitpid)(pid_t, int *, int) = dlsym(RTLD_NEXT, "waitpid");
-    int status = -1, error = errno;
+    int status = -1, error = errno, fd;
+    char said[sizeof(f->said)] = "";
     pid_t pid;
 
     if (is_copy)
         return 0;
-    uint32_t n = __atomic_add_fetch(&f->count, 1, __ATOMIC_ACQ_REL);
-    if (n % f->nth != 0)
+    if (has_been_noticed)
+        fault_look_later(f);
+    has_been_noticed = 0;
+    if (__atomic_add_fetch(&f->count, 1, __ATOMIC_ACQ_REL) % f->nth != 0)
         return 0;
+    fd = (int)syscall(SYS_memfd_create, "said", MFD_CLOEXEC);
     /* Not fork(3): locks that are held know their owner by the thread's id that libc keeps. */
     pid = (pid_t)syscall(SYS_clone, 0, 0, 0, 0, 0);
     if (pid == 0) {
-        fault_become_copy();
+        fault_become_copy(fd);
         errno = ENOMEM;
         return 1;
     }
     while (pid > 0 && real_waitpid(pid, &status, __WALL) < 0 && errno == EINTR)
         continue;
-    fault_copy_ended(f, n, status);
+    (void)pread(fd, said, sizeof(said) - 1, 0);
+    close(fd);
+    fault_copy_ended(f, status, said);
     errno = error;
     return 0;
 }
@@ -235,8 +288,8 @@ static int fault_now(const char *name, int error)
     struct fault *f = fault_shared();
     uint32_t armed = f ? __atomic_load_n(&f->armed, __ATOMIC_ACQUIRE) : 0;
 
-    if (is_copy && error != NO_MEMORY)
-        fault_end_if_noticed(name);
+    if (error != NO_MEMORY)
+        fault_be_noticed(name);
     if (armed == COPY)
         return error == NO_MEMORY && fault_copy(f);
     if (armed == NAMED && strcmp(f->name, name) == 0) {
@@ -244,7 +297,8 @@ static int fault_now(const char *name, int error)
         errno = error;
         return 1;
     }
-    if (!fault_counts(armed, error) || __atomic_add_fetch(&f->count, 1, __ATOMIC_ACQ_REL) != f->nth)
+    if (!fault_counts(f, armed, error) ||
+        __atomic_add_fetch(&f->count, 1, __ATOMIC_ACQ_REL) != f->nth)
         return 0;
     memcpy(f->name, name, strlen(name) + 1); /* all names here are short */
     f->pid = getpid();
@@ -279,7 +333,6 @@ WRAP(int, -1, ENOBUFS, getsockopt, (int fd, int level, int name, void *v, sockle
 WRAP(int, -1, ENOBUFS, getsockname, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
 WRAP(int, -1, ENOTCONN, getpeername, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
 WRAP(ssize_t, -1, EIO, recvmsg, (int fd, struct msghdr *m, int flags), (fd, m, flags))
-WRAP(pid_t, -1, EAGAIN, fork, (void), ())
 WRAP(void *, MAP_FAILED, ENOMEM, mmap, (void *at, size_t n, int prot, int flags, int fd, off_t off),
      (at, n, prot, flags, fd, off))
 WRAP(int, -1, EIO, fstat, (int fd, struct stat *st), (fd, st))
@@ -292,7 +345,6 @@ WRAP(int, -1, ENOSPC, rename, (const char *from, const char *to), (from, to))
 WRAP(int, -1, EPERM, setrlimit, (__rlimit_resource_t what, const struct rlimit *r), (what, r))
 WRAP(int, -1, NEVER, unlink, (const char *path), (path))
 WRAP(int, -1, NEVER, mkdir, (const char *path, mode_t mode), (path, mode))
-WRAP(int, -1, UNCOUNTED, poll, (struct pollfd * p, nfds_t n, int ms), (p, n, ms))
 WRAP(int, -1, UNCOUNTED, kill, (pid_t pid, int number), (pid, number))
 WRAP(ssize_t, -1, UNCOUNTED, recv, (int fd, void *p, size_t n, int flags), (fd, p, n, flags))
 WRAP(ssize_t, -1, UNCOUNTED, send, (int fd, const void *p, size_t n, int flags), (fd, p, n, flags))
@@ -323,9 +375,28 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
         if (is_copy)
             _exit(status);
         if (status == UNLIKE)
-            fault_copy_ended(f, 0, UNLIKE << 8);
+            fault_copy_ended(f, UNLIKE << 8, "");
     }
     return fault_now("sendmsg", ENOBUFS) ? -1 : real(fd, m, flags);
+}
+
+/* Processes are numbered in the order of their forks, for who looks for an allocation again. */
+pid_t fork(void)
+{
+    static pid_t (*real)(void);
+    struct fault *f = fault_shared();
+
+    if (!real)
+        real = dlsym(RTLD_NEXT, "fork");
+    if (fault_now("fork", EAGAIN))
+        return -1;
+    uint32_t nth = f ? __atomic_add_fetch(&f->forks, 1, __ATOMIC_ACQ_REL) : 0;
+    pid_t pid = real();
+    if (pid == 0) {
+        here = (struct place){.process = 1 + nth};
+        memset(callers, 0, sizeof(callers));
+    }
+    return pid;
 }
 
 int epoll_create1(int flags)
@@ -348,16 +419,50 @@ int epoll_ctl(int ep, int op, int fd, struct epoll_event *e)
     return fault_now("epoll_ctl", ENOSPC) ? -1 : real(ep, op, fd, e);
 }
 
+static void fault_begin_wait(const char *name)
+{
+    struct fault *f = fault_shared();
+
+    (void)fault_now(name, UNCOUNTED);
+    if (f)
+        __atomic_add_fetch(&f->waiting, 1, __ATOMIC_ACQ_REL);
+}
+
+static void fault_end_wait(void)
+{
+    struct fault *f = fault_shared();
+
+    if (f)
+        __atomic_sub_fetch(&f->waiting, 1, __ATOMIC_ACQ_REL);
+}
+
 /* To look, without waiting, is noticed by nobody. */
+int poll(struct pollfd *p, nfds_t n, int ms)
+{
+    static int (*real)(struct pollfd *, nfds_t, int);
+
+    if (!real)
+        real = dlsym(RTLD_NEXT, "poll");
+    if (ms == 0)
+        return real(p, n, ms);
+    fault_begin_wait("poll");
+    int got = real(p, n, ms);
+    fault_end_wait();
+    return got;
+}
+
 int epoll_wait(int ep, struct epoll_event *e, int n, int ms)
 {
     static int (*real)(int, struct epoll_event *, int, int);
 
     if (!real)
         real = dlsym(RTLD_NEXT, "epoll_wait");
-    if (ms != 0)
-        (void)fault_now("epoll_wait", UNCOUNTED);
-    return real(ep, e, n, ms);
+    if (ms == 0)
+        return real(ep, e, n, ms);
+    fault_begin_wait("epoll_wait");
+    int got = real(ep, e, n, ms);
+    fault_end_wait();
+    return got;
 }
 
 int memfd_create(const char *name, unsigned flags)
@@ -440,7 +545,23 @@ extern void *__libc_malloc(size_t n);
 extern void *__libc_calloc(size_t n, size_t size);
 extern void *__libc_realloc(void *p, size_t n);
 
-static int fault_alloc(void)
+static void fault_be_here(const void *at)
+{
+    size_t i = (uintptr_t)at % CALLERS;
+    Dl_info info;
+
+    while (callers[i].at && callers[i].at != at)
+        i = (i + 1) % CALLERS;
+    if (!callers[i].at) {
+        const void *base = dladdr(at, &info) ? info.dli_fbase : NULL;
+        callers[i].at = at;
+        callers[i].from = (uint32_t)((uintptr_t)at - (uintptr_t)base);
+    }
+    here.from = callers[i].from;
+    here.nth = ++callers[i].n;
+}
+
+static int fault_alloc(const void *at)
 {
     static __thread int inside;
     int hit;
@@ -448,6 +569,7 @@ static int fault_alloc(void)
     if (inside)
         return 0;
     inside = 1;
+    fault_be_here(at);
     hit = fault_now("malloc", NO_MEMORY);
     inside = 0;
     return hit;
@@ -455,15 +577,15 @@ static int fault_alloc(void)
 
 void *malloc(size_t n)
 {
-    return fault_alloc() ? NULL : __libc_malloc(n);
+    return fault_alloc(__builtin_return_address(0)) ? NULL : __libc_malloc(n);
 }
 
 void *calloc(size_t n, size_t size)
 {
-    return fault_alloc() ? NULL : __libc_calloc(n, size);
+    return fault_alloc(__builtin_return_address(0)) ? NULL : __libc_calloc(n, size);
 }
 
 void *realloc(void *p, size_t n)
 {
-    return fault_alloc() ? NULL : __libc_realloc(p, n);
+    return fault_alloc(__builtin_return_address(0)) ? NULL : __libc_realloc(p, n);
 }

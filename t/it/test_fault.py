@@ -5,6 +5,7 @@ Whatever fails: nothing crashes, nothing hangs, and once the fault is over every
 works.  The short form takes every n-th call, `make check-long` all of them.
 """
 
+import collections
 import contextlib
 import mmap
 import os
@@ -19,16 +20,18 @@ import time
 
 import pytest
 
-from peers import net, proxy, steady
+from peers import dns, http, net, proxy, steady
 
 from test_process import is_alive
 
 CALLS, MEMORY, KILL, COPIES, NAMED = 1, 2, 3, 4, 5
 FAULT = pathlib.Path(__file__).resolve().parent.parent / 'fault/fault.c'
-LAYOUT = struct.Struct('IIIIi48s4x128s')
+LAYOUT = struct.Struct('IIIIi48sIIIII128s')
 NOTICED = re.findall(r'"(\w+)"', re.search(r'noticed\[\] = \{(.*?)\}', FAULT.read_text(), re.S)[1])
-KNOWN = ['abort', 'refusal', 'the same answer', 'stuck']  # how copies ended, or the call until which they went on
-ENDS = struct.Struct('%dI' % (len(KNOWN) + len(NOTICED) + 1))
+KNOWN = ['abort', 'a status', 'refusal', 'the same answer', 'stuck']  # how copies ended, or the call until which they went on
+ENDS = struct.Struct('%dI' % (len(KNOWN) + len(NOTICED) + 2))
+LATER, SAID = struct.Struct('3072I'), struct.Struct('256s')
+SIZE = LAYOUT.size + ENDS.size + LATER.size + SAID.size
 STRIDES = [pytest.param(5, id='some'), pytest.param(1, id='all', marks=pytest.mark.slow)]
 
 
@@ -39,43 +42,56 @@ class Fault:
         self.library, self.path = folder / 'fault.so', folder / 'fault'
         subprocess.run(['cc', '-shared', '-fPIC', '-O1', '-o', str(self.library), str(FAULT), '-ldl'],
                        check=True)
-        self.path.write_bytes(bytes(LAYOUT.size + ENDS.size))
+        self.path.write_bytes(bytes(SIZE))
         self.file = open(self.path, 'r+b')
         self.map = mmap.mmap(self.file.fileno(), 0)
         self.env = {'LD_PRELOAD': str(self.library), 'FAULT_FILE': str(self.path)}
         self.seen = {}
 
-    def arm(self, nth, what=CALLS, offset=0):
+    def arm(self, nth, what=CALLS, offset=0, place=(0, 0, 0)):
         """what: system calls or allocations; KILL ends the program in place of a system call.
 
         COPIES: every nth allocation but for the first ones (offset), in a copy of its process each.
+        place: only this allocation counts, as copied() tells it.
         """
-        self.map[:] = LAYOUT.pack(what, nth, nth - 1 - offset if what == COPIES else 0, 0, 0, b'', b'').ljust(len(self.map), b'\0')
+        count = nth - 1 - offset if what == COPIES else 0
+        self.map[:] = LAYOUT.pack(what, nth, count, 0, 0, b'', *place, 0, 0, b'').ljust(len(self.map), b'\0')
 
     def arm_name(self, name):
         """Each call of this name fails, until disarm()."""
-        self.map[:] = LAYOUT.pack(NAMED, 0, 0, 0, 0, name.encode(), b'').ljust(len(self.map), b'\0')
+        self.map[:] = LAYOUT.pack(NAMED, 0, 0, 0, 0, name.encode(), 0, 0, 0, 0, 0, b'').ljust(len(self.map), b'\0')
 
     def count(self):
         return LAYOUT.unpack_from(self.map)[2]
 
+    def hit(self):
+        return LAYOUT.unpack_from(self.map)[3]
+
+    def waiting(self):
+        """How many processes wait for events now, when it was armed before they began."""
+        return LAYOUT.unpack_from(self.map)[10]
+
     def disarm(self):
         """The name of the call that failed, '' when there were fewer calls."""
-        _, _, _, hit, self.pid, name, _ = LAYOUT.unpack_from(self.map)
+        _, _, _, hit, self.pid, name, *_ = LAYOUT.unpack_from(self.map)
         self.map[:LAYOUT.size] = bytes(LAYOUT.size)
         name = name.rstrip(b'\0').decode() if hit else ''
         self.seen[name] = self.seen.get(name, 0) + bool(name)
         return name
 
     def copied(self):
-        """Disarms, and counts how copies ended."""
-        _, _, _, first, status, _, _ = LAYOUT.unpack_from(self.map)
+        """Disarms, and counts how copies ended.  Returns the places that need a whole run."""
+        _, _, _, _, status, _, *place = LAYOUT.unpack_from(self.map)
         self.map[:4] = bytes(4)
-        *known, otherwise = ENDS.unpack_from(self.map, LAYOUT.size)
-        assert otherwise == 0, '%d copies ended as they must not, the first at allocation %d with status %#x' % (
-            otherwise, first, status)
+        *known, otherwise, n_later = ENDS.unpack_from(self.map, LAYOUT.size)
+        said = SAID.unpack_from(self.map, SIZE - SAID.size)[0].rstrip(b'\0').decode(errors='replace')
+        assert otherwise == 0, '%d copies ended as they must not, the first at %s with status %#x: %s' % (
+            otherwise, place[:3], status, said)
         for name, n in zip(KNOWN + NOTICED, known):
             self.seen[name] = self.seen.get(name, 0) + n
+        later = LATER.unpack_from(self.map, LAYOUT.size + ENDS.size)
+        assert 3 * n_later <= len(later), 'there is no room for %d places' % n_later
+        return [later[i:i + 3] for i in range(0, 3 * n_later, 3)]
 
     def report(self, what):
         print('%s: %d calls failed in turn: %s' % (what, sum(self.seen.values()), ', '.join(
@@ -217,13 +233,9 @@ def test_accept_fails_alone(way, fault, curl, stride):
     fault.report('accept, request and a %s pod' % waypoint.kind)
 
 
-MEMORY_STRIDES = [pytest.param(197, id='some'), pytest.param(13, id='more', marks=pytest.mark.slow)]
-
-
-@pytest.mark.parametrize('stride', MEMORY_STRIDES)
-def test_start_without_memory_serves_or_says_why_not(waypoint, fault, stride):
+def test_start_without_memory_serves_or_says_why_not(waypoint, fault):
     """A worker that finds no memory is replaced; without it in the master there is no start, and a reason."""
-    for nth in range(1, 100000, stride):
+    for nth in range(1, 100000, 197):
         fault.arm(nth, MEMORY)
         waypoint.launch()
         net.wait_for(lambda: waypoint.process.poll() is not None or waypoint.looks_ready(), 40.0, 'allocation %d' % nth)
@@ -242,6 +254,101 @@ def test_start_without_memory_serves_or_says_why_not(waypoint, fault, stride):
     fault.report('start without memory')
 
 
+MASTER, CHECKER = 1, 2  # in the order of forks
+STARTED = 5  # processes of a start that is over: the checker has ended
+NOT_YET = (OSError, AssertionError, ValueError, EOFError, http.Ended)
+
+
+def settle(folder):
+    """Until no file is so new that it is not known whether it changes once more: an answer of the checker tells that too."""
+    net.wait_for(lambda: all(time.time() - path.stat().st_ctime > 0.5 for path in folder.rglob('*.conf')))
+
+
+def begin(waypoint, fault, *how, **more):
+    """Starts it and waits until it has ended, or the fault has happened, or all its processes wait for events."""
+    fault.arm(*how, **more)
+    waypoint.launch()
+    net.wait_for(lambda: waypoint.process.poll() is not None or fault.hit() or fault.waiting() == STARTED, 300.0, 'an end of the start')
+
+
+def serves(waypoint, curl, change):
+    """By the configuration that is on disk now."""
+    with contextlib.suppress(*NOT_YET):
+        return waypoint.request(curl, steady.VIP, timeout=2.0).status == 200 and change.encode() in waypoint.get('/clusters').body
+
+
+def start_without(waypoint, fault, curl, place):
+    """One start without this allocation: 'no such', 'no start' or 'serves'; anything else is raised."""
+    body, change = waypoint.body, 'c%d-%d-%d.x:1' % place
+    begin(waypoint, fault, 1, MEMORY, place=place)
+    name = fault.disarm()
+    waypoint.write(body + proxy.cluster(change, '127.0.0.1:1'))
+    net.wait_for(lambda: waypoint.process.poll() is not None or serves(waypoint, curl, change), 60.0, 'service without %s' % (place,))
+    code = waypoint.process.poll()
+    assert code is None or place[0] in (MASTER, CHECKER) and code != 0 and 'cairn: ' in waypoint.log, (place, code, waypoint.log)
+    waypoint.stop()
+    assert 'cairn: bug' not in waypoint.log and 'SIGSEGV' not in waypoint.log, (place, waypoint.log)
+    waypoint.error_path.unlink()
+    waypoint.write(body)
+    return 'no such' if not name else 'serves' if code is None else 'no start'
+
+
+ROUTES = """
+route few { match { path regex "/a[0-9]+"; } rate_limit few { limit 1 per=1d; key header x-user; } backend %s; }
+route all { match { path prefix /; } backend %s; }
+""" % (steady.NAME, steady.NAME)
+
+
+@pytest.fixture
+def rich(top, builddir, tmp_path, cairn, new_origin, stopping, fault, run):
+    """A waypoint with the whole shop of conf/samples/traffic beside the service that is asked."""
+    names = dns.NameServer()
+    stopping.append(names)
+    names.zone['rates.example.com'], names.ttl = ['127.0.0.1'], 3600
+    main = 'config_keeper on; conf_watch on settle=50ms; worker_watchdog 10m; workloads endpoints.d/workloads; dns_server %s;' % names.ip
+    body = steady.body(proxy.endpoint(new_origin('app')), policy=ROUTES, extra='include conf.d/*.conf;\n')
+    one = cairn(body, start=False, main=main)
+    assert run(builddir / 'cairn-gen', 'render', '-f', top / 'conf/samples/traffic', '-w', 'shop/waypoint', '-o', tmp_path / 'shop',
+               '--cert', 'cert.pem', '--key', 'key.pem', '--roots', 'roots.pem').returncode == 0
+    for name in ('conf.d', 'endpoints.d'):
+        shutil.copytree(tmp_path / 'shop' / name, one.folder / name)
+    for path in (one.folder / 'conf.d').iterdir():  # the system's roots are half a million allocations, all alike
+        path.write_text(re.sub(r'(upstream_tls .*);', r'\1 ca=%s;' % one.identity.roots, path.read_text()))
+    one.start()  # there are all modules for it
+    one.stop()
+    one.env, one.expect_crash = fault.env, True
+    return one
+
+
+@pytest.mark.parametrize('stride, runs, whole', [
+    pytest.param(401, 1, 11, id='some'), pytest.param(4, 4, 1, id='all', marks=pytest.mark.slow)])
+def test_start_without_each_allocation_serves_or_says_why_not(rich, fault, curl, stride, runs, whole):
+    """Each allocation of a start fails: of the master, the checker, a worker, the spare one, the keeper and the watcher.
+
+    First each in a copy of its process.  The copy ends and says why, or it gives the answer that the checker would
+    have given, or it goes on until others would notice it.
+
+    Then in whole starts: one for each allocation whose copy went on; and, since a process that ends was for all others
+    killed between two calls that they notice, one for each first allocation behind such a call (what it
+    has written to shared memory meanwhile is not told apart).  Either the master ends and the log has a reason,
+    which only happens when it or the checker has no memory; or a request is answered, and a change on disk
+    takes effect.
+    """
+    places, ends = set(), collections.Counter()
+    for n in range(runs):
+        settle(rich.folder)
+        begin(rich, fault, stride, COPIES, n)
+        assert rich.process.poll() is None, rich.log
+        places.update(fault.copied())
+        rich.stop()
+        rich.error_path.unlink()
+    fault.report('allocations of a start')
+    for place in sorted(places)[::whole]:
+        ends[start_without(rich, fault, curl, place)] += 1
+    print('whole starts without an allocation:', dict(ends))
+    assert ends['serves'] > 0 and ends['no start'] > 0
+
+
 # All of them: as many runs as the stride, each begins one further.
 COPY_STRIDES = [pytest.param(401, 1, id='some'), pytest.param(10, 10, id='all', marks=pytest.mark.slow)]
 
@@ -257,6 +364,7 @@ def test_reload_without_each_allocation_ends_or_is_the_same(waypoint, fault, run
         waypoint.write(body)
         assert run(*reload, timeout=60).returncode == 0
         waypoint.write(body + proxy.cluster('more.x:1', '127.0.0.1:1'))
+        settle(waypoint.folder)
         fault.arm(stride, COPIES, n)
         done = run(*reload, timeout=300)
         fault.copied()
