@@ -16,6 +16,7 @@
 
 #include "core/log.h"
 #include "core/pool.h"
+#include "event/sock.h"
 
 #define BATCH 32 /* connections per run: leave some to the other workers */
 #define PAUSE_MS 500
@@ -59,6 +60,7 @@ cn_rc cn_listen_bind(const cn_addr_t *a, int backlog, int *out)
         return close_keep_errno(fd);
     if (a->family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6, sizeof(v6)) != 0)
         return close_keep_errno(fd);
+    cn_sock_set_options(fd);
     if (bind(fd, (struct sockaddr *)&ss, len) != 0 || listen(fd, backlog) != 0)
         return close_keep_errno(fd);
     *out = fd;
@@ -141,6 +143,7 @@ cn_listener_t *cn_listen_start(cn_loop_t *loop, int fd, cn_accept_cb *cb, void *
     l->fd = fd;
     l->cb = cb;
     l->ctx = ctx;
+    cn_sock_set_options(fd); /* bound by an older program, perhaps */
     cn_task_init(&l->task, loop, on_wake);
     cn_timer_init(&l->pause, &l->task, CN_WAKE_TIMER);
     resume_accepting(l);

@@ -8,10 +8,11 @@
 #include "event/stream.h"
 
 typedef struct cn_listener cn_listener_t;
-/* fd is connected, non-blocking, close-on-exec, and now the callee's. */
+/* fd is connected, non-blocking, close-on-exec, has the listening socket's options, and is now the
+ * callee's. */
 typedef void cn_accept_cb(void *ctx, int fd, const cn_addr_t *remote);
 
-/* Binds and listens: SO_REUSEADDR, non-blocking, close-on-exec; IPv6 sockets
+/* Binds and listens: SO_REUSEADDR, cn_sock_set_options(), non-blocking, close-on-exec; IPv6 sockets
  * are v6-only unless the address is [::].  CN_ERR with errno. */
 CN_MUST cn_rc cn_listen_bind(const cn_addr_t *, int backlog, int *fd);
 

@@ -127,7 +127,7 @@ static void set_keepalive(int fd, const cn_sock_watch_t *w)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &w->probes, sizeof(w->probes));
 }
 
-static void set_options(int fd)
+void cn_sock_set_options(int fd)
 {
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -156,7 +156,7 @@ static void start_connect(sock_t *s, const cn_addr_t *to)
         set_failed(s, CN_SERR_UNREACHABLE, text_of(errno));
         return;
     }
-    set_options(s->fd);
+    cn_sock_set_options(s->fd);
     int rc = connect(s->fd, (struct sockaddr *)&ss, len);
     if (rc != 0 && errno != EINPROGRESS)
         set_failed(s, connect_error(errno), text_of(errno));
@@ -518,7 +518,6 @@ cn_stream_t *cn_sock_accepted(cn_loop_t *loop, int fd, const cn_addr_t *remote, 
 {
     sock_t *s = sock_new(loop, remote, owner);
     s->fd = fd;
-    set_options(fd);
     if (cn_io_open(&s->io, loop, fd, &s->task) == CN_OK)
         set_open(s);
     else

@@ -8,8 +8,11 @@
 
 #include "event/stream.h"
 
+/* TCP_NODELAY and keep-alive.  Of a listening socket: whatever it accepts has them, so that a
+ * connection costs no calls for them. */
+void cn_sock_set_options(int fd);
 /* Takes over a connected non-blocking descriptor (closed on failure too).
- * Sets TCP_NODELAY and keep-alive.  Never NULL: failure shows in ready().
+ * Its options are its own affair.  Never NULL: failure shows in ready().
  * remote may be NULL: asked from the kernel when wanted.  The owner is woken. */
 cn_stream_t *cn_sock_accepted(cn_loop_t *, int fd, const cn_addr_t *remote, cn_task_t *owner);
 /* Starts to connect; never fails at once: the cause shows in ready().

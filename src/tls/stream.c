@@ -53,6 +53,7 @@ typedef struct {
     bool server;
     bool lower_ended;  /* nothing more to read below */
     bool lower_failed; /* ... because reading failed */
+    bool cut;          /* ... without a close_notify */
     bool rx_ended;     /* close_notify or the end of the lower stream */
     bool tx_ended;     /* shutdown was asked for */
     bool notified;     /* close_notify is in out or sent */
@@ -107,7 +108,8 @@ static int bio_read(BIO *bio, char *out, int n)
 
     BIO_clear_retry_flags(bio);
     if (!pull(t)) {
-        if (t->lower_ended)
+        t->cut = t->lower_ended;
+        if (t->cut)
             return 0;
         BIO_set_retry_read(bio);
         return -1;
@@ -432,13 +434,16 @@ static cn_rc tls_write(cn_stream_t *s, cn_chain_t *src)
     return src->bytes ? CN_AGAIN : CN_OK;
 }
 
+/* Who ends without a close_notify is gone, as a rule, and would answer ours with a reset. */
 static void notify(tls_t *t)
 {
     if (t->notified || t->state != OPEN)
         return;
     t->notified = true;
-    forget_errors();
-    (void)SSL_shutdown(t->ssl);
+    if (!t->cut) {
+        forget_errors();
+        (void)SSL_shutdown(t->ssl);
+    }
     flush(t);
 }
 

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "core/pool.h"
 #include "event/listen.h"
 #include "event/loop_int.h"
+#include "event/sock.h"
 
 #define MANY 100
 
@@ -29,7 +31,16 @@ typedef struct {
     cn_listener_t *listener;
     int n, stop_after; /* 0: never */
     int flags, fd_flags;
+    int nodelay, keepalive; /* with them */
 } env_t;
+
+static int option(int fd, int level, int name)
+{
+    int v = 0;
+    socklen_t len = sizeof(v);
+    assert_int_equal(getsockopt(fd, level, name, &v, &len), 0);
+    return v;
+}
 
 static void on_accept(void *ctx, int fd, const cn_addr_t *remote)
 {
@@ -38,6 +49,9 @@ static void on_accept(void *ctx, int fd, const cn_addr_t *remote)
     e->remote = *remote;
     e->flags = fcntl(fd, F_GETFL);
     e->fd_flags = fcntl(fd, F_GETFD);
+    e->nodelay += option(fd, IPPROTO_TCP, TCP_NODELAY) != 0;
+    e->keepalive += option(fd, SOL_SOCKET, SO_KEEPALIVE) != 0 &&
+                    option(fd, IPPROTO_TCP, TCP_KEEPCNT) == (int)cn_sock_watch_default.probes;
     close(fd);
     if (e->n == e->stop_after) {
         cn_listen_stop(e->listener);
@@ -124,8 +138,25 @@ static void test_all_of_a_crowd_are_accepted_in_batches(void **state)
     cn_loop_round(e->loop, 1000);
     assert_in_range(e->n, 1, MANY - 1);
     wait_accepted(e, MANY);
+    assert_int_equal(e->nodelay, MANY);
+    assert_int_equal(e->keepalive, MANY);
     for (int i = 0; i < MANY; i++)
         close(raw[i]);
+}
+
+/* An older program may have bound it, and handed it over. */
+static void test_a_socket_without_our_options_gets_them(void **state)
+{
+    env_t *e = *state;
+    int off = 0;
+    assert_int_equal(setsockopt(e->listening, IPPROTO_TCP, TCP_NODELAY, &off, sizeof(off)), 0);
+    assert_int_equal(setsockopt(e->listening, SOL_SOCKET, SO_KEEPALIVE, &off, sizeof(off)), 0);
+    start(e);
+    int raw = raw_connect(&e->addr);
+    wait_accepted(e, 1);
+    assert_int_equal(e->nodelay, 1);
+    assert_int_equal(e->keepalive, 1);
+    close(raw);
 }
 
 static void test_finish_takes_everybody_who_has_connected(void **state)
@@ -255,6 +286,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_accepted_descriptor_is_ready_for_use),
         T(test_all_of_a_crowd_are_accepted_in_batches),
+        T(test_a_socket_without_our_options_gets_them),
         T(test_finish_takes_everybody_who_has_connected),
         T(test_stop_inside_the_callback_leaves_the_others_queued),
         T(test_exhausted_descriptors_pause_accepting_and_log_once),

@@ -648,6 +648,39 @@ static void test_an_end_without_close_notify_is_the_end(void **state)
     assert_true(w->server.ended && !w->server.failed);
 }
 
+/* What comes from the server when it is closed behind the end of its client. */
+static size_t left_at_close(world_t *w, bool with_notify)
+{
+    cn_chain_t c;
+    size_t n;
+
+    raw_connect(w, &(raw_conf_t){.leaf = "curl", .alpn = "\x02h2", .alpn_n = 3});
+    if (with_notify)
+        SSL_shutdown(w->raw);
+    raw_move(w);
+    cn_stream_shutdown(w->raw_stream);
+    cn_talker_settle(w->loop);
+    assert_true(w->server.ended);
+    cn_talker_fini(&w->server, false);
+    cn_chain_init(&c);
+    while (cn_stream_read(w->raw_stream, &c, 100000) == CN_OK)
+        continue;
+    assert_int_equal(cn_stream_read(w->raw_stream, &c, 1), CN_DONE);
+    n = c.bytes;
+    cn_chain_clear(&c);
+    return n;
+}
+
+static void test_a_close_notify_is_answered(void **state)
+{
+    assert_true(left_at_close(*state, true) > 0);
+}
+
+static void test_an_end_without_close_notify_gets_none_either(void **state)
+{
+    assert_int_equal(left_at_close(*state, false), 0);
+}
+
 static void test_an_end_in_the_handshake_is_a_failure(void **state)
 {
     world_t *w = *state;
@@ -890,6 +923,8 @@ int main(void)
         T(test_older_versions_are_refused),
         T(test_plain_text_is_refused),
         T(test_an_end_without_close_notify_is_the_end),
+        T(test_a_close_notify_is_answered),
+        T(test_an_end_without_close_notify_gets_none_either),
         T(test_an_end_in_the_handshake_is_a_failure),
         T(test_a_reset_keeps_its_cause),
         T(test_new_keys_change_nothing),
