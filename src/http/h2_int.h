@@ -107,6 +107,7 @@ struct cn_h2 {
     bool room;           /* capacity grew: tell the owner */
     bool drain_late;     /* it begins with the first request, or by the step timer */
     bool last_said;      /* the final GOAWAY went out */
+    bool lingers;        /* all is said, and lower was told so */
     bool doomed;         /* cn_h2_destroy() from inside run() */
     bool ended;
     bool unsent; /* without a byte having been sent */

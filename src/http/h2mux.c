@@ -6,6 +6,7 @@
  *   phase     entered by                            left by
  *   open      creation                              draining, failure, end
  *   draining  cn_h2_drain, idle timer, GOAWAY       last stream ended
+ *   lingers   orderly end of a server               the client's end, timer
  *   ended     failure, orderly end, cn_h2_destroy   last held stream given back
  *
  * All work is done in the task's run(): it reads what is there, wakes the
@@ -174,6 +175,8 @@ static bool receive(cn_h2_t *h)
             h->lower_ended = true;
             if (rc == CN_ERR)
                 cn_h2_set_error(h, h->lower->err, h->lower->err_text);
+        } else if (h->lingers) {
+            cn_chain_clear(&h->in);
         } else if (!feed(h)) {
             h->readable = false;
             h->lower_ended = true;
@@ -295,7 +298,7 @@ static void sweep(cn_h2_t *h)
  * only a field section is waited for by nobody else. */
 static void watch_head(cn_h2_t *h)
 {
-    if (!h->in_head)
+    if (!h->in_head || h->lingers)
         cn_timer_stop(&h->head);
     else if (h->conf.head_ms && !cn_timer_is_set(&h->head))
         cn_timer_set(&h->head, h->conf.head_ms);
@@ -324,6 +327,8 @@ static void on_timers(cn_h2_t *h, uint32_t why)
     if ((why & WHY_IDLE) && h->nstreams == 0)
         cn_h2_drain(h);
     if (why & WHY_STEP) {
+        if (h->lingers)
+            h->lower_ended = true;
         if (h->drain_late)
             cn_h2_drain(h);
         else if (h->draining && h->server)
@@ -336,9 +341,27 @@ static void on_timers(cn_h2_t *h, uint32_t why)
 
 static void say_goodbye(cn_h2_t *h)
 {
+    if (h->lingers)
+        return;
     cn_h2_set_error(h, CN_SERR_RESET, "the HTTP/2 session was shut down");
     nghttp2_session_terminate_session(h->ng, NGHTTP2_NO_ERROR);
     transmit(h);
+}
+
+/* Nothing is left to say. */
+static void end_in_order(cn_h2_t *h)
+{
+    if (!h->conf.linger_ms || h->nstreams) {
+        end(h, false);
+        return;
+    }
+    h->lingers = true;
+    tell_draining(h);
+    cn_timer_stop(&h->ping);
+    cn_timer_stop(&h->idle);
+    cn_timer_stop(&h->head);
+    cn_timer_set(&h->step, h->conf.linger_ms);
+    cn_stream_shutdown(h->lower);
 }
 
 /* Ends the session if nothing is left to do in it. */
@@ -354,9 +377,11 @@ static void settle(cn_h2_t *h)
     if (h->lower_ended) {
         if (h->nstreams)
             cn_h2_set_error(h, CN_SERR_RESET, "the connection was closed");
-        end(h, h->err == CN_SERR_TIMEOUT);
+        end(h, h->err == CN_SERR_TIMEOUT && !h->lingers);
         return;
     }
+    if (h->lingers)
+        return;
     if (h->nstreams == 0 && h->conf.idle_ms && !cn_timer_is_set(&h->idle) && !h->draining)
         cn_timer_set(&h->idle, h->conf.idle_ms);
     if (h->out.bytes)
@@ -365,9 +390,9 @@ static void settle(cn_h2_t *h)
     if (silent && !nghttp2_session_want_read(h->ng)) {
         if (h->nstreams)
             cn_h2_set_error(h, CN_SERR_PROTOCOL, "HTTP/2 protocol error");
-        end(h, false);
+        end_in_order(h);
     } else if (silent && h->draining && h->nstreams == 0 && (h->last_said || !h->server)) {
-        end(h, false);
+        end_in_order(h);
     }
 }
 

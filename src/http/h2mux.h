@@ -28,6 +28,9 @@ typedef struct {
     uint64_t ping_timeout_ms;
     uint64_t idle_ms; /* no stream open; 0: none */
     uint64_t head_ms; /* for the rest of a field section, which holds up all streams; 0: none */
+    /* Server: after an orderly end of ours, for the client to end too, so that what it still sends
+     * does not make a reset that overtakes the last answer; 0: not waited for. */
+    uint64_t linger_ms;
     bool connect_protocol; /* announce RFC 8441 */
 } cn_h2_conf_t;
 /* 100 streams, windows 512 KiB and 16 MiB, ping 10 s / 20 s, heads 60 KiB and

@@ -84,6 +84,7 @@ static void serve_http1(cn_inner_t *inner)
 #define H2_STREAMS 1024u
 #define H2_STREAM_WINDOW (256u * 1024)
 #define H2_CONN_WINDOW (16u * 1024 * 1024)
+#define H2_LINGER_MS 1000u /* as HTTP/1.1 */
 
 static void serve_http2(cn_inner_t *inner)
 {
@@ -99,6 +100,7 @@ static void serve_http2(cn_inner_t *inner)
         .send_buffer = 64 * 1024,
         .idle_ms = pc->idle_ms,
         .head_ms = pc->head_ms,
+        .linger_ms = H2_LINGER_MS,
         .connect_protocol = true,
     };
 

@@ -343,3 +343,15 @@ def test_worker_that_drains_says_goaway_and_serves_what_runs(site, curl):
         assert running.wait().status == 200
         idle.until(lambda: idle.goaway or idle.closed, what='the end of the idle connection')
     waypoint.process.wait(15)
+
+
+def test_tunnel_of_a_session_that_ended_is_open_for_the_client_to_end(site, curl):
+    """A reset, while the client still sends, could overtake the last answer on its way through a ztunnel."""
+    def is_open(connection):
+        tunnel = connection.connect(VIP)
+        tunnel.send(b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + b'\0\0\0\x04\0' + bytes(4) + b'\0\0\1\x06\0' + bytes(4) + b'x')
+        assert b'\x07\0\0\0\0\0' in tunnel.recv_all()  # GOAWAY: that was no PING
+        connection.ping()
+        return tunnel.reset_code is None
+    with site('http', 'http').connection(curl) as connection:
+        assert any(is_open(connection) for _ in range(5))  # a second each: a slow machine may miss it

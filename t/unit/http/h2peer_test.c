@@ -627,6 +627,51 @@ static void test_a_broken_frame_ends_the_session_with_a_word(void **state)
     assert_true(w->closed && w->far[0].failed);
 }
 
+/* Its last words are out, and the way back is open: what comes there is forgotten. */
+static void end_of_server(world_t *w, uint64_t linger_ms)
+{
+    w->conf.linger_ms = linger_ms;
+    start(w);
+    put(w, NGHTTP2_SETTINGS, 0, 0, "12345", 5);
+    put(w, NGHTTP2_PING, 0, 0, "12345678", 8);
+    go(w);
+    assert_int_equal(u32(find(w, NGHTTP2_GOAWAY, 0)->head + 4), NGHTTP2_FRAME_SIZE_ERROR);
+    assert_true(w->ended && !w->closed && !cn_memstream_peer_closed(w->wire));
+}
+
+static void test_a_server_that_lingers_ends_behind_its_client(void **state)
+{
+    world_t *w = *state;
+
+    end_of_server(w, 60000);
+    for (unsigned i = 0; i < 3; i++) {
+        put(w, NGHTTP2_PING, 0, 0, "12345678", 8);
+        go(w);
+        assert_false(w->closed);
+    }
+    assert_int_equal(cn_memstream_pending(w->wire), 0);
+    cn_h2_drain(w->server);
+    cn_stream_shutdown(w->wire);
+    cn_talker_settle(w->loop);
+    assert_true(w->closed);
+    assert_true(cn_memstream_peer_closed(w->wire) && !cn_memstream_peer_aborted(w->wire));
+}
+
+static void test_a_server_does_not_linger_for_ever(void **state)
+{
+    world_t *w = *state;
+
+    end_of_server(w, 500);
+    for (int i = 0; i < 1000 && !w->closed; i++)
+        cn_loop_round(w->loop, 10);
+    assert_true(w->closed && !cn_memstream_peer_aborted(w->wire));
+}
+
+static void test_a_lingering_session_is_destroyed_as_any(void **state)
+{
+    end_of_server(*state, 60000); /* by teardown */
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -651,6 +696,9 @@ int main(void)
         T(test_drain_does_not_wait_for_a_deaf_peer),
         T(test_something_else_than_http2_ends_the_session),
         T(test_a_broken_frame_ends_the_session_with_a_word),
+        T(test_a_server_that_lingers_ends_behind_its_client),
+        T(test_a_server_does_not_linger_for_ever),
+        T(test_a_lingering_session_is_destroyed_as_any),
     };
 #undef T
     return cmocka_run_group_tests(tests, NULL, NULL);
