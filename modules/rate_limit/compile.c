@@ -152,24 +152,9 @@ static cn_rc set_bucket(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *
     return CN_OK;
 }
 
-static cn_rc set_header(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
-                        const cn_str_t *argv, unsigned argc CN_UNUSED)
-{
-    cn_rate_limit_t *l = conf;
-    cn_rate_limit_header_t *h = cn_vec_push(cn_conf_pool(cf), &l->headers, sizeof(*h));
-
-    if (argv[1].n == 0)
-        return cn_conf_error(cf, "a header needs a name");
-    *h = (cn_rate_limit_header_t){cn_pool_lower(cn_conf_pool(cf), argv[1]), argv[2]};
-    return CN_OK;
-}
-
-static const cn_range_t statuses = {400, 599};
 static const cn_range_t keys_range = {1, 1u << 24};
 static const cn_enum_t scopes[] = {
     {"pod", CN_RATE_LIMIT_POD}, {"worker", CN_RATE_LIMIT_WORKER}, {NULL, 0}};
-static const cn_enum_t grpc_statuses[] = {
-    {"unavailable", 14}, {"resource_exhausted", 8}, {NULL, 0}};
 
 #define F(field) offsetof(cn_rate_limit_t, field)
 
@@ -238,29 +223,16 @@ static const cn_directive_t limit_table[] = {
      .syntax = "shadow on | off",
      .help = "Only count, log (level info) and explain what the limit would refuse.",
      .deflt = "off"},
-    {.name = "status",
-     .where = CN_AT_PRIVATE,
-     .args = CN_ARGS(1, 1),
-     .set = cn_set_u32,
-     .off = F(status),
-     .arg = &statuses,
-     .syntax = "status NUMBER",
-     .help = "Of a refusal.",
-     .deflt = "429"},
+    CN_DENIAL_STATUS(F(denial)),
     {.name = "body",
      .where = CN_AT_PRIVATE,
      .args = CN_ARGS(1, 1),
      .set = cn_set_str,
-     .off = F(body),
+     .off = F(denial.body),
      .syntax = "body TEXT",
      .help = "Of a refusal; text/plain unless a header says otherwise.",
      .deflt = "local_rate_limited"},
-    {.name = "header",
-     .where = CN_AT_PRIVATE | CN_D_REPEAT,
-     .args = CN_ARGS(2, 2),
-     .set = set_header,
-     .syntax = "header NAME VALUE",
-     .help = "A header of a refusal."},
+    CN_DENIAL_HEADER(F(denial)),
     {.name = "ratelimit_headers",
      .where = CN_AT_PRIVATE,
      .args = CN_ARGS(1, 1),
@@ -271,15 +243,7 @@ static const cn_directive_t limit_table[] = {
              "response that the limit is for; of several limits, those of the one with the fewest "
              "tokens left.",
      .deflt = "off"},
-    {.name = "grpc_status",
-     .where = CN_AT_PRIVATE,
-     .args = CN_ARGS(1, 1),
-     .set = cn_set_enum,
-     .off = F(grpc_status),
-     .arg = grpc_statuses,
-     .syntax = "grpc_status unavailable | resource_exhausted",
-     .help = "What a gRPC client is told.",
-     .deflt = "unavailable"},
+    CN_DENIAL_GRPC_STATUS(F(denial)),
     {.name = NULL}};
 
 /* ---- a limit ---- */
@@ -339,9 +303,7 @@ static cn_rc set_rate_limit(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, vo
     l->name = argv[1];
     l->bucket = own_bucket(cf, c, argv[1]);
     l->max_keys = 10000;
-    l->status = 429;
-    l->grpc_status = 14;
-    l->body = CN_STR("local_rate_limited");
+    l->denial = (cn_denial_t){CN_DENIAL_DEFAULT, .body = CN_STR("local_rate_limited")};
     l->count = cn_pool_zalloc(cn_conf_pool(cf), sizeof(*l->count));
     return read_limit(cf, l);
 }

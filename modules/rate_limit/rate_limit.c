@@ -195,15 +195,16 @@ static bool ask(cn_req_t *req, const cn_rate_limit_t *l, cn_rate_limit_view_t *v
 
 static cn_rc refuse(cn_req_t *req, const cn_rate_limit_t *l, taken_t *taken, ctx_t *ctx)
 {
-    const cn_rate_limit_header_t *h = l->headers.v;
+    const cn_denial_t *d = &l->denial;
+    const cn_denial_header_t *h = d->headers.v;
 
     while (taken->n--)
         cn_rate_limit_give_back(taken->slot[taken->n], taken->limit[taken->n]);
     if (!l->show_headers)
         ctx->shown = NULL;
-    cn_req_reply(req, l->status, l->body, CN_STR("local_rate_limited"), CN_FLAG_RL);
-    cn_req_reply_grpc(req, (unsigned)l->grpc_status);
-    for (uint32_t i = 0; i < l->headers.n; i++)
+    cn_req_reply(req, d->status, d->body, CN_STR("local_rate_limited"), CN_FLAG_RL);
+    cn_req_reply_grpc(req, (unsigned)d->grpc_status);
+    for (uint32_t i = 0; i < d->headers.n; i++)
         cn_req_reply_header(req, h[i].name, h[i].value);
     return CN_DONE;
 }

@@ -34,10 +34,6 @@ typedef struct {
     uint8_t v4, v6; /* bits of an address that count */
 } cn_rate_limit_key_t;
 
-typedef struct {
-    cn_str_t name, value;
-} cn_rate_limit_header_t;
-
 /* A series found once; changes although the settings are constant, since it
  * is this process's own. */
 typedef enum {
@@ -67,10 +63,7 @@ typedef struct {
     int scope;  /* CN_RATE_LIMIT_POD or _WORKER */
     bool given; /* has a `limit` */
     bool shadow, show_headers;
-    uint32_t status;
-    int grpc_status;
-    cn_str_t body;
-    cn_vec_t headers; /* cn_rate_limit_header_t: of the refusal */
+    cn_denial_t denial;
     cn_rate_limit_count_t *count;
 } cn_rate_limit_t;
 

@@ -190,22 +190,6 @@ static cn_rc set_failure(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void 
                : unknown_word(cf, argv[1], "allow or deny");
 }
 
-static cn_rc set_header(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void *conf,
-                        const cn_str_t *argv, unsigned argc CN_UNUSED)
-{
-    rls_t *s = conf;
-    rls_header_t *h = cn_vec_push(cn_conf_pool(cf), &s->headers, sizeof(*h));
-
-    if (argv[1].n == 0)
-        return cn_conf_error(cf, "a header needs a name");
-    *h = (rls_header_t){cn_pool_lower(cn_conf_pool(cf), argv[1]), argv[2]};
-    return CN_OK;
-}
-
-static const cn_range_t statuses = {400, 599};
-static const cn_enum_t grpc_statuses[] = {
-    {"unavailable", 14}, {"resource_exhausted", 8}, {NULL, 0}};
-
 #define F(field) offsetof(rls_t, field)
 
 static const cn_directive_t service_table[] = {
@@ -273,29 +257,16 @@ static const cn_directive_t service_table[] = {
      .syntax = "shadow on | off",
      .help = "Ask, count, log (level info) and explain, but refuse nothing.",
      .deflt = "off"},
-    {.name = "status",
-     .where = CN_AT_PRIVATE,
-     .args = CN_ARGS(1, 1),
-     .set = cn_set_u32,
-     .off = F(status),
-     .arg = &statuses,
-     .syntax = "status NUMBER",
-     .help = "Of a refusal.",
-     .deflt = "429"},
+    CN_DENIAL_STATUS(F(denial)),
     {.name = "body",
      .where = CN_AT_PRIVATE,
      .args = CN_ARGS(1, 1),
      .set = cn_set_str,
-     .off = F(body),
+     .off = F(denial.body),
      .syntax = "body TEXT",
      .help = "Of a refusal for which the service gives none.",
      .deflt = "\"\""},
-    {.name = "header",
-     .where = CN_AT_PRIVATE | CN_D_REPEAT,
-     .args = CN_ARGS(2, 2),
-     .set = set_header,
-     .syntax = "header NAME VALUE",
-     .help = "A header of a refusal."},
+    CN_DENIAL_HEADER(F(denial)),
     {.name = "ratelimit_headers",
      .where = CN_AT_PRIVATE,
      .args = CN_ARGS(1, 1),
@@ -305,15 +276,7 @@ static const cn_directive_t service_table[] = {
      .help = "Say x-ratelimit-limit (with the quotas of all descriptors), -remaining and -reset of "
              "the descriptor with the fewest requests left, as the service reports them.",
      .deflt = "off"},
-    {.name = "grpc_status",
-     .where = CN_AT_PRIVATE,
-     .args = CN_ARGS(1, 1),
-     .set = cn_set_enum,
-     .off = F(grpc_status),
-     .arg = grpc_statuses,
-     .syntax = "grpc_status unavailable | resource_exhausted",
-     .help = "What a gRPC client is told.",
-     .deflt = "unavailable"},
+    CN_DENIAL_GRPC_STATUS(F(denial)),
     {.name = NULL}};
 
 static cn_rc check_service(cn_conf_t *cf, const rls_t *s)
@@ -358,8 +321,7 @@ static cn_rc set_service(cn_conf_t *cf, const cn_directive_t *d CN_UNUSED, void 
     *s = (rls_t){.name = argv[1],
                  .timeout_ms = 20,
                  .hits = 1,
-                 .status = 429,
-                 .grpc_status = 14,
+                 .denial = {CN_DENIAL_DEFAULT},
                  .count = cn_pool_zalloc(cn_conf_pool(cf), sizeof(*s->count))};
     if (cn_conf_block(cf, service_table, s) != CN_OK)
         return CN_ERR;

@@ -226,13 +226,14 @@ static void show(ctx_t *x, const rls_t *s, const rls_answer_t *a)
 
 static cn_rc refuse(cn_req_t *req, const rls_t *s, ctx_t *x, const rls_answer_t *a)
 {
-    const rls_header_t *h = s->headers.v;
+    const cn_denial_t *d = &s->denial;
+    const cn_denial_header_t *h = d->headers.v;
 
-    cn_req_reply(req, s->status, a->body.n ? a->body : s->body, CN_STR("request_rate_limited"),
+    cn_req_reply(req, d->status, a->body.n ? a->body : d->body, CN_STR("request_rate_limited"),
                  CN_FLAG_RL);
-    cn_req_reply_grpc(req, (unsigned)s->grpc_status);
+    cn_req_reply_grpc(req, (unsigned)d->grpc_status);
     cn_req_reply_header(req, CN_STR("x-envoy-ratelimited"), CN_STR("true"));
-    for (uint32_t i = 0; i < s->headers.n; i++)
+    for (uint32_t i = 0; i < d->headers.n; i++)
         cn_req_reply_header(req, h[i].name, h[i].value);
     for (uint32_t i = 0; i < a->nto_response; i++)
         cn_req_reply_header(req, a->to_response[i].name, a->to_response[i].value);

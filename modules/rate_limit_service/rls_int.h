@@ -75,10 +75,7 @@ typedef struct {
     cn_rule_set_t match;
     uint32_t hits;
     bool shadow, show_headers;
-    uint32_t status;
-    int grpc_status;
-    cn_str_t body;    /* when the service gives none */
-    cn_vec_t headers; /* rls_header_t: of the refusal */
+    cn_denial_t denial; /* its body when the service gives none */
     rls_count_t *count;
 } rls_t;
 

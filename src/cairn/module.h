@@ -35,6 +35,7 @@
 #include "http/msg.h"
 #include "http/regex.h"
 #include "http/uri.h"
+#include "policy/denial.h"
 #include "policy/rule.h"
 #include "stats/series.h"
 #include "tls/spiffe.h"
