@@ -42,7 +42,7 @@
 #define BEAT_MS 1000
 #define LEAVING_BEAT_MS 20
 #define TURN_BEATS 30u
-#define KEPT_MAX ((size_t)256 << 10) /* of handshakes for the next ones */
+#define KEPT_MAX ((size_t)512 << 10) /* of handshakes for the next ones */
 /* A difference of one in so many connections is not worth a hand-over. */
 #define HANDOVER_SLACK 16u
 /* For who has connected to an endpoint of ours but not asked yet. */
