@@ -506,7 +506,8 @@ static void obey(proc_t *p, const cn_channel_msg_t *m)
 }
 
 /* When clients have taken all descriptors, a message would lose its own: the
- * reserve is given up for it, and nothing is read while there is none. */
+ * reserve is given up for it, and nothing is read while there is none.  A read
+ * that fails takes no message away, and says nothing of the master. */
 static cn_rc next_message(proc_t *p, cn_channel_msg_t *m)
 {
     keep_reserve(p);
@@ -515,6 +516,10 @@ static cn_rc next_message(proc_t *p, cn_channel_msg_t *m)
     close(p->reserve);
     p->reserve = -1;
     cn_rc rc = cn_channel_recv(p->start->channel, m);
+    if (rc == CN_ERR && errno != EPROTO) {
+        cn_log(CN_LOG_ERROR, "worker", "the master cannot be heard: %s", strerror(errno));
+        rc = CN_DECLINE;
+    }
     if (rc != CN_OK || m->fd < 0)
         keep_reserve(p);
     return rc;

@@ -254,6 +254,21 @@ def test_start_without_memory_serves_or_says_why_not(waypoint, fault):
     fault.report('start without memory')
 
 
+def test_worker_that_cannot_hear_the_master_listens_again(waypoint, fault, curl):
+    waypoint.main = 'config_keeper off;'
+    waypoint.write(waypoint.body)
+    waypoint.start()
+    waypoint.request(curl, steady.VIP)
+    waypoint.access()
+    waypoint.access_path.rename(waypoint.access_path.with_suffix('.1'))
+    fault.arm_name('recvmsg')
+    waypoint.send_signal(signal.SIGUSR1)
+    waypoint.wait_log('worker: the master cannot be heard')
+    fault.disarm()
+    net.wait_for(lambda: waypoint.request(curl, steady.VIP).status == 200 and waypoint.access_path.exists(), what='another access log')
+    assert waypoint.info()['worker_respawns'] == 0, waypoint.log
+
+
 MASTER, CHECKER = 1, 2  # in the order of forks
 STARTED = 5  # processes of a start that is over: the checker has ended
 NOT_YET = (OSError, AssertionError, ValueError, EOFError, http.Ended)
