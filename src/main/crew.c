@@ -40,7 +40,7 @@ void cn_crew_create(cn_master_t *m, unsigned places)
     m->crew = cn_xzalloc(sizeof(cn_crew_t) * places);
     m->crew_n = places;
     for (unsigned i = 0; i < places; i++)
-        m->crew[i].channel = -1;
+        m->crew[i].channel = m->crew[i].far = -1;
 }
 
 static unsigned place_of(const cn_master_t *m, const cn_crew_t *c)
@@ -68,7 +68,8 @@ static void close_channel(cn_crew_t *c)
         return;
     cn_io_close(&c->io);
     close(c->channel);
-    c->channel = -1;
+    close(c->far);
+    c->channel = c->far = -1;
 }
 
 void cn_crew_destroy(cn_master_t *m)
@@ -128,9 +129,9 @@ static unsigned free_nth(const cn_master_t *m, const cn_crew_t *self)
 static cn_rc fork_worker(cn_master_t *m, cn_crew_t *c)
 {
     pid_t pid;
-    int channel;
+    int channel, far;
 
-    if (cn_channel_fork(&pid, &channel) != CN_OK)
+    if (cn_channel_fork(&pid, &channel, &far) != CN_OK)
         return CN_ERR;
     if (pid == 0)
         run_child(m, c, channel);
@@ -138,11 +139,13 @@ static cn_rc fork_worker(cn_master_t *m, cn_crew_t *c)
         int err = errno;
         kill(pid, SIGKILL);
         close(channel);
+        close(far);
         errno = err;
         return CN_ERR;
     }
     c->pid = pid;
     c->channel = channel;
+    c->far = far;
     return CN_OK;
 }
 
@@ -168,7 +171,8 @@ static void start_worker(cn_master_t *m, cn_crew_t *c, bool spare)
     unsigned deaths = c->state == CN_CREW_WAITING ? c->deaths : 0;
     unsigned place = place_of(m, c);
 
-    *c = (cn_crew_t){.channel = -1, .deaths = deaths, .epoch = m->target.epoch, .spare = spare};
+    *c = (cn_crew_t){
+        .channel = -1, .far = -1, .deaths = deaths, .epoch = m->target.epoch, .spare = spare};
     c->nth = free_nth(m, c);
     c->sent = m->target.id;
     c->reopens = m->reopens;
@@ -513,17 +517,20 @@ static bool give_instead(cn_master_t *m, const cn_crew_t *c, cn_crew_state state
     return false;
 }
 
-static bool give_any(cn_master_t *m, cn_crew_state state, const cn_channel_msg_t *conn)
+/* Those who leave are asked last. */
+static void give_any(cn_master_t *m, const cn_channel_msg_t *conn)
 {
-    for (unsigned i = 0; i < m->crew_n; i++) {
-        if (give_instead(m, &m->crew[i], state, conn))
-            return true;
+    static const cn_crew_state states[] = {CN_CREW_RUNNING, CN_CREW_LEAVING};
+
+    for (unsigned i = 0; i < CN_COUNT(states) * m->crew_n; i++) {
+        if (give_instead(m, &m->crew[i % m->crew_n], states[i / m->crew_n], conn))
+            return;
     }
-    return false;
+    cn_log(CN_LOG_ERROR, "master", "a connection is lost: no worker listens");
 }
 
 /* A connection for another worker.  When that one cannot take it, who accepted
- * it does, unless it leaves meanwhile; those who leave are asked last. */
+ * it does, unless it leaves meanwhile. */
 static void pass_conn(cn_master_t *m, cn_crew_t *from, const cn_channel_msg_t *msg)
 {
     uint64_t place = msg->number >> 16;
@@ -536,9 +543,21 @@ static void pass_conn(cn_master_t *m, cn_crew_t *from, const cn_channel_msg_t *m
     if (give(&m->crew[place], CN_CREW_RUNNING, &out))
         return;
     cn_board_add(&m->board->v[place].taken, 1);
-    if (!give_instead(m, from, CN_CREW_RUNNING, &out) && !give_any(m, CN_CREW_RUNNING, &out) &&
-        !give_any(m, CN_CREW_LEAVING, &out))
-        cn_log(CN_LOG_ERROR, "master", "a connection is lost: no worker listens");
+    if (!give_instead(m, from, CN_CREW_RUNNING, &out))
+        give_any(m, &out);
+}
+
+/* What a worker that died has not read. */
+static void rescue_conns(cn_master_t *m, const cn_crew_t *c)
+{
+    cn_channel_msg_t msg;
+
+    while (c->channel >= 0 && cn_channel_recv(c->far, &msg) == CN_OK) {
+        if (msg.type == CN_TO_CONN && msg.fd >= 0)
+            give_any(m, &msg);
+        if (msg.fd >= 0)
+            close(msg.fd);
+    }
 }
 
 /* What it was given before comes to it before this. */
@@ -638,6 +657,8 @@ bool cn_crew_reaped(cn_master_t *m, const cn_proc_end_t *end)
     if (!c)
         return false;
     log_death(m, c, end);
+    c->going = true;
+    rescue_conns(m, c);
     close_channel(c);
     cn_board_slot_t *slot = &m->board->v[place_of(m, c)];
     cn_board_set(&slot->pid, 0);

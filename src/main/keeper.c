@@ -232,7 +232,7 @@ static CN_NORETURN void run(const cn_keeper_start_t *s, int channel)
 
 cn_rc cn_keeper_start(cn_keeper_t *k, const cn_keeper_start_t *s)
 {
-    if (cn_channel_fork(&k->pid, &k->channel) != CN_OK)
+    if (cn_channel_fork(&k->pid, &k->channel, NULL) != CN_OK)
         return CN_ERR;
     if (k->pid == 0)
         run(s, k->channel);

@@ -56,6 +56,7 @@ typedef struct {
     cn_crew_state state;
     pid_t pid;
     int channel;
+    int far; /* its end of that: what it has not read when it dies */
     cn_io_t io;
     uint32_t epoch;
     unsigned nth;     /* among the workers of its epoch */

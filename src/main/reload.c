@@ -206,7 +206,7 @@ static CN_NORETURN void run_checker(const cn_reload_source_t *s, uint64_t cert_h
 
 cn_rc cn_reload_check_start(cn_reload_check_t *c, const cn_reload_source_t *s, uint64_t cert_hash)
 {
-    if (cn_channel_fork(&c->pid, &c->channel) != CN_OK)
+    if (cn_channel_fork(&c->pid, &c->channel, NULL) != CN_OK)
         return CN_ERR;
     if (c->pid == 0)
         run_checker(s, cert_hash, c->channel);

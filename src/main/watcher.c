@@ -226,7 +226,7 @@ static CN_NORETURN void run(const cn_proc_title_t *title, int channel, uint64_t 
 
 cn_rc cn_watcher_start(cn_watcher_t *w, const cn_proc_title_t *title, uint64_t settle_ms)
 {
-    if (cn_channel_fork(&w->pid, &w->channel) != CN_OK)
+    if (cn_channel_fork(&w->pid, &w->channel, NULL) != CN_OK)
         return CN_ERR;
     if (w->pid == 0)
         run(title, w->channel, settle_ms);

@@ -36,7 +36,7 @@ cn_rc cn_channel_pair(int fds[2])
                                                                                            : CN_ERR;
 }
 
-cn_rc cn_channel_fork(pid_t *pid, int *fd)
+cn_rc cn_channel_fork(pid_t *pid, int *fd, int *far)
 {
     int ends[2];
 
@@ -45,12 +45,16 @@ cn_rc cn_channel_fork(pid_t *pid, int *fd)
         return CN_ERR;
     pid_t child = fork();
     int err = errno;
-    close(ends[child == 0 ? 0 : 1]);
     if (child < 0) {
         close(ends[0]);
+        close(ends[1]);
         errno = err;
         return CN_ERR;
     }
+    if (child > 0 && far)
+        *far = ends[1];
+    else
+        close(ends[child == 0 ? 0 : 1]);
     *pid = child;
     *fd = ends[child == 0 ? 1 : 0];
     return CN_OK;

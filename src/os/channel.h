@@ -25,8 +25,9 @@ typedef struct {
 /* Non-blocking, close-on-exec.  CN_ERR with errno. */
 CN_MUST cn_rc cn_channel_pair(int fds[2]);
 /* A child and a channel to it: each side has *pid (0 in the child) and its own end
- * in *fd.  CN_ERR with errno, *pid 0: there is none. */
-CN_MUST cn_rc cn_channel_fork(pid_t *pid, int *fd);
+ * in *fd.  far (may be NULL): the parent has the child's end, too, for what the child has not read
+ * when it dies; *fd then tells nothing of its death.  CN_ERR with errno, *pid 0: there is none. */
+CN_MUST cn_rc cn_channel_fork(pid_t *pid, int *fd, int *far);
 /* A place in the abstract namespace where others may ask for a channel; it goes
  * with the descriptor.  CN_ERR with errno. */
 CN_MUST cn_rc cn_channel_listen(cn_str_t name, int *fd);

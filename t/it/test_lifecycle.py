@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever is changed under load, no request is lost: the short forms (t/long has the long ones)."""
 
+import concurrent.futures
 import os
 import pathlib
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -290,6 +292,29 @@ def test_connections_that_come_later_take_the_places_of_those_that_ended(cairn, 
         assert sorted(len(some) for some in opened.values()) == [4, 4, 4, 4]
     for connection in sum(opened.values(), []):
         connection.close()
+
+
+def test_what_a_worker_was_given_and_did_not_take_is_served_when_it_dies(cairn, pods, curl):
+    one = cairn(steady.body(*pods), workers=3)
+    one.expect_crash = True
+    victim, answers, over = one.workers()[0], [], threading.Event()
+    os.kill(victim, signal.SIGSTOP)
+
+    def ask(_):
+        with one.connection(curl, timeout=30.0) as connection:
+            answers.append(connection.connect(steady.VIP).request('GET', '/', host='reviews').status)
+            over.wait(30)
+    with concurrent.futures.ThreadPoolExecutor(9) as pool:
+        clients = [pool.submit(ask, i) for i in range(9)]
+        try:
+            net.wait_for(lambda: len(answers) == 6, 20.0, 'two thirds of them to be served')
+            os.kill(victim, signal.SIGKILL)
+            net.wait_for(lambda: len(answers) == 9 or any(c.done() for c in clients), 20.0, 'the others')
+        finally:
+            over.set()
+        for client in clients:
+            client.result()
+    assert answers == [200] * 9
 
 
 @pytest.mark.parametrize('how', [signal.SIGQUIT, signal.SIGTERM])

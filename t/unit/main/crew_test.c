@@ -36,6 +36,7 @@ static int setup(void **state)
         assert_int_equal(cn_channel_pair(ends), CN_OK);
         assert_int_equal(cn_io_open(&f->m.crew[i].io, f->m.loop, ends[0], &f->m.task), CN_OK);
         f->m.crew[i].channel = ends[0];
+        f->m.crew[i].far = dup(ends[1]);
         f->m.crew[i].pid = getpid();
         f->far[i] = ends[1];
     }
@@ -161,20 +162,6 @@ static void test_when_all_leave_one_that_is_still_there_takes_it(void **state)
     expect_nothing_on_its_way(f);
 }
 
-static void test_what_a_worker_said_before_it_died_goes_to_another(void **state)
-{
-    fix_t *f = *state;
-
-    set_states(f, RUNS, LEAVES, RUNS, CN_CREW_FREE);
-    hand_over(f, 0, 1);
-    close(f->far[0]);
-    f->far[0] = dup(0); /* for the others to be read, and for the end */
-    f->m.crew[1].going = true;
-    cn_crew_listen(&f->m);
-    expect_order(f, 2, CN_TO_CONN);
-    assert_int_equal(f->m.board->v[2].given, 1);
-}
-
 /* It must not go with a connection in its channel, nor get one afterwards. */
 static void test_who_leaves_goes_when_nothing_is_on_its_way_to_it(void **state)
 {
@@ -224,7 +211,6 @@ int main(void)
         T(test_one_for_who_leaves_stays_with_who_accepted_it),
         T(test_when_both_leave_another_takes_it),
         T(test_when_all_leave_one_that_is_still_there_takes_it),
-        T(test_what_a_worker_said_before_it_died_goes_to_another),
         T(test_who_leaves_goes_when_nothing_is_on_its_way_to_it),
         T(test_who_starts_is_told_to_leave_in_order),
     };
