@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/base.h"
+#include "core/pool.h"
 
 #define STEP 16u
 #define STEPS 1100u /* of blocks that are kept: up to OpenSSL's buffers for a record */
@@ -134,6 +135,13 @@ void *cn_mem_alloc(size_t n)
     p = malloc(whole(n));
     if (p)
         held += (ptrdiff_t)room(steps_of(p));
+    return p;
+}
+
+void *cn_mem_must(void *p)
+{
+    if (!p)
+        cn_pool_out_of_memory();
     return p;
 }
 

@@ -24,6 +24,9 @@ void *cn_mem_alloc(size_t n);
 void *cn_mem_calloc(size_t n, size_t size);
 void *cn_mem_realloc(void *p, size_t n);
 void cn_mem_free(void *p);
+/* p, or the end of the process: libraries do not always tell that they had no memory, and go on
+ * without a frame or an algorithm. */
+void *cn_mem_must(void *p);
 /* From now on freed blocks are kept for the next of their size, n bytes in all; none to begin with.
  * For who serves: reading a configuration leaves blocks that nobody asks for again. */
 void cn_mem_keep(size_t n);

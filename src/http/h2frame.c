@@ -333,9 +333,10 @@ static int on_frame_not_sent(nghttp2_session *ng, const nghttp2_frame *frame, in
 
 static nghttp2_session_callbacks *callbacks_new(void)
 {
-    nghttp2_session_callbacks *cb;
+    nghttp2_session_callbacks *cb = NULL;
 
-    CN_BUG_ON(nghttp2_session_callbacks_new(&cb) != 0);
+    (void)nghttp2_session_callbacks_new(&cb);
+    (void)cn_mem_must(cb);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback2(cb, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
@@ -352,7 +353,7 @@ static nghttp2_session_callbacks *callbacks_new(void)
 
 static void *on_malloc(size_t n, void *user CN_UNUSED)
 {
-    return cn_mem_alloc(n);
+    return cn_mem_must(cn_mem_alloc(n));
 }
 
 static void on_free(void *p, void *user CN_UNUSED)
@@ -362,22 +363,23 @@ static void on_free(void *p, void *user CN_UNUSED)
 
 static void *on_calloc(size_t n, size_t size, void *user CN_UNUSED)
 {
-    return cn_mem_calloc(n, size);
+    return cn_mem_must(cn_mem_calloc(n, size));
 }
 
 static void *on_realloc(void *p, size_t n, void *user CN_UNUSED)
 {
-    return cn_mem_realloc(p, n);
+    return cn_mem_must(cn_mem_realloc(p, n));
 }
 
 void cn_h2_session_create(cn_h2_t *h)
 {
     nghttp2_mem mem = {NULL, on_malloc, on_free, on_calloc, on_realloc};
     nghttp2_session_callbacks *cb = callbacks_new();
-    nghttp2_option *opt;
+    nghttp2_option *opt = NULL;
     int rc;
 
-    CN_BUG_ON(nghttp2_option_new(&opt) != 0);
+    (void)nghttp2_option_new(&opt);
+    (void)cn_mem_must(opt);
     nghttp2_option_set_no_auto_window_update(opt, 1);
     nghttp2_option_set_no_closed_streams(opt, 1);
     nghttp2_option_set_peer_max_concurrent_streams(opt, h->conf.max_streams);

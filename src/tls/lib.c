@@ -114,22 +114,15 @@ static bool is_plain(void)
 
 /* ---- its memory ---- */
 
-static void *there_is(void *p)
-{
-    if (!p)
-        cn_pool_out_of_memory();
-    return p;
-}
-
 static void *on_malloc(size_t n, const char *file CN_UNUSED, int line CN_UNUSED)
 {
-    return n > 0 ? there_is(cn_mem_alloc(n)) : NULL;
+    return n > 0 ? cn_mem_must(cn_mem_alloc(n)) : NULL;
 }
 
 static void *on_realloc(void *p, size_t n, const char *file CN_UNUSED, int line CN_UNUSED)
 {
     if (n > 0)
-        return there_is(cn_mem_realloc(p, n));
+        return cn_mem_must(cn_mem_realloc(p, n));
     cn_mem_free(p);
     return NULL;
 }

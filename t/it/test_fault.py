@@ -254,6 +254,18 @@ def test_start_without_memory_serves_or_says_why_not(waypoint, fault):
     fault.report('start without memory')
 
 
+def test_worker_ends_without_any_allocation_of_its_first_request(way, fault, curl):
+    """Connection, handshake, tunnel, request and the way to the pod, in copies of a worker that has served nobody: of
+    later ones only few are seen here, since blocks are kept (core/mem.c).  What a worker's end means is tested below."""
+    waypoint, _ = way
+    waypoint.start()
+    fault.arm(1, COPIES)
+    assert waypoint.request(curl, steady.VIP, timeout=60.0).status == 200
+    fault.copied()
+    fault.report('allocations of a first request, %s pod' % waypoint.kind)
+    assert fault.seen['abort'] > 100
+
+
 def test_worker_that_cannot_hear_the_master_listens_again(waypoint, fault, curl):
     waypoint.main = 'config_keeper off;'
     waypoint.write(waypoint.body)
