@@ -141,8 +141,13 @@ bool cn_tls_lib_memory(void)
 
 OSSL_LIB_CTX *cn_tls_lib(void)
 {
-    if (lib.ctx || !is_plain())
+    if (lib.ctx)
         return lib.ctx;
+    /* OpenSSL puts the names of its old tables of ciphers into each context, and goes through all
+     * names for each key that it uses.  Nothing here asks for ciphers in that way. */
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ADD_ALL_CIPHERS, NULL);
+    if (!is_plain())
+        return NULL;
     lib.all = OSSL_PROVIDER_load(NULL, "default");
     if (!lib.all)
         cn_pool_out_of_memory();

@@ -219,6 +219,19 @@ static void test_the_mesh_has_its_own(void **state CN_UNUSED)
     in_a_process(as_openssl_comes);
 }
 
+/* OpenSSL goes through all names for each key; those of digests verify certificates. */
+static void without_names_of_ciphers(void)
+{
+    MUST(cn_tls_lib());
+    MUST(!EVP_get_cipherbyname("CAMELLIA-128-CBC"));
+    MUST(EVP_get_digestbyname("SHA384"));
+}
+
+static void test_no_old_table_of_ciphers_is_in_the_way(void **state CN_UNUSED)
+{
+    in_a_process(without_names_of_ciphers);
+}
+
 static void fips_in_its_place(void)
 {
     load_fake("fips");
@@ -325,6 +338,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_mesh_has_its_own),
+        cmocka_unit_test(test_no_old_table_of_ciphers_is_in_the_way),
         cmocka_unit_test(test_fips_in_the_place_of_the_default_is_used),
         cmocka_unit_test(test_fips_that_is_demanded_is_used),
         cmocka_unit_test(test_fips_beside_the_default_is_used),
