@@ -129,12 +129,12 @@ void *cn_mem_alloc(size_t n)
     void *p;
 
     if (steps < STEPS && kept.lists[steps]) {
-        held += (ptrdiff_t)room(steps);
+        cn_mem_take(room(steps));
         return keep_take(steps);
     }
     p = malloc(whole(n));
     if (p)
-        held += (ptrdiff_t)room(steps_of(p));
+        cn_mem_take(room(steps_of(p)));
     return p;
 }
 
@@ -169,8 +169,10 @@ void *cn_mem_realloc(void *p, size_t n)
     }
     before = room(steps_of(p));
     moved = realloc(p, whole(n));
-    if (moved)
-        held += (ptrdiff_t)room(steps_of(moved)) - (ptrdiff_t)before;
+    if (moved) {
+        cn_mem_give(before);
+        cn_mem_take(room(steps_of(moved)));
+    }
     return moved;
 }
 
@@ -181,7 +183,7 @@ void cn_mem_free(void *p)
     if (!p)
         return; /* most of what OpenSSL frees is nothing */
     steps = steps_of(p);
-    held -= (ptrdiff_t)room(steps);
+    cn_mem_give(room(steps));
     if (kept.most && steps < STEPS)
         keep_give(steps, p);
     else
